@@ -1,0 +1,42 @@
+# Everything runs in .venv, which the first target that needs it makes from constraints.txt. Needed: Python >= 3.11, git and make.
+PYTHON ?= python3
+N ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test docs bench sync clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+$(STAMP): constraints.txt settings.ini pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing the tested versions into $(VENV) (once; a minute, or as long as 2 GB take to arrive) ..."
+	@$(PIP) torch torchvision
+	@$(PIP) -e '.[dev,docs]'
+	@touch $@
+
+demo: $(STAMP)  ## compare pre-trained and random starts on scikit-learn's digits; table here, pictures in demo/
+	@$(BIN)/aepretrain compare digits --out demo
+
+test: $(STAMP)  ## run every notebook and tests/ (N=1 for one process, ARGS='-k data' for a part)
+	@$(BIN)/python -m pytest -q -n $(N) --dist worksteal $(ARGS)
+
+docs: $(STAMP)  ## render the notebooks into _docs/
+	@$(BIN)/python tools/docs.py
+
+bench: $(STAMP)  ## measure the speed ratios; results/benchmarks.csv
+	@$(PIP) -e '.[bench]'
+	@$(BIN)/python benchmarks/run.py
+
+sync: $(STAMP)  ## after editing a notebook: export, clean, README
+	@$(BIN)/python tools/sync.py
+
+clean:  ## remove what can be made again (.venv, data/ and demo/ stay)
+	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells marked so."
+import io, os, re, signal, sys
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+def pytest_addoption(parser): parser.addoption('--slow', action='store_true', help='also run notebook cells marked `#| slow`')
+
+def pytest_collect_file(file_path, parent):
+    if file_path.suffix != '.ipynb' or any(o[0] in '._' for o in file_path.relative_to(ROOT).parts): return
+    return NotebookFile.from_parent(parent, path=file_path)
+
+class NotebookFile(pytest.File):
+    def collect(self): yield NotebookItem.from_parent(self, name=self.path.stem)
+
+class NotebookError(Exception): "A cell failed; the message holds its source and traceback."
+
+@contextmanager
+def as_found():
+    "Give back what running a notebook in process changes: the interrupt handler, `sys.path`, the environment, figures left open."
+    handler, path, env = signal.getsignal(signal.SIGINT), sys.path[:], dict(os.environ)
+    try: yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        sys.path[:] = path
+        os.environ.clear(); os.environ.update(env)
+        if plt := sys.modules.get('matplotlib.pyplot'): plt.close('all')
+
+class NotebookItem(pytest.Item):
+    def runtest(self):
+        from nbdev.config import get_config
+        from nbdev.test import test_nb
+        flags = get_config(ROOT).tst_flags.split()
+        force = ['slow'] if self.config.getoption('slow') else []
+        with as_found(), patch.object(sys, '__stderr__', io.StringIO()) as err:
+            ok, _ = test_nb(self.path, skip_flags=flags, force_flags=force, basepath=ROOT, profile=False)
+        if not ok: raise NotebookError(self.describe(err.getvalue()))
+
+    def describe(self, tb):
+        "The traceback `tb` as nbdev prints it, below the source of the cell that it names."
+        from fastcore.nbio import read_nb
+        n = re.search(r'While Executing Cell #(\d+)', tb)
+        src = read_nb(self.path).cells[int(n[1])-1].source if n else ''
+        head, _, rest = tb.partition('\n')
+        return f'{head}\n\n{src}\n\n{rest}'
+
+    def repr_failure(self, excinfo, style=None):
+        return str(excinfo.value) if isinstance(excinfo.value, NotebookError) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self): return self.path, None, str(self.path.relative_to(ROOT))

@@ -1,0 +1,188 @@
+"""Render the notebooks as a site in _docs/, without a network: nbdev's processors, then MyST pages in _proc/, then Sphinx with warnings as errors.
+
+    python tools/docs.py
+"""
+import base64, os, re, shutil, struct, sys
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+
+from pathlib import Path
+from posixpath import normpath
+
+from docutils.nodes import make_id
+from fastcore.nbio import mk_cell, read_nb, write_nb
+from nbdev.config import get_config, nbpath2html
+from nbdev.doclinks import nbglob
+from nbdev.process import NBProcessor
+from nbdev.processors import FilterDefaults
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {'': 'Library', 'papers': 'Papers', 'tutorials': 'Tutorials'}
+SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
+CSS = '''
+h1 + blockquote { border: 0; background: none; padding: 0; margin: -.5rem 0 1.5rem; font-size: 1.15em; color: var(--color-foreground-secondary); }
+section:has(> a.symbol-source) { border-top: 1px solid var(--color-background-border); }
+a.symbol-source { float: right; font-size: .8em; margin-top: -2.6em; }
+:is(h2, h3, h4, h5) code.literal { background: none; border: 0; padding: 0; }
+div.cell_output img { background: #fff; }
+table.dataframe { border: 0; border-collapse: collapse; font-size: .85em; font-variant-numeric: tabular-nums; }
+table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; }
+table.dataframe thead tr:last-child th { border-bottom: 1px solid var(--color-foreground-border); }
+div.cell_output { overflow-x: auto; }
+div.cell { margin-bottom: 1em; }
+'''
+CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline'], html_theme='furo',
+    nb_execution_mode='off', nb_render_markdown_format='myst', nb_merge_streams=True, nb_ipywidgets_js={},
+    myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence'], myst_heading_anchors=4, myst_dmath_double_inline=True,
+    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_copy_source=False, html_show_sphinx=False,
+    exclude_patterns=['images/*'])
+
+class Filter(FilterDefaults):
+    "nbdev's processors without those that make front matter for Quarto"
+    def base_procs(self): return [o for o in super().base_procs() if o.__name__ not in SKIP]
+
+def text(s): return s if isinstance(s, str) else ''.join(s)
+def page(nb): return nbpath2html(nb).with_suffix('').as_posix()
+def label(pg, anchor): return f'{pg.replace("/", ".")}.{anchor}'
+def png_width(data): return struct.unpack('>I', base64.b64decode(text(data)[:64])[16:20])[0]
+def is_doc(c): return c.cell_type=='code' and re.search(r'^show_doc\(', c.source, re.M)
+
+class Site:
+    "All pages, and where their symbols are shown"
+    def __init__(self, cfg):
+        self.cfg, self.nbs = cfg, cfg.nbs_path
+        self.home, self.out = f'{cfg.doc_host}{cfg.doc_baseurl}/', cfg.config_path/'_proc'
+        self.srcs = [p.relative_to(self.nbs) for p in sorted(nbglob(as_path=True))]
+        self.pages = {page(p): p for p in self.srcs}
+        self.labels = set()
+
+    def process(self, src):
+        "The notebook `src` after nbdev's processors, which run exported cells to document them"
+        nb = read_nb(self.nbs/src)
+        old = os.environ.get('IN_TEST')
+        os.environ['IN_TEST'] = '1'
+        try: Filter()(nb)
+        finally:
+            if old is None: del os.environ['IN_TEST']
+            else: os.environ['IN_TEST'] = old
+        for c in nb.cells:
+            if is_doc(c): self.labels.add(label(page(src), self.symbol(c)[0].lower()))
+        return nb
+
+    def symbol(self, c):
+        "Name, link to the source and description of the symbol that a `show_doc` cell shows"
+        md = next((text(o.data['text/markdown']) for o in c.outputs if 'text/markdown' in o.get('data', {})), None)
+        if md is None: raise ValueError(f'no output of: {c.source}')
+        m = re.fullmatch(r'\s*---\s*(?:\[source\]\((.*?)\)(?:\{.*?\})?)?\s*#+ (.*?)\n(.*)', md, re.S)
+        return m[2].strip(), m[1], m[3].strip()
+
+    def doc_cell(self, c, src, level):
+        "A `show_doc` cell as a section that symbol links find"
+        name, url, body = self.symbol(c)
+        anchor = name.lower()
+        other = f'<span id="{anchor}"></span>\n\n' if make_id(name)!=anchor else ''
+        link = f'<a class="symbol-source" href="{url}">source</a>\n\n' if url else ''
+        return mk_cell(f'({label(page(src), anchor)})=\n{"#"*level} `{name}`\n\n{other}{link}{self.links(body, src)}', 'markdown')
+
+    def url(self, url, src):
+        "Where a link of the notebook `src` leads on the site"
+        if url.startswith(self.home):
+            pg, _, anchor = url.removeprefix(self.home).partition('#')
+            pg = pg.removesuffix('.md').removesuffix('.html')
+            names = [anchor.rsplit('.', i)[0] for i in range(anchor.count('.')+1)] if anchor else []
+            if lb := next((l for a in names if (l := label(pg, a)) in self.labels), None): return f'#{lb}'
+            if pg not in self.pages: raise ValueError(f'{src}: no page for {url}')
+            return f'/{pg}.ipynb'
+        if re.match(r'\w+:|#|/', url): return url
+        path, _, anchor = url.partition('#')
+        to = Path(normpath((src.parent/path).as_posix()))
+        if to in self.srcs: return f'/{page(to)}.ipynb' + (f'#{anchor}' if anchor else '')
+        if not (self.nbs/to).exists(): raise ValueError(f'{src}: the link {url} leads nowhere')
+        if to.parts[0]!='..': return f'/{to.as_posix()}'
+        return f'{self.cfg.git_url}/blob/{self.cfg.branch}/' + (self.nbs/to).resolve().relative_to(self.cfg.config_path).as_posix()
+
+    def links(self, s, src):
+        "Markdown with its links, outside of code, made those of the site"
+        parts = re.split(r'(^```.*?^```|^~~~.*?^~~~|(?<!\[)`[^`\n]+`(?!\]))', s, flags=re.S|re.M)
+        sub = lambda t: re.sub(r'(\]\()([^)\s]+)((?: "[^"]*")?\))', lambda m: m[1]+self.url(m[2], src)+m[3], t)
+        return ''.join(p if i%2 else sub(p) for i,p in enumerate(parts))
+
+    def markdown(self, s, src):
+        "Markdown as nbdev writes it -> MyST: links, callouts"
+        def f(m):
+            title, kind = re.search(r'title="(.*?)"', m[1]), re.search(r'callout-(\w+)', m[1])[1]
+            return f':::{{admonition}} {title[1]}\n:class: {kind}\n' if title else f':::{{{kind}}}\n'
+        return re.sub(r'^:::\s*\{(\.callout.*?)\}\n', f, self.links(s, src), flags=re.M)
+
+    def code_cells(self, c, src):
+        "A code cell with tags for its directives, and a cell for each further picture so that each has its own width"
+        opts = dict(re.findall(r'^#\|\s*([\w-]+):\s*(.*?)\s*$', c.source, re.M))
+        if opts.get('include')=='false': return []
+        source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
+        tags = [t for k,v,t in (('echo','false','remove-input'), ('output','false','remove-output'), ('code-fold','true','hide-input')) if opts.get(k)==v]
+        groups = [[]]
+        for o in c.get('outputs', []):
+            d = o.get('data', {})
+            if 'text/markdown' in d: d['text/markdown'] = self.markdown(text(d['text/markdown']), src)
+            if 'image/png' in d and any('image/png' in x.get('data', {}) for x in groups[-1]): groups.append([])
+            groups[-1].append(o)
+        res = []
+        for i,outs in enumerate(groups):
+            new = mk_cell(source if i==0 else 'pass', 'code')
+            new.metadata = dict(tags=tags if i==0 else ['remove-input'])
+            if pic := next((o.data['image/png'] for o in outs if 'image/png' in o.get('data', {})), None):
+                new.metadata['mystnb'] = dict(image=dict(width=f'{png_width(pic)//2}px', alt='Figure made by the code above'))
+            new.outputs, new.execution_count = outs, None
+            res.append(new)
+        return res
+
+    def cells(self, nb, src):
+        "The staged cells of a processed notebook"
+        level, res = 1, []
+        for c in nb.cells:
+            if c.cell_type=='markdown':
+                for m in re.finditer(r'^(#+) ', re.sub(r'^```.*?^```', '', c.source, flags=re.S|re.M), re.M): level = len(m[1])
+                res.append(mk_cell(self.markdown(c.source, src), 'markdown'))
+            elif is_doc(c): res.append(self.doc_cell(c, src, level+1))
+            elif c.cell_type=='code': res += self.code_cells(c, src)
+        return res
+
+    def toctree(self):
+        "One table of contents per folder"
+        def tree(folder, title):
+            pgs = [p for p,s in self.pages.items() if (s.parent.as_posix() if s.parent.parts else '')==folder and p!='index']
+            return f':::{{toctree}}\n:hidden:\n:caption: {title}\n\n' + '\n'.join(pgs) + '\n:::' if pgs else ''
+        return '\n\n'.join(filter(None, (tree(f, t) for f,t in FOLDERS.items())))
+
+    def stage(self):
+        "Write the pages for Sphinx"
+        shutil.rmtree(self.out, ignore_errors=True)
+        (self.out/'_static').mkdir(parents=True)
+        (self.out/'_static'/'site.css').write_text(CSS, encoding='utf-8')
+        if (self.nbs/'images').exists(): shutil.copytree(self.nbs/'images', self.out/'images')
+        nbs = {src: self.process(src) for src in self.srcs}  # all of them first: links go both ways
+        for src,nb in nbs.items():
+            nb.cells = self.cells(nb, src)
+            if page(src)=='index': nb.cells.append(mk_cell(self.toctree(), 'markdown'))
+            for i,c in enumerate(nb.cells): c['id'] = f'c{i}'
+            dst = self.out/f'{page(src)}.ipynb'
+            dst.parent.mkdir(parents=True, exist_ok=True)
+            write_nb(nb, dst)
+
+def build(cfg):
+    "Run Sphinx over the staged pages; its exit status"
+    from sphinx.application import Sphinx
+    out = cfg.doc_path
+    shutil.rmtree(out, ignore_errors=True)
+    app = Sphinx(cfg.config_path/'_proc', None, out, cfg.config_path/'_proc'/'.doctrees', 'html', confoverrides=CONF, status=None, warningiserror=True)
+    app.build(force_all=True)
+    return app.statuscode
+
+def main():
+    os.chdir(ROOT)
+    cfg = get_config()
+    site = Site(cfg)
+    site.stage()
+    if status := build(cfg): return status
+    print(f'{len(site.pages)} pages: {cfg.doc_path.relative_to(ROOT)}/index.html')
+
+if __name__=='__main__': sys.exit(main())
