@@ -8,8 +8,10 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data.html.md"""
 __all__ = ['TASKS', 'POLICIES', 'DATASETS', 'seed_of', 'generator', 'DataError', 'ImageSet', 'label_subset', 'idx_digest',
            'split_valid', 'Splits', 'Source', 'data_root', 'verify', 'dataset', 'ImageDL', 'image_dls']
 
-# %% ../nbs/00_data.ipynb #d7b2c0a3
+# %% ../nbs/00_data.ipynb #e3b9d838
 from .imports import *
+import ctypes
+from contextlib import suppress
 from difflib import get_close_matches
 from inspect import signature
 from typing import Callable
@@ -55,7 +57,7 @@ def _task(y):
     if y.dim()==1: return 'classify'
     return 'multi-label' if y.dim()==2 else 'segment'
 
-# %% ../nbs/00_data.ipynb #e7e049b6
+# %% ../nbs/00_data.ipynb #3102d3e7
 class ImageSet:
     "Images of one size, their targets and the task"
     def __init__(self,
@@ -68,8 +70,8 @@ class ImageSet:
         self.x,self.y,self.name = _tensor(x), y if y is None else _tensor(y), name
         if self.x.dim()==3: self.x = self.x[:,None]
         self.task = task or _task(self.y)
-        if self.task=='classify': self.y = self.y.long()
-        if self.task=='multi-label': self.y = self.y.float()
+        if self.y is not None and self.task=='classify': self.y = self.y.long()
+        if self.y is not None and self.task=='multi-label': self.y = self.y.float()
         self.classes = self._n_seen() if classes is None else list(classes)
         self._digest = None
         self._check()
@@ -113,15 +115,15 @@ def __repr__(self:ImageSet):
     x = f'{len(self)} x {"x".join(map(str, self.shape))} {str(self.x.dtype)[6:]}'
     return f'ImageSet({self.name or "images"}: {x}, {self.task}' + (f', {self.n_classes} classes)' if self.y is not None else ')')
 
-# %% ../nbs/00_data.ipynb #f9206015
+# %% ../nbs/00_data.ipynb #d910bebd
 def _grid(x, titles=(), ncol=None, colors=(), ylabels=()):
     "Draw images (n,c,h,w) in [0,1] on a grid"
-    ncol = ncol or min(len(x), 8)
-    nrow = -(-len(x)//ncol)
-    axs = plt.subplots(nrow, ncol, figsize=(ncol*.85, nrow*(1.05 if len(titles) else .85)), dpi=80, squeeze=False)[1].flat
+    ncol = ncol or min(len(x), 9)
+    nrow,lines = -(-len(x)//ncol), max([t.count('\n')+1 for t in titles], default=0)
+    axs = plt.subplots(nrow, ncol, figsize=(ncol*.85, nrow*(.85 + .17*lines)), dpi=80, squeeze=False)[1].ravel()
     for ax in axs: ax.set(xticks=[], yticks=[], frame_on=False)
-    for ax,im in zip(axs, x.detach().float().cpu().clamp(0,1)):
-        ax.imshow(im.permute(1,2,0) if len(im)==3 else im[0], cmap='gray', vmin=0, vmax=1)
+    for ax,im in zip(axs, x.detach().float().cpu().clamp(0,1).numpy()):
+        ax.imshow(im.transpose(1,2,0) if len(im)==3 else im[0], cmap='gray', vmin=0, vmax=1)
     for ax,t,c in zip(axs, titles, colors or ['black']*len(titles)): ax.set_title(t, fontsize=8, color=c, pad=2)
     for ax,l in zip(axs[::ncol] if ylabels else (), ylabels): ax.set_ylabel(l, fontsize=8)
 
@@ -144,7 +146,7 @@ def show(self:ImageSet,
     y = self.y if self.task in ('classify','multi-label') else None
     _grid(_unit(self.x[:n]), () if y is None else _names(y[:n], self.classes))
 
-# %% ../nbs/00_data.ipynb #d4148ca5
+# %% ../nbs/00_data.ipynb #3c841374
 @patch
 def take(self:ImageSet,
     idxs # indices in the order wanted, or a boolean mask
@@ -164,8 +166,8 @@ def to(self:ImageSet,
     device # e.g. 'cuda'
 ) -> ImageSet: # this very set where it is there already
     "The set on a device"
-    if self.x.device==torch.device(device): return self
-    return ImageSet(self.x.to(device), None if self.y is None else self.y.to(device), self.classes, self.task, self.name)
+    x = self.x.to(device)
+    return self if x is self.x else ImageSet(x, None if self.y is None else self.y.to(device), self.classes, self.task, self.name)
 
 # %% ../nbs/00_data.ipynb #f22ff967
 def _hash_tensor(h, t):
@@ -355,15 +357,20 @@ def verify(
     status = ['missing' if found is None else 'ok' if md5 in (None, found) else 'altered' for _,md5,found in rows]
     return pd.DataFrame(rows, columns=['file','expected','found']).assign(status=status)
 
-# %% ../nbs/00_data.ipynb #bea9fff8
+# %% ../nbs/00_data.ipynb #89e16aeb
+def _not_ok(name, root):
+    "The files that are missing or altered"
+    res = verify(name, root)
+    return res[res.status!='ok']
+
 def _fetch(name, root, download):
     "See that the files of a data set are there and unaltered, fetching them if told to"
-    reader,bad = _source(name).reader, verify(name, root).query('status!="ok"')
+    reader,bad = _source(name).reader, _not_ok(name, root)
     if len(bad) and download:
         for f in bad.file: (root/f).unlink(missing_ok=True)
         root.mkdir(parents=True, exist_ok=True)
         reader(root, download=True)
-        bad = verify(name, root).query('status!="ok"')
+        bad = _not_ok(name, root)
     if not len(bad): return
     o = bad.iloc[0]
     raise DataError(f'{name}: {o.file} is {o.status} in {root} (expected {"md5 "+o.expected if o.expected else "it beside the images"}'
@@ -383,7 +390,19 @@ def _read_folds(f, n):
     if len(folds)!=10 or not all(0<=int(o.min())<=int(o.max())<n for o in folds): raise DataError(f'{f}: expected ten lines of indices below {n}')
     return folds
 
-# %% ../nbs/00_data.ipynb #42154158
+# %% ../nbs/00_data.ipynb #bbfb3701
+def _stl10(reader, root, name):
+    "Training images, test images, a function that reads the unlabelled ones, and the ten folds"
+    train,test = (_image_set(reader(root, split=s), name) for s in ('train','test'))
+    unlabelled = lambda: ImageSet(reader(root, split='unlabeled').data, name=name)
+    return train, test, unlabelled, _read_folds(root/reader.base_folder/reader.folds_list_file, len(train))
+
+# %% ../nbs/00_data.ipynb #2b788870
+def _trim():
+    "Give memory that was freed back to the system, where the C library can"
+    with suppress(Exception): ctypes.CDLL(None).malloc_trim(0)
+
+# %% ../nbs/00_data.ipynb #52e6a6d0
 def dataset(
     name:str, # one of `DATASETS`
     root=None, # folder of the data; else $AEPRETRAIN_DATA, else the user's cache
@@ -393,12 +412,11 @@ def dataset(
     reader,root = _source(name).reader, data_root(root)
     if reader is None: return _digits()
     _fetch(name, root, download)
-    if not hasattr(reader, 'folds_list_file'): return Splits(name, *(_image_set(reader(root, train=t), name) for t in (True,False)))
-    train,test = (_image_set(reader(root, split=s), name) for s in ('train','test'))
-    folds = _read_folds(root/reader.base_folder/reader.folds_list_file, len(train))
-    return Splits(name, train, test, lambda: ImageSet(reader(root, split='unlabeled').data, name=name), folds)
+    parts = _stl10(reader, root, name) if issubclass(reader, tvd.STL10) else [_image_set(reader(root, train=t), name) for t in (True,False)]
+    _trim()
+    return Splits(name, *parts)
 
-# %% ../nbs/00_data.ipynb #3f0c2088
+# %% ../nbs/00_data.ipynb #11ff28cf
 class ImageDL:
     "Batches of an `ImageSet`, made on the device where it lies; a fastai `Learner` takes it as a `DataLoader`"
     n_inp = 1
@@ -421,7 +439,8 @@ class ImageDL:
         if target not in ('x','y'): raise DataError(f"target={target!r} is neither 'x' nor 'y'")
         if target=='y' and dataset.y is None: raise DataError(f"{dataset} has no targets; target='x' asks for the clean images")
         if steps and not shuffle: raise DataError('steps draws from a shuffled stream: it needs shuffle=True')
-        if steps and not len(dataset): raise DataError('no images to draw from')
+        least = bs if drop_last and not steps else int(shuffle)
+        if len(dataset)<least: raise DataError(f'{len(dataset)} images in batches of {bs} leaves no batch')
         self.to(device)
 
 # %% ../nbs/00_data.ipynb #b467d49b
@@ -443,7 +462,7 @@ def reset(self:ImageDL) -> ImageDL: # itself
     self._queue = torch.empty(0, dtype=torch.long)
     return self
 
-# %% ../nbs/00_data.ipynb #4ec6ff4c
+# %% ../nbs/00_data.ipynb #979f7cca
 @patch
 def _normalise(self:ImageDL, x): return x if self.norm is None else (x-self._mean)/self._std
 
@@ -455,7 +474,7 @@ def batch(self:ImageDL,
     ds,c = self.dataset,self.corrupt
     take = (lambda t: t[idx]) if isinstance(idx, slice) else (lambda t: t.index_select(0, idx))
     x = _unit(take(ds.x), memory_format=self.memory_format)
-    y = None if ds.y is None else take(ds.y)
+    y = None if ds.y is None else take(ds.y) if ds.task!='segment' else take(ds.y).long()
     if self.augment is not None: x,y = self.augment(x, y, self._augment_gen)
     clean = x
     if c is not None and c.space=='unit': x = c(x, self._corrupt_gen)
@@ -506,7 +525,7 @@ def one_batch(self:ImageDL) -> tuple: # (input, target)
     "The first batch of the stream, which stays where it is"
     return next(iter(self.new()))
 
-# %% ../nbs/00_data.ipynb #4e2b24ac
+# %% ../nbs/00_data.ipynb #daf1820d
 @patch
 def _show(self:ImageDL, b, out=None, max_n=8):
     "Draw a batch, with what a model made of it"
@@ -517,7 +536,7 @@ def _show(self:ImageDL, b, out=None, max_n=8):
         if out is None: return _grid(x, t)
         if out.is_floating_point() and self.dataset.task=='classify': out = out.argmax(-1)
         o = _names(out[:max_n], self.dataset.classes)
-        return _grid(x, [a if a==b else f'{a}, not {b}' for a,b in zip(t,o)], colors=['black' if a==b else 'firebrick' for a,b in zip(t,o)])
+        return _grid(x, [a if a==b else f'{a}\nnot {b}' for a,b in zip(t,o)], colors=['black' if a==b else 'firebrick' for a,b in zip(t,o)])
     scale = (lambda o: o[:,None]/max(1, self.dataset.n_classes-1)) if t.dim()==3 else (unnorm if self.norm_target else lambda o: o)
     rows = [x, scale(t)] + ([] if out is None else [scale(out[:max_n])])
     _grid(torch.cat([o.cpu().expand(-1, x.shape[1], -1, -1) for o in rows]), ncol=len(x), ylabels=['input','target','output'])
