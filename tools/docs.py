@@ -11,9 +11,9 @@ from posixpath import normpath
 from docutils.nodes import make_id
 from fastcore.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config, nbpath2html
-from nbdev.doclinks import nbglob
-from nbdev.process import NBProcessor
 from nbdev.processors import FilterDefaults
+
+from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'': 'Library', 'papers': 'Papers', 'tutorials': 'Tutorials'}
@@ -42,7 +42,6 @@ class Filter(FilterDefaults):
 
 def text(s): return s if isinstance(s, str) else ''.join(s)
 def page(nb): return nbpath2html(nb).with_suffix('').as_posix()
-def label(pg, anchor): return f'{pg.replace("/", ".")}.{anchor}'
 def png_width(data): return struct.unpack('>I', base64.b64decode(text(data)[:64])[16:20])[0]
 def is_doc(c): return c.cell_type=='code' and re.search(r'^show_doc\(', c.source, re.M)
 
@@ -51,9 +50,9 @@ class Site:
     def __init__(self, cfg):
         self.cfg, self.nbs = cfg, cfg.nbs_path
         self.home, self.out = f'{cfg.doc_host}{cfg.doc_baseurl}/', cfg.config_path/'_proc'
-        self.srcs = [p.relative_to(self.nbs) for p in sorted(nbglob(as_path=True))]
+        self.srcs = [p.relative_to(self.nbs) for p in notebooks()]
         self.pages = {page(p): p for p in self.srcs}
-        self.labels = set()
+        self.labels = {}  # page -> symbol -> target
 
     def process(self, src):
         "The notebook `src` after nbdev's processors, which run exported cells to document them"
@@ -65,8 +64,14 @@ class Site:
             if old is None: del os.environ['IN_TEST']
             else: os.environ['IN_TEST'] = old
         for c in nb.cells:
-            if is_doc(c): self.labels.add(label(page(src), self.symbol(c)[0].lower()))
+            if is_doc(c): self.add_label(page(src), self.symbol(c)[0])
         return nb
+
+    def add_label(self, pg, name):
+        "A target of its own for the symbol `name`, also where another one differs in case only"
+        here = self.labels.setdefault(pg, {})
+        new = f'{pg.replace("/", ".")}.{name.lower()}'
+        if name not in here: here[name] = new + '-2'*(new in here.values())
 
     def symbol(self, c):
         "Name, link to the source and description of the symbol that a `show_doc` cell shows"
@@ -81,15 +86,17 @@ class Site:
         anchor = name.lower()
         other = f'<span id="{anchor}"></span>\n\n' if make_id(name)!=anchor else ''
         link = f'<a class="symbol-source" href="{url}">source</a>\n\n' if url else ''
-        return mk_cell(f'({label(page(src), anchor)})=\n{"#"*level} `{name}`\n\n{other}{link}{self.links(body, src)}', 'markdown')
+        return mk_cell(f'({self.labels[page(src)][name]})=\n{"#"*level} `{name}`\n\n{other}{link}{self.links(body, src)}', 'markdown')
 
-    def url(self, url, src):
-        "Where a link of the notebook `src` leads on the site"
+    def url(self, url, sym, src):
+        "Where a link of the notebook `src` leads on the site; nbdev's anchors are lower case, so that the link's text `sym` tells `Name` from `name`"
         if url.startswith(self.home):
             pg, _, anchor = url.removeprefix(self.home).partition('#')
             pg = pg.removesuffix('.md').removesuffix('.html')
-            names = [anchor.rsplit('.', i)[0] for i in range(anchor.count('.')+1)] if anchor else []
-            if lb := next((l for a in names if (l := label(pg, a)) in self.labels), None): return f'#{lb}'
+            here = self.labels.get(pg, {})
+            for a in (anchor.rsplit('.', i)[0] for i in range(anchor.count('.')+1)):
+                same = [n for n in here if n.lower()==a]
+                if same: return '#' + here[next((n for n in same if sym and sym.removesuffix('()').endswith(n)), same[0])]
             if pg not in self.pages: raise ValueError(f'{src}: no page for {url}')
             return f'/{pg}.ipynb'
         if re.match(r'\w+:|#|/', url): return url
@@ -100,11 +107,7 @@ class Site:
         if to.parts[0]!='..': return f'/{to.as_posix()}'
         return f'{self.cfg.git_url}/blob/{self.cfg.branch}/' + (self.nbs/to).resolve().relative_to(self.cfg.config_path).as_posix()
 
-    def links(self, s, src):
-        "Markdown with its links, outside of code, made those of the site"
-        parts = re.split(r'(^```.*?^```|^~~~.*?^~~~|(?<!\[)`[^`\n]+`(?!\]))', s, flags=re.S|re.M)
-        sub = lambda t: re.sub(r'(\]\()([^)\s]+)((?: "[^"]*")?\))', lambda m: m[1]+self.url(m[2], src)+m[3], t)
-        return ''.join(p if i%2 else sub(p) for i,p in enumerate(parts))
+    def links(self, s, src): return map_links(s, lambda url,sym: self.url(url, sym, src))
 
     def markdown(self, s, src):
         "Markdown as nbdev writes it -> MyST: links, callouts"

@@ -4,7 +4,6 @@
     python tools/sync.py --check  only name the files that would change; exit status 1 if there are any
 """
 import argparse, base64, filecmp, re, shutil, struct, sys, tempfile
-from html import unescape
 from pathlib import Path
 from posixpath import normpath
 
@@ -67,17 +66,26 @@ def callouts(s):
         return '\n'.join('> '+l if l else '>' for l in f'**{title[1] if title else kind}**\n\n{m[2].strip()}'.splitlines())
     return re.sub(r'^:::\s*\{(\.callout.*?)\}\n(.*?)^:::\s*$', f, s, flags=re.S|re.M)
 
+RE_LINK = re.compile(r'''(?P<code>^(?P<f>```+|~~~+).*?^(?P=f))|\[`(?P<sym>[^`]+)`\]\((?P<u1>[^)\s]+)(?P<r1>(?:\s"[^"]*")?\))
+    |(?P<span>``.+?``|`[^`]+`)|\]\((?P<u2>[^)\s]+)(?P<r2>(?:\s"[^"]*")?\))|(?P<a>\b(?:src|href)=")(?P<u3>[^"\s]+)"''', re.S|re.M|re.X)
+
+def map_links(s, f):
+    "Markdown `s` with the target of each link and picture outside of code replaced by `f(url, sym)`; `sym` is the text of a link around code, or None"
+    def g(m):
+        if m['u1']: return f'[`{m["sym"]}`]({f(m["u1"], m["sym"])}{m["r1"]}'
+        if m['u2']: return f']({f(m["u2"], None)}{m["r2"]}'
+        return f'{m["a"]}{f(m["u3"], None)}"' if m['u3'] else m[0]
+    return RE_LINK.sub(g, s)
+
 def links(s):
     "Links as a code host needs them: relative to the root, and to the notebook where nbdev gives a page of the site"
     cfg = get_config()
     pages = {nbpath2html(nb.relative_to(cfg.nbs_path)).as_posix(): nb.relative_to(cfg.config_path).as_posix() for nb in notebooks()}
     site = f'{cfg.doc_host}{cfg.doc_baseurl}/'
-    def f(m):
-        url = m[2]
-        if url.startswith(site): url = pages.get(url.removeprefix(site).partition('#')[0], url)
-        elif not re.match(r'\w+:|#|/', url): url = normpath(f'{cfg.nbs_path.name}/{url}')
-        return m[1]+url+m[3]
-    return re.sub(r'(src=")([^"\s]+)(")', f, re.sub(r'(\]\()([^)\s]+)(\))', f, s))
+    def f(url, sym):
+        if url.startswith(site): return pages.get(url.removeprefix(site).partition('#')[0], url)
+        return url if re.match(r'\w+:|#|/', url) else normpath(f'{cfg.nbs_path.name}/{url}')
+    return map_links(s, f)
 
 def cell_md(c, stem):
     "Markdown of one cell with its stored outputs"
