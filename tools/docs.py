@@ -8,7 +8,6 @@ for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.envi
 from pathlib import Path
 from posixpath import normpath
 
-from docutils.nodes import make_id
 from fastcore.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config, nbpath2html
 from nbdev.processors import FilterDefaults
@@ -27,7 +26,8 @@ div.cell_output img { background: #fff; }
 table.dataframe { border: 0; border-collapse: collapse; font-size: .85em; font-variant-numeric: tabular-nums; }
 table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; }
 table.dataframe thead tr:last-child th { border-bottom: 1px solid var(--color-foreground-border); }
-div.cell_output { overflow-x: auto; }
+div.cell_output:has(table.dataframe) { overflow-x: auto; }
+@media (min-width: 97em) { .content { width: 56em; } }
 div.cell { margin-bottom: 1em; }
 '''
 CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline'], html_theme='furo',
@@ -84,7 +84,7 @@ class Site:
         "A `show_doc` cell as a section that symbol links find"
         name, url, body = self.symbol(c)
         anchor = name.lower()
-        other = f'<span id="{anchor}"></span>\n\n' if make_id(name)!=anchor else ''
+        other = f'<span id="{anchor}"></span>\n\n' if not anchor.isalnum() else ''  # Sphinx turns signs into hyphens
         link = f'<a class="symbol-source" href="{url}">source</a>\n\n' if url else ''
         return mk_cell(f'({self.labels[page(src)][name]})=\n{"#"*level} `{name}`\n\n{other}{link}{self.links(body, src)}', 'markdown')
 
