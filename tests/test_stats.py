@@ -1,0 +1,174 @@
+"Golden p-values of Kohlbrenner et al., agreement with scipy and numpy, and what intervals and power promise, by simulation."
+import warnings
+from decimal import Decimal, ROUND_HALF_UP
+
+import numpy as np, pandas as pd, pytest
+from scipy import stats as st
+from aepretrain_nb.stats import Diff, detectable, differences, hedges_g, interval, paired, reported, student, welch
+
+# From 40-digit arithmetic on the per-run accuracies, and, in the second tuple, as printed in the papers' facts (section 000):
+# mean and sd of the pre-trained runs, of the random runs, difference in points, Welch p, Student p.
+golden = {
+    ('MNIST', 1000):     ((2.122612352e-4, 4.34442867e-5),  ('.9235', '.0007', '.9198', '.0021', '+0.37', '2.1e-4', '4.3e-5')),
+    ('MNIST', 10000):    ((2.376432148e-4, 3.58435628e-5),  ('.9780', '.0006', '.9741', '.0022', '+0.39', '2.4e-4', '3.6e-5')),
+    ('MNIST', 55000):    ((1.200129171e-2, 7.283423525e-3), ('.9877', '.0010', '.9845', '.0032', '+0.32', '1.2e-2', '7.3e-3')),
+    ('CIFAR-10', 1000):  ((.3521669677, .3452994552),       ('.3667', '.0024', '.3687', '.0062', '-0.20', '.352', '.345')),
+    ('CIFAR-10', 10000): ((9.257761079e-10, 7.849437096e-13), ('.5586', '.0027', '.5161', '.0071', '+4.25', '9.3e-10', '7.9e-13')),
+    ('CIFAR-10', 45000): ((8.585574666e-7, 2.147382293e-8), ('.6542', '.0089', '.6257', '.0034', '+2.85', '8.6e-7', '2.2e-8')),
+    ('CK+', 696):        ((8.993456934e-8, 1.073951325e-8), ('.7394', '.0072', '.6939', '.0126', '+4.55', '9.0e-8', '1.1e-8'))}
+# These two were rounded to three digits first and then to two: 7.849 -> 7.85 -> 7.9 and 2.147 -> 2.15 -> 2.2.
+rounded_twice = {'7.9e-13', '2.2e-8'}
+
+def arms(dataset, n):
+    d = reported('kohlbrenner').query(f'dataset=="{dataset}" and n_labels=={n}')
+    return [d[d.arm==a].sort_values('run').test_accuracy.to_numpy() for a in ('pretrained', 'random')]
+
+def digits(x, n):
+    "`x` to `n` significant digits, halves away from zero, as a Decimal."
+    x = Decimal(repr(float(x)))
+    return x.quantize(Decimal(1).scaleb(x.adjusted()-n+1), ROUND_HALF_UP)
+
+def test_reported_is_complete():
+    d = reported('kohlbrenner')
+    assert len(d)==140 and d.test_accuracy.between(0, 1).all()
+    assert set(map(tuple, d[['dataset', 'n_labels']].drop_duplicates().to_numpy()))==set(golden)
+    b = reported('barletta')
+    assert len(b)==5*50*7 and not b.isna().any(axis=None)
+
+@pytest.mark.parametrize('cell', golden, ids=str)
+def test_golden_p_values(cell):
+    a, b = arms(*cell)
+    w, s = welch(a, b), student(a, b)
+    exact, printed = golden[cell]
+    np.testing.assert_allclose((w.p, s.p), exact, rtol=1e-8)
+    for p, txt in zip((w.p, s.p), printed[-2:]):
+        n = len(Decimal(txt).as_tuple().digits)
+        if txt in rounded_twice: assert digits(digits(p, 3), n)==Decimal(txt)!=digits(p, n)
+        else: assert digits(p, n)==Decimal(txt)
+
+@pytest.mark.parametrize('cell', golden, ids=str)
+def test_golden_means_and_sds(cell):
+    d, printed = welch(*arms(*cell)), golden[cell][1]
+    assert tuple(f'{x:.4f}'.lstrip('0') for x in (d.mean_a, d.sd_a, d.mean_b, d.sd_b))==printed[:4]
+    assert f'{100*d.diff:+.2f}'==printed[4]
+
+def test_only_welch_contradicts_the_papers_bound():
+    bounds = [5e-4, 5e-4, 1e-2, None, 1e-9, 1e-6, 1e-7]
+    broken = [c for c, b in zip(golden, bounds) if b and welch(*arms(*c)).p>=b]
+    assert broken==[('MNIST', 55000)] and all(student(*arms(*c)).p<b for c, b in zip(golden, bounds) if b)
+
+@pytest.mark.parametrize('seed', range(5))
+def test_against_scipy(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(1, 2, rng.integers(2, 12)), rng.normal(0, .5, rng.integers(2, 12))
+    n = min(len(a), len(b))
+    for d, r in ((welch(a, b, .9), st.ttest_ind(a, b, equal_var=False)), (student(a, b, .9), st.ttest_ind(a, b)), (paired(a[:n], b[:n], .9), st.ttest_rel(a[:n], b[:n]))):
+        np.testing.assert_allclose((d.t, d.df, d.p, d.low, d.high), (r.statistic, r.df, r.pvalue, *r.confidence_interval(.9)))
+        np.testing.assert_allclose(d.diff/d.se, d.t)
+    assert np.isclose(d.low, interval(a[:n]-b[:n], .9)[1])
+
+@pytest.mark.parametrize('test', [welch, student, paired])
+def test_swapping_arms_changes_the_sign_only(test):
+    x, y = test([1., 2, 4], [0., 3, 1]), test([0., 3, 1], [1., 2, 4])
+    np.testing.assert_allclose((x.diff, x.low, x.high, x.t, x.g, x.p, x.se), (-y.diff, -y.high, -y.low, -y.t, -y.g, y.p, y.se))
+
+@pytest.mark.parametrize('a,b', [([.9], [.8]), ([.9], [.8, .7]), ([], [.8, .7]), ([], []), ([.9]*3, [.8]*3), ([0.]*3, [0.]*3)])
+def test_silent_where_the_runs_cannot_tell(a, b):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for d in [welch(a, b), student(a, b)]+[paired(x, y) for x, y in [(a, b)] if len(x)==len(y)]:
+            assert np.isnan([d.low, d.high, d.t, d.df, d.p, d.se, d.g, d.detectable()]).all()
+        interval(a)
+
+def test_one_constant_arm_still_has_a_welch_test():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert welch([1., 1, 1], [0., .5, .2]).p<.05
+
+def test_refuses_what_is_no_number():
+    for f in (welch, student, paired, hedges_g):
+        with pytest.raises(ValueError, match='b: 1 of 2 values'): f([1, 2], [1, np.inf])
+
+def test_hedges_g_is_unbiased():
+    "The correction of small samples: the mean of g is the true effect, that of the uncorrected d is 5 % above it."
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(.8, 1, (4000, 5)), rng.normal(0, 1, (4000, 5))
+    assert abs(np.mean([hedges_g(x, y) for x, y in zip(a, b)])-.8)<.04
+
+@pytest.mark.parametrize('n', [3, 5, 10])
+def test_coverage(n):
+    "Over 2,000 grids the 95 % intervals hold the true difference in 95 % (standard error .5 %); Welch's in a little more at n=3."
+    rng = np.random.default_rng(n)
+    luck, sd = rng.normal(0, 3, (2000, n)), rng.uniform(.3, 2)
+    a, b = luck+rng.normal(1, 1, (2000, n)), luck+rng.normal(0, sd, (2000, n))
+    hit = [d.low<=1<=d.high for d in (paired(x, y) for x, y in zip(a, b))]
+    assert abs(np.mean(hit)-.95)<.015
+    hit = [d.low<=1<=d.high for d in (welch(x, y) for x, y in zip(a, rng.permutation(b)))]
+    assert .935<np.mean(hit)<.975
+
+@pytest.mark.parametrize('n,pair', [(2, True), (5, True), (5, False), (20, False)])
+def test_detectable_is_found_with_its_power(n, pair):
+    rng = np.random.default_rng(n)
+    a, b = rng.normal(detectable(n, 1, paired=pair), 1, (20_000, n)), rng.normal(0, 1, (20_000, n))
+    p = st.ttest_1samp(a, 0, axis=1).pvalue if pair else st.ttest_ind(a, b, axis=1).pvalue
+    assert abs((p<.05).mean()-.8)<.012
+
+def test_detectable_everywhere():
+    "Finite, falling with n, rising with power, proportional to sd, for any level; nothing from one run."
+    for alpha in (.05, .001, 1e-4):
+        d = np.array([[detectable(n, 2., power, alpha) for power in (.5, .8, .95)] for n in (2, 3, 4, 7, 30, 300, 3000)])
+        assert np.isfinite(d).all() and (np.diff(d, axis=0)<0).all() and (np.diff(d, axis=1)>0).all()
+    assert np.isclose(detectable(6, 2.), 2*detectable(6, 1.)) and np.isnan(detectable(1, 1.))
+
+def table(n=4, arms=('pretrained', 'r1', 'r2'), sizes=(10, 20), seed=0):
+    df = pd.DataFrame([(l, a, s) for l in sizes for a in arms for s in range(n)], columns=['labels', 'arm', 'seed'])
+    return df.assign(subset=df.labels.astype(str)+'/'+df.seed.astype(str), value=np.random.default_rng(seed).normal(size=len(df)))
+
+def test_differences_does_not_depend_on_row_order():
+    df = table()
+    a, b = differences(df), differences(df.sample(frac=1, random_state=1))
+    key = ['labels', 'control']
+    pd.testing.assert_frame_equal(a.sort_values(key, ignore_index=True), b.sort_values(key, ignore_index=True))
+    assert len(a)==4 and set(a.test)=={'paired t'} and (a.missing==0).all()
+
+def test_pairs_are_matched_by_seed():
+    df = table().query('arm!="r2" and labels==10')
+    v = df.pivot(index='seed', columns='arm', values='value')
+    assert differences(df.iloc[::-1]).p[0]==pytest.approx(st.ttest_rel(v.pretrained, v.r1).pvalue)
+
+def test_one_unequal_digest_ends_the_pairing():
+    df = table()
+    df.loc[(df.arm=='r1') & (df.labels==20) & (df.seed==2), 'subset'] = 'other'
+    assert differences(df).set_index(['labels', 'control']).test.to_dict()=={(10, 'r1'): 'paired t', (10, 'r2'): 'paired t', (20, 'r1'): 'Welch t', (20, 'r2'): 'paired t'}
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, None, 'absent'])
+def test_missing_trials_are_counted(bad):
+    df = table()
+    lost = (df.arm=='r1') & (df.labels==10) & (df.seed==1)
+    df = df[~lost] if bad=='absent' else df.assign(value=df.value.astype(object).mask(lost, bad))
+    d = differences(df).set_index(['labels', 'control'])
+    assert d.missing.tolist()==[1, 0, 0, 0] and d.n_a.tolist()==[3, 4, 4, 4]
+
+def test_an_arm_without_any_trial_keeps_its_row():
+    df = table()
+    d = differences(df[(df.arm!='r1') | (df.labels!=10)])
+    row = d[(d.labels==10) & (d.control=='r1')].iloc[0]
+    assert row.n_b==0 and row.missing==4 and np.isnan([row['diff'], row.p]).all()
+
+def test_one_seed_gives_rows_without_interval():
+    d = differences(table(n=1))
+    assert d[['low', 'high', 'p', 'detectable']].isna().all(axis=None) and d['diff'].notna().all()
+
+def test_wrong_tables_say_what_is_wrong():
+    df = table()
+    for kw, msg in ((dict(metric='acc'), "no column 'acc'"), (dict(pair='run'), "no column 'run'"), (dict(treatment='cae'), "no arm 'cae': choose .*pretrained, r1, r2")):
+        with pytest.raises(ValueError, match=msg): differences(df, **kw)
+    with pytest.raises(ValueError, match="two rows for labels=10, arm=pretrained, seed=0"): differences(pd.concat([df, df.head(1)]))
+
+def test_str_leads_with_the_difference():
+    assert str(welch(*arms('MNIST', 1000)))=='+0.00371 [0.00219, 0.00523], p = 0.00021, g = 2.3 (Welch t, n = 10 and 10)'
+    assert isinstance(welch([1.], [2.]), Diff)
+
+def test_imports_no_torch():
+    import subprocess, sys
+    subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.stats as s; assert not {'torch', 'fastai'} & set(sys.modules); s.reported('barletta')"], check=True)

@@ -1,0 +1,136 @@
+"What pictures cannot show: geometry, scales, numbers drawn, odd input, and that nothing is shown or opened unasked."
+import warnings
+
+import matplotlib
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
+from sklearn.metrics import confusion_matrix
+from aepretrain_nb import viz
+from aepretrain_nb.stats import differences, interval
+from aepretrain_nb.viz import arm_styles, confusion, curves, forest, label_curve, show_filters, show_images, show_reconstructions, tile
+
+rng = np.random.default_rng(0)
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    "Warnings are errors, `plt.show` is forbidden, and figures are closed."
+    monkeypatch.setattr(plt, 'show', lambda *a, **k: pytest.fail('plt.show was called'))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        yield
+    plt.close('all')
+
+def trials(n=3, sizes=(10, 100, 1000)):
+    rows = [(l, a, s, f'{l}/{s}') for l in sizes for a in ('pretrained', 'r1', 'r2') for s in range(n)]
+    df = pd.DataFrame(rows, columns=['labels', 'arm', 'seed', 'subset'])
+    return df.assign(value=rng.uniform(.5, .9, len(df)), epoch=df.labels, valid=.5)
+
+def pictures(ax=None):
+    x = rng.uniform(size=(5, 1, 4, 6))
+    return dict(show_images=lambda ax: show_images(x, ax=ax), show_reconstructions=lambda ax: show_reconstructions(x, x/2, ax=ax),
+        label_curve=lambda ax: label_curve(trials(), ax=ax), forest=lambda ax: forest(differences(trials()), ax=ax),
+        confusion=lambda ax: confusion([0, 1, 1], [0, 1, 0], ax=ax), curves=lambda ax: curves(trials(), ax=ax))
+
+@pytest.mark.parametrize('name', pictures())
+def test_draws_where_it_is_told(name):
+    f = pictures()[name]
+    own = f(None)
+    assert isinstance(own, plt.Axes) and len(plt.get_fignums())==1
+    ax = plt.figure().add_subplot()
+    assert f(ax) is ax and len(plt.get_fignums())==2
+    for fig in (own.figure, ax.figure): fig.canvas.draw()
+
+@pytest.mark.parametrize('n,ncol,h,w', [(1, None, 3, 5), (7, 3, 2, 2), (6, 6, 1, 4), (5, 8, 4, 1)])
+def test_tile_puts_every_image_in_its_place(n, ncol, h, w):
+    x = rng.uniform(size=(n, h, w, 3))
+    t, c = tile(x, ncol, fill=np.nan), ncol or int(np.ceil(n**.5))
+    for i in range(n): np.testing.assert_array_equal(t[i//c*(h+1):, i%c*(w+1):][:h, :w], x[i])
+    assert np.isfinite(t).sum()==x.size
+
+@pytest.mark.parametrize('kind', ['uint8', 'float32', 'tensor', 'grad'])
+@pytest.mark.parametrize('shape', [(4, 5, 6), (4, 1, 5, 6), (4, 3, 5, 6), (4, 7, 5, 6)])
+def test_any_images(kind, shape):
+    x = (rng.uniform(size=shape)*255).astype('uint8')
+    v = {'uint8': x, 'float32': x.astype('float32')/255, 'tensor': torch.tensor(x), 'grad': torch.tensor(x/255., requires_grad=True)}[kind]
+    before = v.copy() if isinstance(v, np.ndarray) else v.detach().clone()
+    got = show_images(v, ncol=4).images[0].get_array()
+    want = x/255 if x.ndim==3 else x[:, 0]/255 if shape[1]==1 else np.moveaxis(x/255, 1, -1) if shape[1]==3 else (x/255).mean(1)
+    np.testing.assert_allclose(got[:, :6], want[0], atol=1e-6)
+    assert (before==v).all()
+
+def test_floats_out_of_range_are_clipped():
+    a = show_images(np.array([[[-3., .5], [1., 7.]]])).images[0].get_array()
+    assert a.min()==0 and a.max()==1
+
+@pytest.mark.parametrize('shape', [(8, 1, 5, 5), (8, 3, 5, 5), (8, 16, 3, 5), (2, 1, 1, 1)])
+def test_filters_share_a_symmetric_scale(shape):
+    a, b = rng.normal(0, .1, shape), rng.normal(0, .5, shape)
+    axs = show_filters(a, torch.tensor(b, requires_grad=True))
+    plt.gcf().canvas.draw()
+    ims = [ax.images[0] for ax in axs]
+    if shape[1]==3:
+        m = max(abs(a).max(), abs(b).max())
+        np.testing.assert_allclose(ims[0].get_array()[:5, :5], .5+np.moveaxis(a[0], 0, -1)/m/2)
+    else:
+        m = max(abs(a[:, 0]).max(), abs(b[:, 0]).max())
+        assert [im.get_clim() for im in ims]==[(-m, m)]*2
+        np.testing.assert_array_equal(ims[0].get_array()[:shape[2], :shape[3]], a[0, 0])
+
+def test_filters_alone_and_all_zero():
+    assert len(show_filters(np.zeros((4, 1, 3, 3))))==1
+    plt.gcf().canvas.draw()
+
+def test_label_curve_draws_means_intervals_and_runs():
+    df = trials(n=4)
+    ax = label_curve(df, scale=1)
+    lines = {l.get_label(): l for l in ax.lines if not l.get_label().startswith('_')}
+    for a, l in lines.items():
+        want = [interval(v) for _, v in df[df.arm==a].groupby('labels').value]
+        np.testing.assert_allclose(l.get_ydata(), [m for m, *_ in want])
+    lo = ax.collections[0].get_paths()[0].vertices[:, 1].min()
+    assert np.isclose(lo, min(l for _, l, _ in [interval(v) for _, v in df[df.arm=='pretrained'].groupby('labels').value]))
+    assert sum(len(l.get_xdata()) for l in ax.lines if l.get_label().startswith('_'))==len(df)
+
+@pytest.mark.parametrize('n,sizes', [(1, (10, 100)), (3, (50,)), (1, (50,)), (2, range(10, 200, 10))])
+def test_label_curve_of_few_runs_and_many_sizes(n, sizes):
+    df = trials(n, sizes)
+    df.loc[df.arm=='r2', 'value'] = np.nan
+    ax = label_curve(df)
+    ax.figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_legend().get_texts()][-1]=='r2'
+
+def test_forest_row_order_and_numbers():
+    d = differences(trials())
+    ax = forest(d)
+    assert len(ax.texts)==6 and ax.get_ylim()[0]>ax.get_ylim()[1]
+    assert [t.get_text() for t in ax.get_yticklabels()][:2]==['10 labels vs r1', '10 labels vs r2']
+    assert ax.texts[0].get_text().startswith(f"{100*d['diff'][0]:+.2f} [{100*d.low[0]:.2f}")
+    styles = arm_styles(trials().arm)
+    assert ax.lines[0].get_color()==styles['r1']['color'], 'controls look as in the label curve'
+
+@pytest.mark.parametrize('classes', [None, list('abcd')])
+def test_confusion_counts(classes):
+    y, p = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    ax = confusion(torch.tensor(y), p, classes)
+    want = confusion_matrix(y, p)
+    assert {t.get_position(): int(t.get_text()) for t in ax.texts}=={(j, i): want[i, j] for i, j in np.argwhere(want)}
+
+def test_a_class_that_never_occurs():
+    confusion([0, 2], [0, 0], classes='xyz').figure.canvas.draw()
+
+def test_curves_without_seeds():
+    df = trials(1).drop(columns='seed')
+    assert len(curves(df).lines)==3 and len(curves(df, seed=None).lines)==3
+
+def test_wrong_shapes_say_which():
+    with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_images(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_filters(np.zeros((2, 3)))
+
+def test_palette_differs_for_the_colour_blind():
+    "Any two of the first six colours stay apart under full deuteranopia and protanopia (Machado et al. 2009), in linear RGB."
+    see = [np.eye(3), np.array([[.367322, .860646, -.227968], [.280085, .672501, .047413], [-.011820, .042940, .968881]]),
+           np.array([[.152286, 1.052583, -.204868], [.114503, .786281, .099216], [-.003882, -.048116, 1.051998]])]
+    cols = np.array([matplotlib.colors.to_rgb(s['color']) for s in arm_styles('abcdef').values()])**2.2
+    for m in see:
+        c = cols @ m.T
+        assert min(np.linalg.norm(c[i]-c[j]) for i in range(6) for j in range(i))>.1
