@@ -1,0 +1,171 @@
+"Transfer: what would spoil the story of nbs/06_transfer.ipynb"
+import pickle, os
+from collections import OrderedDict
+import pytest, torch
+from torch import nn
+from safetensors.torch import load_file, save_file
+from fastai.callback.schedule import *
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, MirrorDecoder, TiedDecoder
+from aepretrain_nb.data import ImageSet, generator, image_dls
+from aepretrain_nb.layers import init_
+from aepretrain_nb.transfer import Classifier, TransferError, copy_weights, fc_head, freeze, load_encoder, save_encoder, unfreeze
+
+def bn_encoder(seed=0, nf=4):
+    m = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, nf, 3, padding=1), bn=nn.BatchNorm2d(nf), act=nn.ReLU(), drop=nn.Dropout(.3), pool=nn.MaxPool2d(2)))
+    init_(m, dict(dist='normal', std=.3), generator('test', seed))
+    for b in (m.bn.running_mean, m.bn.running_var): b.add_(torch.rand(nf, generator=generator('bn', seed)))
+    return m
+
+def stages(c=1): return OrderedDict(a=ConvStage(nn.Conv2d(c, 6, 3, padding=1)), b=ConvStage(nn.Conv2d(6, 5, 3, padding=1, stride=2), pool='stride'))
+
+def tied(seed=0):
+    enc = init_(ConvEncoder(stages()), dict(dist='normal', std=.3), generator('tied', seed))
+    return Autoencoder(enc, TiedDecoder(enc))
+
+def state(m): return {k: v.clone() for k,v in m.state_dict().items()}
+def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+def one_line(e): return '\n' not in str(e.value)
+
+# Copying
+
+def test_everything_arrives_buffers_included():
+    src,dst = bn_encoder(0),bn_encoder(1)
+    rep = copy_weights(src, dst)
+    assert same(state(src), state(dst)) and rep.copied.all() and 'bn.running_var' in set(rep.name)
+    assert src.conv.weight.data_ptr()!=dst.conv.weight.data_ptr()
+
+@pytest.mark.parametrize('name', list(bn_encoder().state_dict()))
+@pytest.mark.parametrize('how', ['missing','shape','dtype','nan'])
+def test_any_tensor_that_does_not_fit_is_named_and_nothing_is_written(name, how):
+    src,dst = state(bn_encoder(0)),bn_encoder(1)
+    t = src.pop(name)
+    if how=='nan' and not t.is_floating_point(): return
+    if how!='missing': src[name] = dict(shape=t[None], dtype=t.to(torch.float64 if t.is_floating_point() else torch.int32), nan=t*float('nan'))[how]
+    before = state(dst)
+    with pytest.raises(TransferError, match=name) as e: copy_weights(src, dst)
+    assert one_line(e) and same(state(dst), before)
+    if how!='missing':
+        with pytest.raises(TransferError, match=name): copy_weights(src, dst, strict=False)
+
+def test_matching_nothing_raises():
+    for kw in (dict(strict=False), dict(prefix='encodr.')):
+        with pytest.raises(TransferError) as e: copy_weights({'x': torch.zeros(1)}, bn_encoder(), **kw)
+        assert one_line(e)
+    with pytest.raises(TransferError, match='no tensor of the receiver'): copy_weights(bn_encoder(), nn.ReLU())
+
+def test_decoders_may_stay_behind():
+    ae,enc = tied(0),tied(1).encoder
+    copy_weights(ae, enc, prefix='encoder.')
+    assert same(state(enc), state(ae.encoder))
+
+def test_copies_that_do_not_stick_are_noticed():
+    class Odd(nn.Linear):
+        def state_dict(self, *a, **kw): return {k: v.clone() for k,v in super().state_dict(*a, **kw).items()}
+    with pytest.raises(TransferError, match='does not hold what was copied'): copy_weights(nn.Linear(3,2), Odd(3,2))
+
+# Heads
+
+@pytest.mark.parametrize('hidden,n', [(None,2),(7,4)])
+def test_heads(hidden, n):
+    h = fc_head((3,4,2), 5, hidden, gen=generator('h'), init=dict(dist='normal', std=.1, bias=.5))
+    assert h(torch.zeros(2,3,4,2)).shape==(2,5) and len(list(h.parameters()))==n and (h.out.bias==.5).all()
+
+# Frozen
+
+def frozen_fit(act, **kw):
+    x = torch.randint(0, 256, (64,1,8,8), generator=generator('x')).to(torch.uint8)
+    ds = ImageSet(x, torch.arange(64)%4)
+    clf = Classifier(freeze(bn_encoder()), fc_head((4,4,4), 4, gen=generator('head')))
+    before = state(clf)
+    learn = Learner(image_dls(ds, ds, bs=16), clf, loss_func=CrossEntropyLossFlat(), wd=.1, **kw)
+    with learn.no_bar(), learn.no_logging(): act(learn)
+    return before,state(clf)
+
+def unfreeze_fit(learn): learn.unfreeze(); learn.fit(2, .1)
+def freeze_fit(learn): learn.freeze(); learn.fit(2, .1)
+
+@pytest.mark.parametrize('train_bn', [True,False])
+@pytest.mark.parametrize('act', [lambda l: l.fit(2, .1), lambda l: l.fit_one_cycle(2, .1), lambda l: l.fine_tune(1, .1), freeze_fit, unfreeze_fit])
+def test_frozen_stays_to_the_byte(act, train_bn):
+    before,after = frozen_fit(act, train_bn=train_bn)
+    for k in before: assert torch.equal(before[k], after[k])==k.startswith('encoder'), k
+
+def test_a_frozen_part_gives_the_same_features_in_training():
+    clf = Classifier(freeze(bn_encoder()), fc_head((4,4,4), 4)).train()
+    x = torch.rand(5,1,8,8, generator=generator('x'))
+    assert torch.equal(clf.encoder(x), clf.encoder(x)) and not any(m.training for m in clf.encoder.modules())
+
+def test_frozen_survives_copy_and_pickle_and_ends_with_unfreeze():
+    enc = freeze(bn_encoder())
+    for twin in (pickle.loads(pickle.dumps(enc)), pickle.loads(pickle.dumps(nn.Sequential(enc)))[0]):
+        assert not twin.train().bn.training and twin.train() is twin
+    holder = nn.Sequential(enc); unfreeze(holder)
+    assert all(m.training for m in holder.modules()) and all(p.requires_grad for p in enc.parameters())
+    assert not any(m.training for m in holder.eval().modules())
+
+def test_part_of_an_encoder_can_be_frozen():
+    enc = bn_encoder(); freeze(enc.bn); enc.train()
+    assert enc.drop.training and not enc.bn.training and enc.conv.weight.requires_grad and not enc.bn.weight.requires_grad
+
+# To disk and back
+
+@pytest.mark.parametrize('make', [bn_encoder, tied, lambda seed=0: tied(seed).encoder, lambda seed=0: bn_encoder(seed).to(memory_format=torch.channels_last),
+                                  lambda seed=0: bn_encoder(seed).bfloat16()])
+def test_round_trip(make, tmp_path):
+    m,recipe = make(0),dict(arm='denoising', sizes=[3,2], lr=.1, note='é')
+    f = save_encoder(tmp_path/'deep/er/x.safetensors', m, recipe)
+    back,r = load_encoder(f, lambda r: make(1))
+    assert same(state(m), state(back)) and r==recipe
+    assert load_encoder(f, make(2))[1]==recipe
+    assert [o.name for o in f.parent.iterdir()]==['x.safetensors']
+    assert save_encoder(tmp_path/'y.safetensors', m, recipe).read_bytes()==f.read_bytes()
+
+def test_a_tied_autoencoder_reconstructs_the_same_after_a_round_trip(tmp_path):
+    ae,x = tied(),torch.rand(2,1,9,7, generator=generator('x'))
+    assert len(load_file(save_encoder(tmp_path/'a.safetensors', ae, {})))==len(list(ae.parameters()))
+    assert torch.equal(load_encoder(tmp_path/'a.safetensors', tied(1))[0](x), ae(x))
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+    f = save_encoder(tmp_path/'x.safetensors', bn_encoder(0), dict(i=0)); old = f.read_bytes()
+    def stop(a, b): raise KeyboardInterrupt
+    monkeypatch.setattr(os, 'replace', stop)
+    with pytest.raises(KeyboardInterrupt): save_encoder(f, bn_encoder(1), dict(i=1))
+    assert f.read_bytes()==old and len(list(tmp_path.iterdir()))==1
+
+def test_a_weight_registered_twice_is_refused(tmp_path):
+    a,b = nn.Linear(3,3),nn.Linear(3,3); b.weight = a.weight
+    with pytest.raises(TransferError, match='two names for one tensor') as e: save_encoder(tmp_path/'x', nn.Sequential(a,b), {})
+    assert one_line(e) and not list(tmp_path.iterdir())
+
+def bad_files(tmp_path):
+    f = save_encoder(tmp_path/'good', bn_encoder(), {}); b = f.read_bytes()
+    for name,content in dict(empty=b'', text=b'hello there, no weights', cut=b[:-20], pickle=pickle.dumps([1])).items(): (tmp_path/name).write_bytes(content)
+    save_file({'x': torch.zeros(1)}, tmp_path/'recipe', {'recipe': '{not json'})
+
+@pytest.mark.parametrize('name,msg', [('empty','not a safetensors'), ('text','not a safetensors'), ('cut','not a safetensors'), ('pickle','not a safetensors'),
+                                      ('recipe','not JSON'), ('none','no weight file'), ('.','no weight file')])
+def test_not_a_weight_file(name, msg, tmp_path):
+    bad_files(tmp_path)
+    with pytest.raises(TransferError, match=msg) as e: load_encoder(tmp_path/name, bn_encoder())
+    assert one_line(e)
+
+def test_another_architecture_is_named(tmp_path):
+    f = save_encoder(tmp_path/'x', bn_encoder(), {})
+    for other,msg in ((bn_encoder(nf=8), 'conv.weight is 4x1x3x3'), (tied().encoder, 'bn.bias, which the encoder has not'), (nn.Sequential(bn_encoder(), nn.Linear(2,2)), 'has not')):
+        before = state(other)
+        with pytest.raises(TransferError, match=msg) as e: load_encoder(f, other)
+        assert one_line(e) and same(before, state(other))
+
+@pytest.mark.parametrize('factory,msg', [('os:system','is not in aepretrain_nb'), ('builtins:eval','is not in'), ('aepretrain_nb.imports:partial','not defined in'),
+    ('aepretrain_nb.transfer:nothing','cannot be imported'), ('aepretrain_nb.nowhere:f','cannot be imported'), ('aepretrain_nb_evil:f','is not in'), ('','is not in')])
+def test_a_file_cannot_call_what_it_likes(factory, msg, tmp_path):
+    f = save_encoder(tmp_path/'x', bn_encoder(), dict(factory=factory, kwargs=dict(command='touch pwned')))
+    with pytest.raises(TransferError, match=msg) as e: load_encoder(f)
+    assert one_line(e)
+
+def test_a_trusted_factory(tmp_path):
+    f = save_encoder(tmp_path/'x', nn.Linear(3,2), dict(factory='torch.nn:Linear', kwargs=dict(in_features=3, out_features=2)))
+    assert isinstance(load_encoder(f, trusted=('torch',))[0], nn.Linear)
