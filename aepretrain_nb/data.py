@@ -76,7 +76,7 @@ class ImageSet:
         self._digest = None
         self._check()
 
-# %% ../nbs/00_data.ipynb #eb2cbe28
+# %% ../nbs/00_data.ipynb #ca663ed9
 @patch
 def _n_seen(self:ImageSet):
     "Names for the classes that occur, as numbers"
@@ -84,6 +84,7 @@ def _n_seen(self:ImageSet):
     n = self.y.shape[1] if self.task=='multi-label' else int(self.y.max())+1
     return [str(i) for i in range(n)]
 
+# %% ../nbs/00_data.ipynb #13eab253
 @patch
 def _check(self:ImageSet):
     "Raise a `DataError` for images or targets that cannot be used"
@@ -132,12 +133,13 @@ def _unit(x, **kw):
     f = x.to(torch.float32, copy=True, **kw)
     return f if x.is_floating_point() else f.div_(torch.iinfo(x.dtype).max)
 
-# %% ../nbs/00_data.ipynb #8fb6e433
+# %% ../nbs/00_data.ipynb #f90de5e1
 def _names(y, classes):
     "Targets or decoded predictions as text"
     if y.dim()==2: return [', '.join(c for c,o in zip(classes, r) if o) for r in y]
     return [classes[int(i)] for i in y]
 
+# %% ../nbs/00_data.ipynb #dab247aa
 @patch
 def show(self:ImageSet,
     n=8 # number of images, from the start
@@ -146,7 +148,7 @@ def show(self:ImageSet,
     y = self.y if self.task in ('classify','multi-label') else None
     _grid(_unit(self.x[:n]), () if y is None else _names(y[:n], self.classes))
 
-# %% ../nbs/00_data.ipynb #3c841374
+# %% ../nbs/00_data.ipynb #55e3aa1c
 @patch
 def take(self:ImageSet,
     idxs # indices in the order wanted, or a boolean mask
@@ -156,6 +158,7 @@ def take(self:ImageSet,
     if idxs.dtype!=torch.bool: idxs = idxs.long()
     return ImageSet(self.x[idxs], None if self.y is None else self.y[idxs], self.classes, self.task, self.name)
 
+# %% ../nbs/00_data.ipynb #40a9317d
 @patch
 def unlabelled(self:ImageSet) -> ImageSet: # shares the images
     "The same images, their targets forgotten"
@@ -282,7 +285,7 @@ class Splits:
 
     def __repr__(self): return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {"x".join(map(str, self.train.shape))})'
 
-# %% ../nbs/00_data.ipynb #d6366e13
+# %% ../nbs/00_data.ipynb #24c0ac8b
 @dataclass(frozen=True)
 class Source:
     "Where a named data set comes from"
@@ -294,6 +297,7 @@ class Source:
     origin: str
     reader: Callable = None # torchvision's class; None where the images come with scikit-learn
 
+# %% ../nbs/00_data.ipynb #49e035b6
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
     mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', tvd.MNIST),
@@ -320,12 +324,13 @@ def data_root(
     cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     return Path(root or os.environ.get('AEPRETRAIN_DATA') or f'{cache}/aepretrain_nb').expanduser()
 
-# %% ../nbs/00_data.ipynb #fa9c6c84
+# %% ../nbs/00_data.ipynb #e7686cfb
 _IDX = {'MNIST': dict(zip(('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1'),
             ('6bbc9ace898e44ae57da46a324031adb','a25bea736e30d166cdddb491f175f624','2646ac647ad5339dbf082846283269ea','27ae3e4e09519cfbb04c329615203637'))),
         'FashionMNIST': dict(zip(('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1'),
             ('f4a8712d7a061bf5bd6d2ca38dc4d50a','9018921c3c673c538a1fc5bad174d6f9','8181f5470baa50b63fa0f6fddb340f0a','15d484375f8d13e6eb1aabb0c3f46965')))}
 
+# %% ../nbs/00_data.ipynb #e684f56d
 def _expected(reader):
     "Files of a data set, relative to the root, and their md5"
     if reader.__name__ in _IDX: return {f'{reader.__name__}/raw/{f}-ubyte': md5 for f,md5 in _IDX[reader.__name__].items()}
@@ -334,19 +339,19 @@ def _expected(reader):
     if hasattr(reader, 'folds_list_file'): files.append((reader.folds_list_file, None))
     return {f'{reader.base_folder}/{f}': md5 for f,md5 in files}
 
-# %% ../nbs/00_data.ipynb #c4b44e87
+# %% ../nbs/00_data.ipynb #dbc88425
 def _source(name):
     "The entry of `name` in `DATASETS`; a `DataError` suggests the nearest names"
     if name in DATASETS: return DATASETS[name]
     near = get_close_matches(name, DATASETS)
     raise DataError(f'unknown data set {name!r}; ' + (f'did you mean {" or ".join(near)}? ' if near else '') + f'known: {", ".join(DATASETS)}')
 
+# %% ../nbs/00_data.ipynb #fc5c4f2b
 def _md5(f):
     "md5 of the file `f`, None if there is none"
     if not f.is_file(): return None
     with f.open('rb') as o: return hashlib.file_digest(o, 'md5').hexdigest()
 
-# %% ../nbs/00_data.ipynb #d203823c
 def verify(
     name:str, # one of `DATASETS`
     root=None # as in `data_root`
@@ -357,12 +362,13 @@ def verify(
     status = ['missing' if found is None else 'ok' if md5 in (None, found) else 'altered' for _,md5,found in rows]
     return pd.DataFrame(rows, columns=['file','expected','found']).assign(status=status)
 
-# %% ../nbs/00_data.ipynb #89e16aeb
+# %% ../nbs/00_data.ipynb #2a7991c3
 def _not_ok(name, root):
     "The files that are missing or altered"
     res = verify(name, root)
     return res[res.status!='ok']
 
+# %% ../nbs/00_data.ipynb #e1a71c2a
 def _fetch(name, root, download):
     "See that the files of a data set are there and unaltered, fetching them if told to"
     reader,bad = _source(name).reader, _not_ok(name, root)
@@ -376,7 +382,7 @@ def _fetch(name, root, download):
     raise DataError(f'{name}: {o.file} is {o.status} in {root} (expected {"md5 "+o.expected if o.expected else "it beside the images"}'
                     + (f', found {o.found}' if o.found else '') + f'); get it with: aepretrain data get {name} --root {root}')
 
-# %% ../nbs/00_data.ipynb #d595fb3d
+# %% ../nbs/00_data.ipynb #74fad2d3
 def _image_set(o, name):
     "A torchvision data set as an `ImageSet`"
     x = _tensor(o.data)
@@ -384,6 +390,7 @@ def _image_set(o, name):
     y = getattr(o, 'labels', getattr(o, 'targets', None))
     return ImageSet(x, torch.as_tensor(y), [c.split(' - ')[0] for c in o.classes], name=name)
 
+# %% ../nbs/00_data.ipynb #29709c96
 def _read_folds(f, n):
     "Official folds, one a line; a `DataError` unless each is a list of indices below `n`"
     folds = [torch.tensor([int(i) for i in l.split()]) for l in f.read_text().splitlines() if l.strip()]
@@ -443,7 +450,7 @@ class ImageDL:
         if len(dataset)<least: raise DataError(f'{len(dataset)} images in batches of {bs} leaves no batch')
         self.to(device)
 
-# %% ../nbs/00_data.ipynb #b467d49b
+# %% ../nbs/00_data.ipynb #128a9e20
 @patch
 def to(self:ImageDL,
     device # e.g. 'cuda'
@@ -454,6 +461,7 @@ def to(self:ImageDL,
     if self.norm is not None: self._mean,self._std = (torch.as_tensor(o, dtype=torch.float32, device=self.device).view(-1,1,1) for o in self.norm)
     return self.reset()
 
+# %% ../nbs/00_data.ipynb #1bb09a16
 @patch
 def reset(self:ImageDL) -> ImageDL: # itself
     "Back to the beginning of every stream"
@@ -483,7 +491,7 @@ def batch(self:ImageDL,
     if self.target=='y': return x,y
     return x, (self._normalise(clean) if self.norm_target else clean)
 
-# %% ../nbs/00_data.ipynb #800847ee
+# %% ../nbs/00_data.ipynb #42939e4e
 @patch
 def _order(self:ImageDL):
     "Indices of the next epoch"
@@ -494,6 +502,7 @@ def _order(self:ImageDL):
     self._queue = o[need:]
     return o[:need]
 
+# %% ../nbs/00_data.ipynb #d327e098
 @patch
 def __len__(self:ImageDL):
     if self.steps: return self.steps
@@ -541,7 +550,7 @@ def _show(self:ImageDL, b, out=None, max_n=8):
     rows = [x, scale(t)] + ([] if out is None else [scale(out[:max_n])])
     _grid(torch.cat([o.cpu().expand(-1, x.shape[1], -1, -1) for o in rows]), ncol=len(x), ylabels=['input','target','output'])
 
-# %% ../nbs/00_data.ipynb #a2601785
+# %% ../nbs/00_data.ipynb #eb3d39d7
 @patch
 def show_batch(self:ImageDL,
     b=None, # a batch; the first if not given
@@ -551,6 +560,7 @@ def show_batch(self:ImageDL,
     "Draw what a network is fed, and its targets"
     self._show(self.one_batch() if b is None else b, max_n=max_n)
 
+# %% ../nbs/00_data.ipynb #383feaca
 @patch
 def show_results(self:ImageDL,
     b, # a batch

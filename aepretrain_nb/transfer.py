@@ -112,7 +112,7 @@ def unfreeze(
     for m in module.modules(): m.__dict__.pop('train', None)
     return module.requires_grad_(True).train()
 
-# %% ../nbs/06_transfer.ipynb #cc7d71e3
+# %% ../nbs/06_transfer.ipynb #1e219180
 def save_encoder(
     path, # where to write, `.safetensors`
     encoder:nn.Module, # parameters and buffers are saved
@@ -127,7 +127,7 @@ def save_encoder(
         save_file(state, tmp, {'recipe': json.dumps(recipe, sort_keys=True)})
         os.replace(tmp, path)
     except TypeError as e: raise TransferError(f'{path.name}: the recipe is not plain JSON: {e}') from None
-    except RuntimeError: raise TransferError(f'{path.name}: two names for one tensor; pass a tied weight at call time instead of registering it twice') from None
+    except RuntimeError: raise TransferError(f'{path.name}: two names for one tensor; tie a weight at call time, do not register it twice') from None
     finally: tmp.unlink(missing_ok=True)
     return path
 
