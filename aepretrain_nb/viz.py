@@ -89,21 +89,22 @@ def _show_filters(ax, w, m, ncol, title):
     ax.set_axis_off()
     return None if rgb else im
 
-# %% ../nbs/12_viz.ipynb #4183d9eb
+# %% ../nbs/12_viz.ipynb #e636d96b
 def show_filters(
     before, # weights of a convolution, (out,in,kh,kw)
     after=None, # the same filters later, same shape
     n:int=32, # filters to show, from the first on
     channel:int=0, # input channel to show where there are not three
     titles=('before', 'after'), # above the panels
-    ncol:int=8 # filters per row
+    ncol:int=8, # filters per row
+    fig=None # a Figure or SubFigure to draw into; None: a new figure
 ) -> np.ndarray: # of Axes, one a panel
     "Filters before and after training on one symmetric scale; three input channels are shown as colour."
     ws = [_filters(w, n, channel) for w in (before, after) if w is not None]
     m = max(np.abs(w).max() for w in ws) or 1.
     (k, h, w, _), ncol = ws[0].shape, min(ncol, len(ws[0]))
-    fig, axs = plt.subplots(1, len(ws), figsize=(3*len(ws)+.5, 3*(h+1)/(w+1)*-(-k//ncol)/ncol+.4), squeeze=False, layout='constrained')
-    fig.get_layout_engine().set(wspace=.06)
+    fig = fig or plt.figure(figsize=(3*len(ws)+.5, 3*(h+1)/(w+1)*-(-k//ncol)/ncol+.4), layout='constrained')
+    axs = fig.subplots(1, len(ws), squeeze=False, gridspec_kw=dict(wspace=.06))
     ims = [_show_filters(ax, w, m, ncol, t) for ax, w, t in zip(axs[0], ws, titles)]
     if ims[0]: fig.colorbar(ims[0], ax=axs[0], shrink=.8, ticks=[-m, 0, m], format='%.2g')
     return axs[0]

@@ -1,0 +1,151 @@
+"""Speed as a ratio against a peer, measured in one process with the runs interleaved: `make bench`, or `python benchmarks/run.py [NAME ...]`.
+
+Writes results/benchmarks.csv: a row per comparison with the median ratio, the goal, whether it is met, the times behind it, processor, versions and revision.
+"""
+import os
+os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
+import logging, platform, statistics, sys, tempfile, time, warnings
+from functools import partial
+from pathlib import Path
+
+import pandas as pd, torch, torch.nn.functional as F
+from torch import nn
+from aepretrain_nb.imports import torchvision
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from aepretrain_nb.data import ImageSet, generator, image_dls
+from aepretrain_nb.experiment import compare, find_recipe, revision
+from aepretrain_nb.train import ImageLearner, torch_opt
+
+OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
+BS,STEPS = 16,400
+
+def images(n=BS*STEPS):
+    "MNIST-sized random images and labels"
+    g = generator('bench')
+    return ImageSet(torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=g), torch.randint(0, 10, (n,), generator=g))
+
+def tiny():
+    "The tiny CNN of the goals: two strided convolutions and a linear layer"
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(784, 10))
+
+def interleaved(runs, n=7):
+    "Median seconds of each of `runs` (name -> function that gives the seconds it took), in turns, and each one's ratios to the first, turn by turn"
+    times = {k: [] for k in runs}
+    for i in range(n+1):
+        for k,f in runs.items():
+            t = f()
+            if i: times[k].append(t)
+    first = next(iter(runs))
+    med = {k: statistics.median(v) for k,v in times.items()}
+    return med, {k: statistics.median(b/a for a,b in zip(times[first], v)) for k,v in times.items()}
+
+def timed(f):
+    t = time.perf_counter()
+    f()
+    return time.perf_counter()-t
+
+def row(what, ours, peer, ratio, goal, better='<=', **more):
+    met = ratio<=goal if better=='<=' else ratio>=goal
+    return dict(what=what, ours=ours, peer=peer, ratio=round(ratio, 3), goal=f'{better} {goal}', met=met, **more)
+
+# The training loop ---------------------------------------------------------------------------------------------------------------
+
+def bare_loop(model, batches, lr=.01):
+    opt = torch.optim.SGD(model.parameters(), lr=lr, momentum=.9)
+    model.train()
+    for xb,yb in batches:
+        F.cross_entropy(model(xb), yb).backward()
+        opt.step()
+        opt.zero_grad()
+
+def fastai_fit(cls, model, dls):
+    learn = cls(dls, model, F.cross_entropy, torch_opt('sgd', momentum=.9), lr=.01, train_bn=False, wd_bn_bias=True)
+    with learn.no_bar(), learn.no_logging(): return timed(lambda: learn.fit(1))
+
+def lightning_fit(model, batches):
+    import pytorch_lightning as pl
+    class Lit(pl.LightningModule):
+        def __init__(self): super().__init__(); self.net = model
+        def training_step(self, b, i): return F.cross_entropy(self.net(b[0]), b[1])
+        def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=.01, momentum=.9)
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, barebones=False)
+    return timed(lambda: pl.Trainer(max_epochs=1, accelerator='cpu', **quiet).fit(Lit(), batches))
+
+def learner():
+    "Seconds for one epoch of the same batches through four loops, from the same weights; the weights after it must be the same bytes"
+    ds,end = images(),{}
+    dls = lambda: image_dls(ds, ds.take(range(BS)), bs=BS)
+    def run(name, fit):
+        def f():
+            model,d = tiny(),dls()
+            t = fit(model, d)
+            end[name] = [p.detach().clone() for p in model.parameters()]
+            return t
+        return f
+    runs = {'bare loop': run('bare loop', lambda m,d: timed(lambda: bare_loop(m, d.train))), 'ImageLearner': run('ImageLearner', lambda m,d: fastai_fit(ImageLearner, m, d)),
+        'stock fastai': run('stock fastai', lambda m,d: fastai_fit(Learner, m, d))}
+    try:
+        import pytorch_lightning
+        runs['Lightning'] = run('Lightning', lambda m,d: lightning_fit(m, d.train))
+    except ImportError: print('Lightning is not installed: pip install aepretrain_nb[bench]')
+    med,ratio = interleaved(runs)
+    for k,ps in end.items(): assert all(torch.equal(a, b) for a,b in zip(end['bare loop'], ps)), f'{k} ends with other weights'
+    us = {k: 1e6*v/STEPS for k,v in med.items()}
+    yield row('Learner, tiny CNN, batch 16', 'ImageLearner', 'bare loop', ratio['ImageLearner'], 1.10, us_ours=us['ImageLearner'], us_peer=us['bare loop'])
+    for k in list(runs)[2:]: yield row('Learner, tiny CNN, batch 16', k, 'bare loop', ratio[k], 1.10, us_ours=us[k], us_peer=us['bare loop'])
+
+# The way of the data -------------------------------------------------------------------------------------------------------------
+
+class PerItem(Dataset):
+    "Images one by one through torchvision's transforms, as torchvision's own data sets give them"
+    def __init__(self, ds): self.x,self.y,self.tfm = ds.x.numpy()[:, 0],ds.y.tolist(),transforms.ToTensor()
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i): return self.tfm(self.x[i]), self.y[i]
+
+def data_path():
+    "Seconds of an epoch of training steps, fed by the resident tensor or by a DataLoader"
+    ds = images()
+    runs = {'DataLoader + transforms': lambda: timed(lambda: bare_loop(tiny(), DataLoader(PerItem(ds), BS, shuffle=True))),
+        'ImageDL': lambda: timed(lambda: bare_loop(tiny(), image_dls(ds, bs=BS).train))}
+    med,ratio = interleaved(runs)
+    us = {k: 1e6*v/STEPS for k,v in med.items()}
+    yield row('step with its data, tiny CNN, batch 16', 'ImageDL', 'DataLoader + transforms', ratio['ImageDL'], .6, us_ours=us['ImageDL'], us_peer=us['DataLoader + transforms'])
+
+# The grid ------------------------------------------------------------------------------------------------------------------------
+
+def grid():
+    "Throughput of one grid of equal fits on two processes over that on one; starting the processes counts"
+    r = find_recipe('kohlbrenner', 'digits')
+    run = lambda n: timed(lambda: compare('digits', ['random_paper', 'random_default'], [200], 10, r, executor=n, progress=False, store=tempfile.mkdtemp()))
+    pairs = [(run(1), run(2)) for _ in range(5)]
+    one,two = (statistics.median(v) for v in zip(*pairs))
+    yield row('grid of 20 fits, start included', 'two processes', 'one process', statistics.median(a/b for a,b in pairs), 1.7, '>=', us_ours=1e6*two/20, us_peer=1e6*one/20)
+
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid)
+
+def processor():
+    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
+    except (OSError, StopIteration): return platform.processor()
+
+def main(names):
+    if bad := [n for n in names if n not in BENCHMARKS]: sys.exit(f'no benchmark {bad[0]!r}: {", ".join(BENCHMARKS)}')
+    torch.set_num_threads(1)
+    warnings.filterwarnings('ignore')
+    logging.getLogger('pytorch_lightning').setLevel(logging.ERROR)
+    rows = []
+    for n in names or BENCHMARKS:
+        for r in BENCHMARKS[n]():
+            rows.append(dict(benchmark=n) | r | dict(processor=processor(), threads=1, torch=torch.__version__, revision=revision()))
+            print('{benchmark:10} {what}: {ours} / {peer} = {ratio} (goal {goal}: {verdict})'.format(**rows[-1], verdict='met' if rows[-1]['met'] else 'not met'), flush=True)
+    new = pd.DataFrame(rows).round(dict(us_ours=1, us_peer=1))
+    if OUT.exists():
+        old = pd.read_csv(OUT)
+        new = pd.concat([old[~old.benchmark.isin(new.benchmark)], new])
+    OUT.parent.mkdir(exist_ok=True)
+    new.to_csv(OUT, index=False)
+
+if __name__=='__main__': main(sys.argv[1:])

@@ -1,0 +1,173 @@
+"What would spoil the narrative of the grid: killing it, racing it, moving it to other processes, and the keys that old results depend on."
+import json, os, signal, subprocess, sys, time
+from dataclasses import asdict, replace
+from pathlib import Path
+import pandas as pd, pytest, torch
+from aepretrain_nb.data import ImageSet, Splits, dataset
+from aepretrain_nb.experiment import (TIMES, ExperimentError, Store, _labelled, canonical, compare, find_recipe, needed, plan, run_grid, train_classifier)
+
+digits = dataset('digits')
+smoke = find_recipe('kohlbrenner', 'smoke')
+small = dict(arms=['pretrained', 'random_default'], labels=[50, 100], seeds=3)
+
+def table(res): return res.rows.drop(columns=list(TIMES)).to_csv(index=False)
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory): return compare(digits, **small, recipe=smoke, store=tmp_path_factory.mktemp('w')/'whole', progress=False)
+
+def cli(out, *more): return [sys.executable, '-m', 'aepretrain_nb', 'compare', 'digits', '--setting', 'smoke', '--labels', '50,100', '--seeds', '3', '--arms', 'pretrained,random_default', '--out', str(out), *more]
+
+# Interrupts
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes):
+    out = tmp_path/'grid'
+    trials = lambda: {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in out.glob('trials/*.json')}
+    p = subprocess.Popen(cli(out, '--processes', str(processes)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in p.stderr:
+        if line.startswith('[4/'): break
+    os.killpg(p.pid, signal.SIGKILL)
+    p.wait()
+    before = trials()
+    assert 4<=len(before)<15 and not (out/'results.csv').exists()
+    r = subprocess.run(cli(out, '--processes', str(processes)), capture_output=True, text=True, check=True)
+    assert r.stderr.startswith(f'[1/{15-len(before)}]')
+    assert all(trials()[f]==b for f,b in before.items())
+    assert pd.read_csv(out/'results.csv').drop(columns=list(TIMES)).to_csv(index=False)==pd.read_csv(_csv(whole, tmp_path)).drop(columns=list(TIMES)).to_csv(index=False)
+
+def _csv(res, folder):
+    res.rows.to_csv(folder/'whole.csv', index=False)
+    return folder/'whole.csv'
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    out = tmp_path/'grid'
+    p = subprocess.Popen(cli(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    err = ''
+    while '[2/' not in err: err += p.stderr.readline()
+    p.send_signal(signal.SIGINT)
+    _,rest = p.communicate(timeout=60)
+    assert p.returncode==130 and 'Traceback' not in rest
+    assert 'give the same command again' in rest and f'aepretrain compare digits --setting smoke' in rest and str(out) in rest
+    assert len(list(out.glob('trials/*.json')))>=2
+
+def test_a_half_written_file_is_not_a_trial(tmp_path, whole):
+    store = Store(tmp_path)
+    (tmp_path/'trials').mkdir()
+    t = whole.trials[0]
+    (tmp_path/'trials'/f'.{t.key}.json.123.456').write_text('{"row"')
+    assert store.get(t.key) is None and t.key in needed([t], store)
+
+def test_two_runs_on_one_store_share_the_work(tmp_path, whole):
+    out = tmp_path/'grid'
+    ps = [subprocess.Popen(cli(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outs = [p.communicate(timeout=120) for p in ps]
+    assert [p.returncode for p in ps]==[0, 0], outs
+    res = compare(digits, **small, recipe=smoke, store=out, progress=False)
+    assert table(res)==table(whole) and not (out/'failed').exists()
+
+# Other processes
+
+def test_a_process_pool_gives_the_same_rows(tmp_path, whole):
+    res = compare(digits, **small, recipe=smoke, store=tmp_path/'pool', executor=2, progress=False)
+    assert table(res)==table(whole)
+
+def test_own_images_reach_other_processes(tmp_path):
+    own = Splits('mine', digits.train.take(range(300)), digits.test.take(range(100)))
+    a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=tmp_path/str(n), executor=n, progress=False) for n in (1, 2))
+    assert table(a)==table(b) and not len(b.missing)
+
+def test_threads_of_the_process_do_not_matter(whole):
+    n = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        t = next(t for t in whole.trials if not t.encoder)
+        res = train_classifier(t, digits)[1]
+    finally: torch.set_num_threads(n)
+    assert res['value']==whole.store.get(t.key)['row']['value']
+
+# What a result may depend on
+
+def test_test_labels_choose_nothing(whole):
+    y = digits.test.y
+    other = Splits('digits', digits.train, ImageSet(digits.test.x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]))
+    t = next(t for t in whole.trials if not t.encoder)
+    t = replace(t, recipe=t.recipe | dict(finetune=dict(opt='adam', lr=5e-3, bs=32, steps=200, evals=4)), spec=smoke['arms']['random_paper'])
+    (a,ra),(b,rb) = train_classifier(t, digits),train_classifier(t, other)
+    assert all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
+    assert (ra['best'], ra['valid'], ra['curve'])==(rb['best'], rb['valid'], rb['curve']) and ra['value']!=rb['value']
+
+def test_arms_share_subset_and_head(whole):
+    for (labels,seed),g in whole.rows.groupby(['labels', 'head_seed']): assert g.subset.nunique()==1
+    assert whole.rows.subset.nunique()==6
+
+def test_the_global_random_stream_is_left_alone(whole):
+    torch.manual_seed(5)
+    a = torch.rand(3)
+    torch.manual_seed(5)
+    train_classifier(next(t for t in whole.trials if not t.encoder), digits)
+    assert torch.equal(torch.rand(3), a)
+
+def test_crossed_seeds_reuse_encoders():
+    trials = plan(digits, smoke, ['pretrained'], [50], 3, crossed=True)
+    assert len(trials)==9==len({t.key for t in trials}) and len({t.encoder.key for t in trials})==3
+
+def test_frozen_protocol_leaves_the_encoder_as_it_was(whole):
+    t = next(t for t in whole.trials if not t.encoder)
+    net,_ = train_classifier(replace(t, spec=t.spec | dict(protocol='frozen')), digits)
+    tuned,_ = train_classifier(t, digits)
+    from aepretrain_nb.experiment import build_classifier
+    start = build_classifier(t, digits)
+    same = lambda a,b: all(torch.equal(p, q) for p,q in zip(a.encoder.state_dict().values(), b.encoder.state_dict().values()))
+    assert same(net, start) and not same(tuned, start)
+
+# Failures
+
+def test_a_diverged_trial_is_recorded_counted_and_retried(tmp_path):
+    arms = smoke['arms'] | dict(wild=dict(encoder='random', init=dict(dist='normal', std=3e38), protocol='finetune'))
+    r = smoke | dict(arms=arms)
+    run = lambda: compare(digits, ['random_default', 'wild'], [50], 2, r, store=tmp_path/'s', progress=False)
+    res = run()
+    assert len(res.rows)==2 and len(res.missing)==2 and res.missing.reason.str.contains('diverged').all()
+    assert res.cells.set_index('arm').missing.to_dict()==dict(random_default=0, wild=2)
+    assert '(2 missing)' in res.text() and 'trials are missing' in res.text()
+    stamps = {f: f.stat().st_mtime_ns for f in (tmp_path/'s'/'failed').iterdir()}
+    run()
+    assert all(f.stat().st_mtime_ns>t for f,t in stamps.items())
+
+def test_a_failed_encoder_fails_its_fits_only(tmp_path):
+    r = smoke | dict(pretrain=smoke['pretrain'] | dict(opt='sgd', lr=1e38, loss='bce'))
+    res = compare(digits, ['pretrained', 'random_default'], [50], 2, r, store=tmp_path/'s', progress=False)
+    assert set(res.rows.arm)=={'random_default'} and res.missing.reason.str.startswith('no encoder: ').all()
+
+# Refusals
+
+@pytest.mark.parametrize('kw,say', [(dict(seeds=[1, 1]), 'no seed twice'), (dict(arms=['pretrain']), "did you mean 'pretrained'"), (dict(n_unlabelled=10**6), 'unlabelled images'),
+    (dict(precision='fp8'), 'fp32 or bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1')])
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, kw, say):
+    with pytest.raises(ValueError) as e: compare(digits, **(small | kw), recipe=smoke, store=tmp_path/'s', progress=False)
+    assert say in str(e.value) and '\n' not in str(e.value)
+    assert not (tmp_path/'s').exists()
+
+def test_a_folder_of_something_else_is_refused(tmp_path, whole):
+    (tmp_path/'notes.txt').write_text('mine')
+    with pytest.raises(ExperimentError, match='other than an experiment'): compare(digits, **small, recipe=smoke, store=tmp_path, progress=False)
+    own = Splits('mine', digits.train, digits.test.take(range(10)))
+    with pytest.raises(ExperimentError, match='another data'): compare(own, **small, recipe=smoke, store=whole.store.path, progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir())==['notes.txt']
+
+# Keys
+
+def test_canonical_json():
+    assert canonical(dict(b=1., a=[.5, None]))=='{"a":[0.5,null],"b":1}'
+    with pytest.raises(ValueError): canonical(dict(a=float('nan')))
+
+def test_every_field_counts(whole):
+    t = whole.trials[0]
+    other = dict(recipe=t.recipe | dict(version=99), digest='0'*64, encoder_seed=7, n_unlabelled=7, task='segment', arm='x', spec=dict(encoder='random', protocol='frozen'), labels=7, valid='extra',
+        n_valid=7, policy='uniform', subset_seed=7, head_seed=7, precision='bf16', kind='encoder')
+    assert set(other)==set(asdict(t))
+    assert len({t.key} | {replace(t, **{k: v}).key for k,v in other.items()})==len(other)+1
+
+def test_random_arms_do_not_depend_on_pretraining():
+    a,b = (plan(digits, smoke | dict(pretrain=smoke['pretrain'] | dict(lr=lr)), ['pretrained', 'random_default'], [50], 1) for lr in (.1, .2))
+    assert a[0].key!=b[0].key and a[1].key==b[1].key
