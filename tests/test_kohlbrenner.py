@@ -1,0 +1,101 @@
+"Kohlbrenner et al.: the model at any width and size, its initialisations, the transfer and the recipe."
+from aepretrain_nb.imports import *
+import pytest
+from hypothesis import given, settings, strategies as st
+from aepretrain_nb.autoencoder import ReconLoss, feature_sizes
+from aepretrain_nb.layers import init_
+from aepretrain_nb.papers.kohlbrenner import *
+
+few = settings(max_examples=25, deadline=None)
+def gen(s=0): return torch.Generator().manual_seed(s)
+def nparams(m): return sum(p.numel() for p in m.parameters())
+
+@few
+@given(c=st.integers(1,4), h=st.integers(4,40), w=st.integers(4,40), width=st.floats(.01,.1), pools=st.sampled_from(['table','code']), down=st.sampled_from(['max','stride']))
+def test_any_width_and_size(c, h, w, width, pools, down):
+    kw = dict(width=width, pools=pools, downsample=down)
+    ae = tied_cae(c, h, w, gen(), **kw)
+    net = cnn(ae.encoder, c, h, w, 7, gen(), **kw)
+    x = torch.rand(2,c,h,w)
+    assert ae(x).shape==x.shape and net(x).shape==(2,7)
+    a,b,d,k = channels(width)
+    n = math.prod(math.ceil(s/(4 if pools=='table' else 8)) for s in (h,w))
+    enc = (25*c+1)*a + (25*a+1)*b + (9*b+1)*d
+    assert nparams(ae)==enc+c+a+b and nparams(net)==enc+(n*d+1)*k+(k+1)*7
+
+@pytest.mark.parametrize('c,h,w,pools,n', [(1,28,28,'table',4_415_384), (1,28,28,'code',1_880_984), (3,32,32,'table',5_572_384), (3,32,32,'code',1_885_984)])
+def test_parameter_counts_of_the_paper(c, h, w, pools, n):
+    with torch.device('meta'): enc = encoder(c, pools=pools)
+    f = math.prod(feature_sizes(enc, c, h, w)['conv3'])
+    assert nparams(enc) + (f+1)*384 + 385*10==n
+
+def test_initialisations():
+    ae = tied_cae(1, 28, 28, gen())
+    for n,p in ae.named_parameters():
+        if 'bias' in n: assert (p==.001).all()
+        else: assert (p-.001).abs().max()<=.1+1e-6 and abs(p.std()-.05*.8796)<2e-3
+    net = cnn(ae.encoder, 1, 28, 28, 10, gen())
+    for n,p in net.head.named_parameters():
+        if 'bias' in n: assert (p==1e-4).all()
+        else: assert p.abs().max()<=.002+1e-8
+    enc = init_(encoder(1), REF_INIT, gen())
+    W = enc.stages.conv2.conv
+    assert abs(W.weight.std()-.2)<2e-3 and (W.bias==1e-4).all()
+
+def test_arms_differ_in_the_encoder_only():
+    "Heads come from their own stream: whatever filled the encoder, the same head."
+    nets = [cnn(init_(encoder(1,.1), a['init'] or CAE_INIT, gen(i)), 1, 8, 8, 10, gen(9), width=.1) for i,a in enumerate(ARMS.values())]
+    for net in nets[1:]:
+        for p,q in zip(net.head.parameters(), nets[0].head.parameters()): assert torch.equal(p, q)
+        assert not torch.equal(net.encoder.stages.conv1.conv.weight, nets[0].encoder.stages.conv1.conv.weight)
+
+def test_same_generator_same_network():
+    a = tied_cae(3, 9, 9, gen(4), width=.1).state_dict()
+    torch.rand(5)
+    b = tied_cae(3, 9, 9, gen(4), width=.1).state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+@pytest.mark.parametrize('down', ['max','stride'])
+def test_the_classifier_gets_weights_and_biases_and_keeps_to_itself(down):
+    ae = tied_cae(1, 8, 8, gen(), width=.05)
+    for p in ae.encoder.parameters(): p.data += torch.rand_like(p)
+    want = {k: v.clone() for k,v in ae.encoder.state_dict().items()}
+    net = cnn(ae.encoder, 1, 8, 8, 3, gen(), width=.05, downsample=down)
+    assert len(want)==6 and all(torch.equal(v, want[k]) for k,v in net.encoder.state_dict().items())
+    for p in net.parameters(): p.data.zero_()
+    assert all(torch.equal(v, want[k]) for k,v in ae.encoder.state_dict().items())
+    assert all(s.pool=='max' for s in list(ae.encoder.stages.values())[:2])
+
+def test_strided_sees_what_a_stride_sees():
+    "A strided stage is every second pixel of the same convolution."
+    enc = encoder(1, .05); x = torch.rand(2,1,9,8)
+    s,t = enc.stages.conv1,strided(enc).stages.conv1
+    torch.testing.assert_close(t(x), s.act(s.conv(x))[...,::2,::2])
+
+@pytest.mark.parametrize('loss', ['mse','bce'])
+def test_the_loss_falls(loss):
+    x,ae = torch.rand(16,1,8,8, generator=gen())**2,tied_cae(1, 8, 8, gen(), width=.05)
+    opt,f = torch.optim.SGD(ae.parameters(), .5),ReconLoss(loss)
+    first = f(ae(x), x).item()
+    for _ in range(30): opt.zero_grad(); f(ae(x), x).backward(); opt.step()
+    assert f(ae(x), x).item()<first
+
+@pytest.mark.parametrize('setting', SETTINGS)
+def test_recipes_are_json_and_complete(setting):
+    r = recipe(setting)
+    assert json.loads(json.dumps(r))==r and r['setting']==setting
+    assert set(r['arms'])=={'pretrained','random_paper','random_matched','random_default'}
+    for f in ('autoencoder','classifier'): assert r[f].startswith('aepretrain_nb.papers.kohlbrenner:')
+    assert cnn(tied_cae(1, 8, 8, gen(), **(r['model']|dict(width=.05))).encoder, 1, 8, 8, 10, gen(), **(r['model']|dict(width=.05)))
+
+def test_the_papers_numbers():
+    r = recipe('paper')
+    assert r['model']==dict(width=1., pools='table', act='scaled_tanh', downsample='max', dropout=.5)
+    assert (r['pretrain']['opt'],r['pretrain']['lr'],r['pretrain']['bs'],r['pretrain']['steps'],r['pretrain']['loss'])==('sgd',.5,128,300_000,'mse')
+    assert (r['finetune']['opt'],r['finetune']['lr'],r['finetune']['bs'],r['finetune']['steps'])==('sgd',.1,128,5_000)
+    q = recipe('quick')
+    assert channels(q['model']['width'])==[33,50,67,128] and (q['pretrain']['steps'],q['finetune']['steps'])==(2000,1000)
+
+@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'digits, paper, quick, smoke'), (dict(model=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
+def test_recipe_errors(kw, msg):
+    with pytest.raises(ValueError, match=msg): recipe(**kw)
