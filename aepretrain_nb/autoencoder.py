@@ -13,7 +13,14 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from .layers import act_layer, monotone, scaled_tanh, tied_conv_transpose
 
-# %% ../nbs/03_autoencoder.ipynb #59971f26
+# %% ../nbs/03_autoencoder.ipynb #890fa781
+def _check_stage(conv, pool):
+    "Raise where `conv` and `pool` do not go together"
+    if pool not in ('max','stride',None): raise ValueError(f"unknown pool {pool!r}: one of max, stride, None")
+    if pool=='stride' and conv.stride==(1,1): raise ValueError("pool 'stride' asks for a convolution with a stride, this one has stride 1")
+    if isinstance(conv.padding, str): raise ValueError(f"padding {conv.padding!r} of a convolution: give a number, k//2 to keep the size")
+
+# %% ../nbs/03_autoencoder.ipynb #a2afb73a
 class ConvStage(nn.Module):
     "Convolution, activation and a way to shrink: one named step of an encoder"
     def __init__(self,
@@ -24,9 +31,7 @@ class ConvStage(nn.Module):
         norm:nn.Module|None=None, # between convolution and activation
     ):
         super().__init__()
-        if pool not in ('max','stride',None): raise ValueError(f"unknown pool {pool!r}: one of max, stride, None")
-        if pool=='stride' and conv.stride==(1,1): raise ValueError("pool 'stride' asks for a convolution with a stride, this one has stride 1")
-        if isinstance(conv.padding, str): raise ValueError(f"padding {conv.padding!r} of a convolution: give it as a number, k//2 to keep the size")
+        _check_stage(conv, pool)
         self.conv,self.norm,self.act,self.pool,self.k = conv,norm,act_layer(act),pool,k
         self.pool_first = pool=='max' and monotone(self.act)
     def extra_repr(self): return f'pool={self.pool!r}, k={self.k}'
@@ -47,12 +52,13 @@ def forward(self:ConvStage,
     if self.pool_first: x = self.act(x)
     return (x,sw) if switches else x
 
-# %% ../nbs/03_autoencoder.ipynb #975d305c
+# %% ../nbs/03_autoencoder.ipynb #02229be1
 @patch(as_prop=True)
 def stride(self:ConvStage):
     "Stride of the whole stage along (h, w), the pool's included"
     return tuple(s*(self.k if self.pool=='max' else 1) for s in self.conv.stride)
 
+# %% ../nbs/03_autoencoder.ipynb #5fa78ce8
 @patch
 def out_size(self:ConvStage, h, w):
     "(h, w) after the stage, by arithmetic; zero or less where the image is too small for the filter"
@@ -78,13 +84,14 @@ class Code(NamedTuple):
     taps:dict = {} # stage -> its output, for the stages asked for
     switches:dict = {} # stage -> indices of its pool's maxima if asked for, None where it has no max-pool
 
-# %% ../nbs/03_autoencoder.ipynb #c27140c3
+# %% ../nbs/03_autoencoder.ipynb #22ade1b1
 def _fits(name, stage, size):
     "`stage`'s output size, or a `ValueError` where there is none"
     out = stage.out_size(*size)
-    if min(out)<1: raise ValueError(f"stage {name!r} gets {size[0]}x{size[1]} pixels, too few for its filter of {'x'.join(map(str, stage.conv.kernel_size))}: use larger images")
+    if min(out)<1: raise ValueError(f"stage {name!r} gets {size[0]}x{size[1]} pixels, too few for its filter: use larger images")
     return out
 
+# %% ../nbs/03_autoencoder.ipynb #675b29a9
 @patch
 def encode(self:ConvEncoder,
     x:Tensor, # images (n, c, h, w)
@@ -130,7 +137,7 @@ def feature_sizes(
         for o in hooks: o.remove()
     return out
 
-# %% ../nbs/03_autoencoder.ipynb #dd9d9c2a
+# %% ../nbs/03_autoencoder.ipynb #d7e8aab1
 class TiedDecoder(nn.Module):
     "Back through the encoder's own filters; owns biases only"
     def __init__(self,
@@ -140,20 +147,26 @@ class TiedDecoder(nn.Module):
         super().__init__()
         self.bias = nn.ParameterDict({n: nn.Parameter(torch.full((s.conv.in_channels,), float(bias))) for n,s in encoder.stages.items()})
 
-    def forward(self, code, encoder):
-        z,stages = code.z,list(encoder.stages.items())
-        for i in reversed(range(len(stages))):
-            n,s = stages[i]
-            z = tied_conv_transpose(z, s.conv, code.sizes[n], s.stride, self.bias[n])
-            if i: z = stages[i-1][1].act(z)
-        return z
+@patch
+def forward(self:TiedDecoder,
+    code:Code, # from `encoder.encode`
+    encoder:ConvEncoder, # whose filters are used, as they are at this moment
+)->Tensor: # (n, c, h, w), before the activation of the output
+    "Retrace the encoder's stages from the top"
+    z,stages = code.z,list(encoder.stages.items())
+    for i in reversed(range(len(stages))):
+        n,s = stages[i]
+        z = tied_conv_transpose(z, s.conv, code.sizes[n], s.stride, self.bias[n])
+        if i: z = stages[i-1][1].act(z)
+    return z
 
-# %% ../nbs/03_autoencoder.ipynb #46a0b2cb
+# %% ../nbs/03_autoencoder.ipynb #f81e032e
 def _mirror(stage):
     "A transposed convolution that undoes the geometry of `stage`"
     c = stage.conv
     return nn.ConvTranspose2d(c.out_channels, c.in_channels, c.kernel_size, stage.stride, c.padding, groups=c.groups, dilation=c.dilation)
 
+# %% ../nbs/03_autoencoder.ipynb #9597e3d0
 class MirrorDecoder(nn.Module):
     "The encoder's stages in reverse, as transposed convolutions with weights of their own"
     def __init__(self,
@@ -186,7 +199,7 @@ class Autoencoder(nn.Module):
     def forward(self, x): return self.decode(self.encode(x))
     def reconstruct(self, x): return self.out_act(self(x))
 
-# %% ../nbs/03_autoencoder.ipynb #fbbeeaa7
+# %% ../nbs/03_autoencoder.ipynb #c8397b33
 _logit = dict(scaled_tanh=lambda x: 2*x, sigmoid=lambda x: x)
 
 @dataclass(eq=False)
@@ -198,17 +211,17 @@ class ReconLoss:
     def __post_init__(self):
         if self.kind not in ('mse','bce'): raise ValueError(f"unknown reconstruction loss {self.kind!r}: one of mse, bce")
         if self.reduction not in ('mean','sum_pixels','none'): raise ValueError(f"unknown reduction {self.reduction!r}: one of mean, sum_pixels, none")
-        if self.kind=='bce' and self.out_act not in _logit: raise ValueError(f"bce needs an output that is a probability: out_act is one of {', '.join(_logit)}, not {self.out_act!r}")
+        if self.kind=='bce' and self.out_act not in _logit: raise ValueError(f"bce needs a probability: out_act is one of {', '.join(_logit)}, not {self.out_act!r}")
         self.act = act_layer(self.out_act)
 
-# %% ../nbs/03_autoencoder.ipynb #bc92d08c
+# %% ../nbs/03_autoencoder.ipynb #3a66ba6f
 @patch
 def __call__(self:ReconLoss,
     pre:Tensor, # reconstruction before its activation, (n, c, h, w)
     target:Tensor, # clean images, the same shape, in the range of the activation
 )->Tensor: # a scalar; one loss per pixel for reduction 'none'
     "The loss of a batch; `ValueError` where the shapes differ"
-    if pre.shape!=target.shape: raise ValueError(f"a reconstruction of shape {tuple(pre.shape)} cannot be compared with images of shape {tuple(target.shape)}")
+    if pre.shape!=target.shape: raise ValueError(f"a reconstruction of shape {tuple(pre.shape)} against images of shape {tuple(target.shape)}")
     r = 'mean' if self.reduction=='mean' else 'none'
     if self.kind=='mse': l = F.mse_loss(self.act(pre), target, reduction=r)
     else: l = F.binary_cross_entropy_with_logits(_logit[self.out_act](pre), target, reduction=r)

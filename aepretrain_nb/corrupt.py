@@ -49,7 +49,7 @@ class Gaussian(Corruption):
         _number('sigma', self.sigma, 0)
     def __call__(self, x, gen=None): return x + self.sigma*_draw(torch.randn, x.shape, x, gen).to(x.dtype)
 
-# %% ../nbs/01_corrupt.ipynb #063efcb8
+# %% ../nbs/01_corrupt.ipynb #fc3cf8e5
 @dataclass(frozen=True)
 class Blocks(Corruption):
     "Set `n` square blocks of side `size` to zero in each image, all channels alike"
@@ -61,7 +61,7 @@ class Blocks(Corruption):
 
     def _inside(self, x, s, gen):
         "(bs, n, s): which positions along an axis of size `s` lie in each block"
-        if self.size>s: raise ValueError(f"blocks of {self.size} pixels do not fit images of {x.shape[-2]}x{x.shape[-1]}: give a size of at most {min(x.shape[-2:])}")
+        if self.size>s: raise ValueError(f"blocks of {self.size} pixels do not fit images with a side of {s}: give a size of at most {s}")
         start = (_draw(torch.rand, (len(x), self.n, 1), x, gen)*(s-self.size+1)).floor()
         i = torch.arange(s, device=x.device)
         return (i>=start) & (i<start+self.size)
@@ -71,7 +71,7 @@ class Blocks(Corruption):
         hit = (r[:,:,:,None] & c[:,:,None,:]).any(1, keepdim=True)
         return x.masked_fill(hit, 0)
 
-# %% ../nbs/01_corrupt.ipynb #2ac416ec
+# %% ../nbs/01_corrupt.ipynb #832b22a2
 CORRUPTIONS = {c.__name__.lower(): c for c in (Masking, Gaussian, Blocks)}
 
 def corruption(
@@ -82,4 +82,6 @@ def corruption(
     d = dict(config); kind = d.pop('kind', None)
     if kind not in CORRUPTIONS: raise ValueError(f"unknown corruption {kind!r}: one of {', '.join(CORRUPTIONS)}")
     try: return CORRUPTIONS[kind](**d)
-    except TypeError: raise ValueError(f"corruption {kind!r} takes {', '.join(f.name for f in fields(CORRUPTIONS[kind]))}, not {', '.join(d) or 'nothing'}") from None
+    except TypeError:
+        takes = ', '.join(f.name for f in fields(CORRUPTIONS[kind]))
+        raise ValueError(f"corruption {kind!r} takes {takes}, not {', '.join(d) or 'nothing'}") from None

@@ -41,11 +41,11 @@ def monotone(
     "Whether `act` never decreases; False for layers it does not know"
     return isinstance(act, (ScaledTanh, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.Identity))
 
-# %% ../nbs/02_layers.ipynb #76e38053
+# %% ../nbs/02_layers.ipynb #bec63b10
 def _out_pad(h, o, k, s, p, d):
     "Output padding with which a transposed convolution along one axis goes from size `h` to `o`"
     lo = (h-1)*s - 2*p + d*(k-1) + 1
-    if not 0 <= o-lo < max(s,d): raise ValueError(f"a transposed convolution (filter {k}, stride {s}, padding {p}) takes size {h} to {lo}..{lo+max(s,d)-1}, not to {o}")
+    if not 0 <= o-lo < max(s,d): raise ValueError(f"back through filter {k}, stride {s}, padding {p}: this takes size {h} to {lo}..{lo+max(s,d)-1}, not to {o}")
     return o-lo
 
 # %% ../nbs/02_layers.ipynb #7e8518dc

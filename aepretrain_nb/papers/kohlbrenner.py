@@ -87,21 +87,23 @@ def cnn(
     nf = list(feature_sizes(enc, c, h, w).values())[-1]
     return Classifier(enc, fc_head(nf, n_classes, channels(width)[3], act, dropout, FC_INIT, gen))
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #5114866b
+# %% ../../nbs/papers/kohlbrenner.ipynb #289bb6bc
 REF_INIT = dict(dist='normal', mean=0., std=.2, bias=1e-4)
 _inits = dict(random_paper=REF_INIT, random_matched=CAE_INIT, random_default=dict(dist='default'))
-ARMS = dict(pretrained=dict(encoder='pretrained', init=None, protocol='finetune'), **{k: dict(encoder='random', init=v, protocol='finetune') for k,v in _inits.items()})
+ARMS = {'pretrained': dict(encoder='pretrained', init=None, protocol='finetune'),
+    **{k: dict(encoder='random', init=v, protocol='finetune') for k,v in _inits.items()}}
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #f6b1b696
-_sgd = dict(model=dict(width=1., pools='table', act='scaled_tanh', downsample='max', dropout=.5),
+# %% ../../nbs/papers/kohlbrenner.ipynb #efe7e558
+_paper = dict(model=dict(width=1., pools='table', act='scaled_tanh', downsample='max', dropout=.5),
     pretrain=dict(opt='sgd', lr=.5, bs=128, steps=300_000, evals=20, loss='mse', corrupt=None),
-    finetune=dict(opt='sgd', lr=.1, bs=128, steps=5_000, evals=20))
+    finetune=dict(opt='sgd', lr=.1, bs=128, steps=5_000, evals=20), labels=[1000,10_000], seeds=10)
 SETTINGS = dict(paper={},
-    quick=dict(model=dict(width=1/3), pretrain=dict(steps=2000, evals=10), finetune=dict(steps=1000, evals=10)),
-    digits=dict(model=dict(width=.24), pretrain=dict(opt='adam', lr=3e-3, bs=64, steps=1000, evals=10), finetune=dict(opt='adam', lr=2e-3, bs=32, steps=800, evals=8)),
-    smoke=dict(model=dict(width=.04), pretrain=dict(bs=32, steps=20, evals=2), finetune=dict(bs=32, steps=20, evals=2)))
+    quick=dict(model=dict(width=1/3), pretrain=dict(steps=2000, evals=10), finetune=dict(steps=1000, evals=10), seeds=5),
+    digits=dict(model=dict(width=.24), pretrain=dict(opt='adam', lr=3e-3, bs=64, steps=1000, evals=10),
+        finetune=dict(opt='adam', lr=2e-3, bs=32, steps=800, evals=8), labels=[50,200,800], seeds=5),
+    smoke=dict(model=dict(width=.04), pretrain=dict(bs=32, steps=20, evals=2), finetune=dict(bs=32, steps=20, evals=2), labels=[100,500], seeds=2))
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #108058b0
+# %% ../../nbs/papers/kohlbrenner.ipynb #12fc8aeb
 def _merge(r, new):
     "`r` with the settings of `new` put in; a dict is merged, anything else (and `arms`) replaced"
     for k,v in new.items():
@@ -116,5 +118,5 @@ def recipe(
     "The paper's experiment as a recipe; `ValueError` for an unknown setting or override"
     if setting not in SETTINGS: raise ValueError(f"unknown setting {setting!r}: one of {', '.join(sorted(SETTINGS))}")
     here = 'aepretrain_nb.papers.kohlbrenner:'
-    r = dict(name='kohlbrenner', version=1, setting=setting, autoencoder=here+'tied_cae', classifier=here+'cnn', **copy.deepcopy(_sgd), norm=None, arms=copy.deepcopy(ARMS))
-    return _merge(_merge(r, SETTINGS[setting]), overrides)
+    r = dict(name='kohlbrenner', version=1, setting=setting, autoencoder=here+'tied_cae', classifier=here+'cnn', norm=None, **_paper, arms=ARMS)
+    return _merge(_merge(copy.deepcopy(r), SETTINGS[setting]), overrides)
