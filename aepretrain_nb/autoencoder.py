@@ -199,7 +199,7 @@ class Autoencoder(nn.Module):
     def forward(self, x): return self.decode(self.encode(x))
     def reconstruct(self, x): return self.out_act(self(x))
 
-# %% ../nbs/03_autoencoder.ipynb #c8397b33
+# %% ../nbs/03_autoencoder.ipynb #af4a1269
 _logit = dict(scaled_tanh=lambda x: 2*x, sigmoid=lambda x: x)
 
 @dataclass(eq=False)
@@ -211,7 +211,7 @@ class ReconLoss:
     def __post_init__(self):
         if self.kind not in ('mse','bce'): raise ValueError(f"unknown reconstruction loss {self.kind!r}: one of mse, bce")
         if self.reduction not in ('mean','sum_pixels','none'): raise ValueError(f"unknown reduction {self.reduction!r}: one of mean, sum_pixels, none")
-        if self.kind=='bce' and self.out_act not in _logit: raise ValueError(f"bce needs a probability: out_act is one of {', '.join(_logit)}, not {self.out_act!r}")
+        if self.kind=='bce' and self.out_act not in _logit: raise ValueError(f"bce takes out_act {' or '.join(_logit)}, not {self.out_act!r}")
         self.act = act_layer(self.out_act)
 
 # %% ../nbs/03_autoencoder.ipynb #3a66ba6f
