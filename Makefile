@@ -22,7 +22,7 @@ $(STAMP): constraints.txt settings.ini pyproject.toml setup.py
 	@touch $@
 
 demo: $(STAMP)  ## compare pre-trained and random starts on scikit-learn's digits; table here, pictures in demo/
-	@$(BIN)/aepretrain compare digits --out demo
+	@$(BIN)/aepretrain compare digits --processes 2 --out demo
 
 test: $(STAMP)  ## run every notebook and tests/ (N=1 for one process, ARGS='-k data' for a part)
 	@$(BIN)/python -m pytest -q -n $(N) --dist worksteal $(ARGS)

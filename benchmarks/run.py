@@ -5,18 +5,17 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
 import logging, platform, statistics, sys, tempfile, time, warnings
-from functools import partial
 from pathlib import Path
 
 import pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from aepretrain_nb.imports import torchvision
-from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 from aepretrain_nb.data import ImageSet, generator, image_dls
-from aepretrain_nb.experiment import compare, find_recipe, revision
+from aepretrain_nb.experiment import compare, revision
+from aepretrain_nb.trial import find_recipe
 from aepretrain_nb.train import ImageLearner, torch_opt
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
@@ -72,11 +71,11 @@ def lightning_fit(model, batches):
         def __init__(self): super().__init__(); self.net = model
         def training_step(self, b, i): return F.cross_entropy(self.net(b[0]), b[1])
         def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=.01, momentum=.9)
-    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, barebones=False)
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     return timed(lambda: pl.Trainer(max_epochs=1, accelerator='cpu', **quiet).fit(Lit(), batches))
 
 def learner():
-    "Seconds for one epoch of the same batches through four loops, from the same weights; the weights after it must be the same bytes"
+    "Seconds for one epoch of the same batches through four loops, from the same weights; fastai's two must end with the bytes of the bare loop (Lightning opens the loader once more, and so gets the next order)"
     ds,end = images(),{}
     dls = lambda: image_dls(ds, ds.take(range(BS)), bs=BS)
     def run(name, fit):
@@ -93,24 +92,23 @@ def learner():
         runs['Lightning'] = run('Lightning', lambda m,d: lightning_fit(m, d.train))
     except ImportError: print('Lightning is not installed: pip install aepretrain_nb[bench]')
     med,ratio = interleaved(runs)
-    for k,ps in end.items(): assert all(torch.equal(a, b) for a,b in zip(end['bare loop'], ps)), f'{k} ends with other weights'
+    for k in ('ImageLearner', 'stock fastai'): assert all(torch.equal(a, b) for a,b in zip(end['bare loop'], end[k])), f'{k} ends with other weights'
     us = {k: 1e6*v/STEPS for k,v in med.items()}
     yield row('Learner, tiny CNN, batch 16', 'ImageLearner', 'bare loop', ratio['ImageLearner'], 1.10, us_ours=us['ImageLearner'], us_peer=us['bare loop'])
     for k in list(runs)[2:]: yield row('Learner, tiny CNN, batch 16', k, 'bare loop', ratio[k], 1.10, us_ours=us[k], us_peer=us['bare loop'])
 
 # The way of the data -------------------------------------------------------------------------------------------------------------
 
-class PerItem(Dataset):
-    "Images one by one through torchvision's transforms, as torchvision's own data sets give them"
-    def __init__(self, ds): self.x,self.y,self.tfm = ds.x.numpy()[:, 0],ds.y.tolist(),transforms.ToTensor()
-    def __len__(self): return len(self.x)
-    def __getitem__(self, i): return self.tfm(self.x[i]), self.y[i]
+class PerItem(torchvision.datasets.MNIST):
+    "torchvision's MNIST as it gives its items, one picture at a time through its transforms, around images of our own"
+    def __init__(self, ds, transform): self.data,self.targets,self.transform,self.target_transform = ds.x[:, 0],ds.y,transform,None
 
 def data_path():
-    "Seconds of an epoch of training steps, fed by the resident tensor or by a DataLoader"
-    ds = images()
-    runs = {'DataLoader + transforms': lambda: timed(lambda: bare_loop(tiny(), DataLoader(PerItem(ds), BS, shuffle=True))),
-        'ImageDL': lambda: timed(lambda: bare_loop(tiny(), image_dls(ds, bs=BS).train))}
+    "Seconds of an epoch of training steps, fed by the resident tensor or by a DataLoader over torchvision's MNIST class"
+    ds,norm = images(),(.1307, .3081)
+    peer = PerItem(ds, transforms.Compose([transforms.ToTensor(), transforms.Normalize(*([o] for o in norm))]))
+    runs = {'DataLoader + transforms': lambda: timed(lambda: bare_loop(tiny(), DataLoader(peer, BS, shuffle=True))),
+        'ImageDL': lambda: timed(lambda: bare_loop(tiny(), image_dls(ds, bs=BS, norm=norm).train))}
     med,ratio = interleaved(runs)
     us = {k: 1e6*v/STEPS for k,v in med.items()}
     yield row('step with its data, tiny CNN, batch 16', 'ImageDL', 'DataLoader + transforms', ratio['ImageDL'], .6, us_ours=us['ImageDL'], us_peer=us['DataLoader + transforms'])
@@ -135,7 +133,7 @@ def main(names):
     if bad := [n for n in names if n not in BENCHMARKS]: sys.exit(f'no benchmark {bad[0]!r}: {", ".join(BENCHMARKS)}')
     torch.set_num_threads(1)
     warnings.filterwarnings('ignore')
-    logging.getLogger('pytorch_lightning').setLevel(logging.ERROR)
+    for n in ('pytorch_lightning', 'lightning.pytorch'): logging.getLogger(n).setLevel(logging.ERROR)
     rows = []
     for n in names or BENCHMARKS:
         for r in BENCHMARKS[n]():

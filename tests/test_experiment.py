@@ -4,7 +4,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, pytest, torch
 from aepretrain_nb.data import ImageSet, Splits, dataset
-from aepretrain_nb.experiment import (TIMES, ExperimentError, Store, _labelled, canonical, compare, find_recipe, needed, plan, run_grid, train_classifier)
+from aepretrain_nb.experiment import TIMES, Store, compare, needed
+from aepretrain_nb.trial import ExperimentError, build_classifier, canonical, find_recipe, plan, train_classifier
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -115,7 +116,6 @@ def test_frozen_protocol_leaves_the_encoder_as_it_was(whole):
     t = next(t for t in whole.trials if not t.encoder)
     net,_ = train_classifier(replace(t, spec=t.spec | dict(protocol='frozen')), digits)
     tuned,_ = train_classifier(t, digits)
-    from aepretrain_nb.experiment import build_classifier
     start = build_classifier(t, digits)
     same = lambda a,b: all(torch.equal(p, q) for p,q in zip(a.encoder.state_dict().values(), b.encoder.state_dict().values()))
     assert same(net, start) and not same(tuned, start)
@@ -171,3 +171,15 @@ def test_every_field_counts(whole):
 def test_random_arms_do_not_depend_on_pretraining():
     a,b = (plan(digits, smoke | dict(pretrain=smoke['pretrain'] | dict(lr=lr)), ['pretrained', 'random_default'], [50], 1) for lr in (.1, .2))
     assert a[0].key!=b[0].key and a[1].key==b[1].key
+
+GOLDEN = dict(
+    smoke=(1, '5068168b098d017aac99', '3ec57f4d8bb6c656ae9b'),
+    digits=(1, 'eff89c17a7a17b673229', 'f44ac37c406cb4d1751b'),
+    quick=(1, 'f615f77a756921a0ce47', 'ec382611d936e5e03195'),
+    paper=(1, '066fa62afc22e2a3e7c5', '7f1ead9f7ab8b40b3640'))
+
+@pytest.mark.parametrize('setting', ['smoke', 'digits', 'quick', 'paper'])
+def test_keys_of_the_named_recipes_are_pinned(setting):
+    "A changed default changes a key: then raise the recipe's version, and pin the new key here."
+    t = plan(digits, find_recipe('kohlbrenner', setting), ['pretrained'], [100], 1)[0]
+    assert (t.recipe['version'], t.key, t.encoder.key)==GOLDEN[setting]
