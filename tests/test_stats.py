@@ -1,10 +1,11 @@
 "Golden p-values of Kohlbrenner et al., agreement with scipy and numpy, and what intervals and power promise, by simulation."
 import warnings
+from itertools import combinations, product
 from decimal import Decimal, ROUND_HALF_UP
 
 import numpy as np, pandas as pd, pytest
 from scipy import stats as st
-from aepretrain_nb.stats import Diff, detectable, differences, hedges_g, interval, paired, reported, student, welch
+from aepretrain_nb.stats import Diff, detectable, differences, hedges_g, interval, paired, permutation, reported, smallest_p, student, welch
 
 # From 40-digit arithmetic on the per-run accuracies, and, in the second tuple, as printed in the papers' facts (section 000):
 # mean and sd of the pre-trained runs, of the random runs, difference in points, Welch p, Student p.
@@ -119,6 +120,45 @@ def test_detectable_everywhere():
         d = np.array([[detectable(n, 2., power, alpha) for power in (.5, .8, .95)] for n in (2, 3, 4, 7, 30, 300, 3000)])
         assert np.isfinite(d).all() and (np.diff(d, axis=0)<0).all() and (np.diff(d, axis=1)>0).all()
     assert np.isclose(detectable(6, 2.), 2*detectable(6, 1.)) and np.isnan(detectable(1, 1.))
+
+@pytest.mark.parametrize('n', [2, 3, 5, 8])
+def test_sign_flips_by_hand(n):
+    d = np.random.default_rng(n).normal(.5, 1, n)
+    means = np.array([np.mean(d*s) for s in product((-1, 1), repeat=n)])
+    p = 2*min(np.mean(means>=d.mean()-1e-12), np.mean(means<=d.mean()+1e-12))
+    assert permutation(d, 0*d)==pytest.approx(min(p, 1)) and permutation(0*d, d)==pytest.approx(min(p, 1))
+
+@pytest.mark.parametrize('na,nb', [(2, 2), (3, 4), (6, 3)])
+def test_shuffles_by_hand(na, nb):
+    x = np.random.default_rng(na).normal(size=na+nb)
+    diffs = np.array([x[list(i)].mean()-np.delete(x, i).mean() for i in combinations(range(na+nb), na)])
+    d = x[:na].mean()-x[na:].mean()
+    p = 2*min(np.mean(diffs>=d-1e-12), np.mean(diffs<=d+1e-12))
+    assert permutation(x[:na], x[na:], paired=False)==pytest.approx(min(p, 1))
+
+def test_permutation_floor_is_reached_and_never_passed():
+    for n in range(2, 17): assert permutation(np.arange(n)+1., np.zeros(n))==pytest.approx(smallest_p(n))
+    for n in range(2, 10): assert permutation(np.arange(n)+10., np.arange(n), paired=False)==pytest.approx(smallest_p(n, n))
+    assert smallest_p(1)==1 and smallest_p(0, 3)==1 and smallest_p(40)==2e-4
+
+def test_permutation_repeats_and_is_silent_where_it_must():
+    a, b = np.random.default_rng(0).normal(size=(2, 20))
+    assert permutation(a, b)==permutation(a, b) and abs(permutation(a, b)-permutation(a, b, seed=1))<.03
+    assert abs(permutation(a, b)-paired(a, b).p)<.03 and abs(permutation(a, b, paired=False)-welch(a, b).p)<.03
+    assert np.isnan([permutation([1], [2]), permutation([1], [2, 3], paired=False), permutation([], [])]).all() and permutation([.9]*5, [.9]*5)==1
+    with pytest.raises(ValueError, match='2 and 3 values are no pairs'): permutation([1, 2], [1, 2, 3])
+
+@pytest.mark.parametrize('n', [6, 7])
+def test_sign_flips_keep_their_level_where_t_need_not(n):
+    "Symmetric noise with heavy tails: at most .05 false alarms plus 2.6 standard errors over 2,000 experiments."
+    d = np.random.default_rng(n).standard_cauchy((2000, n))
+    assert np.mean([permutation(x, 0*x)<=.05 for x in d])<=.05+2.6*(.05*.95/2000)**.5
+
+def test_differences_carries_the_permutation_of_the_right_kind():
+    df = table()
+    v = df[df.labels==10].pivot(index='seed', columns='arm', values='value')
+    p = [permutation(v.pretrained, v.r1), permutation(v.pretrained, v.r1, paired=False)]
+    assert [differences(df).p_perm[0], differences(df, pair=()).p_perm[0]]==pytest.approx(p) and p[0]!=p[1]
 
 def table(n=4, arms=('pretrained', 'r1', 'r2'), sizes=(10, 20), seed=0):
     df = pd.DataFrame([(l, a, s) for l in sizes for a in arms for s in range(n)], columns=['labels', 'arm', 'seed'])
