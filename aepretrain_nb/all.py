@@ -9,3 +9,4 @@ from .trial import *
 from .stats import *
 from .experiment import *
 from .viz import *
+from .verdict import *

@@ -25,9 +25,7 @@ from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canon
 from .stats import differences
 from .viz import label_curve, show_filters, show_reconstructions
 
-# %% ../nbs/11_experiment.ipynb #e1401160
-FORMAT = 1
-
+# %% ../nbs/11_experiment.ipynb #7401bf24
 def write_whole(
     path,      # the file
     write      # called with a temporary path beside it
@@ -40,6 +38,9 @@ def write_whole(
         write(tmp)
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
+
+# %% ../nbs/11_experiment.ipynb #0a21d27c
+FORMAT = 1
 
 class Store:
     "A folder of finished trials."

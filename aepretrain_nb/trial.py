@@ -23,9 +23,10 @@ from .autoencoder import ReconLoss
 from .train import BestWeightsCB, ImageLearner, torch_opt
 from .transfer import copy_weights, freeze
 
-# %% ../nbs/09_trial.ipynb #68010c1a
+# %% ../nbs/09_trial.ipynb #2becd0ef
 class ExperimentError(ValueError): "Something asked of a grid that cannot be had; the message is one line that names it."
 
+# %% ../nbs/09_trial.ipynb #4477d16c
 def load_object(
     path:str # an import path, 'package.module:name'
 ):           # the object
@@ -34,6 +35,15 @@ def load_object(
     try: return getattr(import_module(mod), name)
     except (ImportError, AttributeError, ValueError) as e: raise ExperimentError(f'{path!r} cannot be imported ({e}): expected package.module:name') from None
 
+# %% ../nbs/09_trial.ipynb #d67afe37
+def _near(
+    name, # what was asked for
+    names # what there is
+):        # the end of an error message
+    near = get_close_matches(str(name), list(names), 1)
+    return (f'; did you mean {near[0]!r}?' if near else '') + f' There are: {", ".join(map(str, names))}'
+
+# %% ../nbs/09_trial.ipynb #94032967
 def find_recipe(
     name:str='kohlbrenner', # the name of an installed recipe, or an import path
     setting:str='smoke',    # how large: 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
@@ -43,13 +53,6 @@ def find_recipe(
     eps = {e.name: e.value for e in entry_points(group='aepretrain_nb.recipes')}
     if ':' not in name and name not in eps: raise ExperimentError(f'unknown recipe {name!r}{_near(name, eps)}')
     return load_object(eps.get(name, name))(setting, **overrides)
-
-def _near(
-    name, # what was asked for
-    names # what there is
-):        # the end of an error message
-    near = get_close_matches(str(name), list(names), 1)
-    return (f'; did you mean {near[0]!r}?' if near else '') + f' There are: {", ".join(map(str, names))}'
 
 # %% ../nbs/09_trial.ipynb #717c5d7a
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None 
     if self.kind!='fit' or self.spec['encoder']!='pretrained': return None
     return Trial('encoder', _sections(self.recipe, 'pretrain'), self.digest, self.encoder_seed, self.n_unlabelled, precision=self.precision)
 
-# %% ../nbs/09_trial.ipynb #f1b70156
+# %% ../nbs/09_trial.ipynb #99b65c74
 def seed_list(
     seeds=5,           # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
@@ -113,9 +116,7 @@ def seed_list(
     if not seeds or len(set(seeds))<len(seeds): raise ExperimentError(f'seeds {seeds}: at least one, and no seed twice')
     return [(s, e, s) for e in seeds for s in seeds] if crossed else [(s, s, s) for s in seeds]
 
-seed_list(2), seed_list(2, crossed=True)
-
-# %% ../nbs/09_trial.ipynb #b36bad3d
+# %% ../nbs/09_trial.ipynb #b1c0a2ae
 def pick_arms(
     recipe:dict, # a recipe
     arms=None    # names of arms; all of the recipe's by default
@@ -127,6 +128,7 @@ def pick_arms(
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(recipe["arms"])}')
     return {a: recipe['arms'][a] for a in arms}
 
+# %% ../nbs/09_trial.ipynb #b97a2460
 def plan(
     splits:Splits,        # the data
     recipe:dict,          # how to train, from `find_recipe`

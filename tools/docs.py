@@ -27,7 +27,7 @@ table.dataframe { border: 0; border-collapse: collapse; font-size: .85em; font-v
 table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; }
 table.dataframe thead tr:last-child th { border-bottom: 1px solid var(--color-foreground-border); }
 div.cell_output:has(table.dataframe) { overflow-x: auto; }
-@media (min-width: 97em) { .content { width: 56em; } }
+@media (min-width: 97em), (min-width: 75em) and (max-width: 82em) { .content { width: 56em; } }
 div.cell { margin-bottom: 1em; }
 '''
 CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline'], html_theme='furo',
