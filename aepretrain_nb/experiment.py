@@ -335,7 +335,7 @@ class Grid:
         "Until nothing is left."
         while self.todo or self.running: self.step()
 
-# %% ../nbs/11_experiment.ipynb #e80077b6
+# %% ../nbs/11_experiment.ipynb #ef3548eb
 def run_grid(
     trials,        # fits, from `plan`
     store:Store,   # where results go
@@ -347,13 +347,15 @@ def run_grid(
 ):
     "Run what is not finished; each trial is tried once, and one that another run has claimed is waited for."
     todo = needed(trials, store)
+    before = sum(map(store.done, trials))
+    if progress and before: print(f'{before} of {len(trials)} fits are in the store already', file=sys.stderr)
     with executor_of(executor) as (ex,width):
         ref = data_ref(splits, store, root, share=not isinstance(ex, InProcess))
         say = Progress(todo.values(), executor if isinstance(executor, int) else 1) if progress else None
         try: Grid(todo, store, lambda t: ex.submit(work, t, store, ref, device), width, say).run()
         except BrokenProcessPool: raise ExperimentError('a worker process died, perhaps for lack of memory; nothing finished is lost: run the same again to go on') from None
 
-# %% ../nbs/11_experiment.ipynb #eb2b73a0
+# %% ../nbs/11_experiment.ipynb #9cbebfea
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -361,9 +363,10 @@ class Results:
     def __init__(self,
         trials,        # fits, from `plan`
         store:Store,   # where their records are
-        splits:Splits  # their data
+        splits:Splits, # their data
+        setting=''     # of the recipe
     ):
-        self.trials,self.store,self.splits = trials,store,splits
+        self.trials,self.store,self.splits,self.setting = trials,store,splits,setting
         self.records = [store.get(t.key) for t in trials]
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
         if len(self.rows): self.rows = self.rows.astype(dict(n_unlabelled='Int64'))
@@ -400,12 +403,13 @@ def differences(self:Results,
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
     out = []
+    if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing): out.append(f'{len(self.missing)} of {len(self.trials)} trials are missing; the first: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
     if len({t.encoder_seed for t in self.trials})==1: out.append('one seed: nothing can be said about chance; give at least 3')
     return out
 
-# %% ../nbs/11_experiment.ipynb #4bac66fa
+# %% ../nbs/11_experiment.ipynb #f9b5d24e
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid
     "Validation accuracy along each fit."
@@ -422,8 +426,9 @@ def text(self:Results)->str: # lines for a terminal
         f'{"labels":>7}  {"arm":16}{"n":>3}{"mean":>8}{"sd":>7}   {"difference, 95 % interval":27}{"p":>8}{"detectable":>12}']
     for c in cells.itertuples():
         o = d.get((c.labels, c.arm))
-        diff = f'{o.diff:+6.2f}  [{o.low:+.2f}, {o.high:+.2f}]' if o else ''
-        p = f'{o.p:8.2g}{o.detectable:12.2f}  {o.test}' if o else ''
+        tested = o and math.isfinite(o.low)
+        diff = f'{o.diff:+6.2f}  ' + (f'[{o.low:+.2f}, {o.high:+.2f}]' if tested else 'no interval') if o else ''
+        p = f'{o.p:8.2g}{o.detectable:12.2f}  {o.test}' if tested else ''
         lines.append(f'{c.labels:>7}  {c.arm:16}{c.n:>3}{c.mean:8.2f}{c.sd:7.2f}   {diff:27}{p}'.rstrip() + (f'  ({c.missing} missing)' if c.missing else ''))
     if d: lines.append(f'difference: {next(iter(d.values())).treatment} minus the arm; detectable: the smallest true difference that this many seeds find four times out of five')
     return '\n'.join(lines + [f'warning: {w}' for w in self.warnings])
@@ -475,7 +480,7 @@ def save(self:Results,
         plt.close(fig)
     return names
 
-# %% ../nbs/11_experiment.ipynb #678c920a
+# %% ../nbs/11_experiment.ipynb #4204f18b
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -500,4 +505,4 @@ def compare(
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
     run_grid(trials, store, splits, executor, root, device, progress)
-    return Results(trials, store, splits)
+    return Results(trials, store, splits, r.get('setting', ''))
