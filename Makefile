@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraint
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs bench sync clean
+.PHONY: help demo test docs bench sync store clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -36,6 +36,9 @@ bench: $(STAMP)  ## measure the speed ratios; results/benchmarks.csv
 
 sync: $(STAMP)  ## after editing a notebook: export, clean, README
 	@$(BIN)/python tools/sync.py
+
+store: $(STAMP)  ## run notebooks and store their outputs (NB=nbs/02_layers.ipynb; all by default)
+	@$(BIN)/python tools/store.py $(or $(NB),$(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 
 clean:  ## remove what can be made again (.venv, data/ and demo/ stay)
 	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ __all__ = ['Parser', 'whole', 'words', 'number', 'compare', 'data_list', 'data_v
 # %% ../nbs/13_cli.ipynb #79d085d6
 import argparse, os, shlex, sys
 
-# %% ../nbs/13_cli.ipynb #7705797f
+# %% ../nbs/13_cli.ipynb #7a1e725b
 class Parser(argparse.ArgumentParser):
     "An argument parser whose errors are one line."
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -34,11 +34,10 @@ def number(
     s:str # such as '5'
 )->int:
     "One whole number from 1."
-    o = whole(s)
-    if len(o)>1: raise argparse.ArgumentTypeError(f'{s!r} is not one whole number from 1')
-    return o[0]
+    if not s.isdecimal() or int(s)<1: raise argparse.ArgumentTypeError(f'{s!r} is not a whole number from 1')
+    return int(s)
 
-# %% ../nbs/13_cli.ipynb #b76e8c98
+# %% ../nbs/13_cli.ipynb #ee21b863
 def compare(
     a # parsed arguments
 )->int: # exit code
@@ -72,7 +71,7 @@ def data_verify(
     "Check the files of a data set."
     from aepretrain_nb.data import verify
     rows = verify(a.name, a.root)
-    print(rows.to_string(index=False))
+    print(rows.to_string(index=False) if len(rows) else f'{a.name} comes with scikit-learn: there is no file to verify')
     return 0 if rows.status.eq('ok').all() else 2
 
 def data_get(

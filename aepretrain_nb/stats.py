@@ -210,7 +210,7 @@ def _check(df, cols, key, arm, treatment):
     if (dup := df.duplicated(key)).any():
         raise ValueError(f"two rows for {', '.join(f'{k}={df[dup].iloc[0][k]}' for k in key)}: keep one metric and one recipe")
 
-# %% ../nbs/10_stats.ipynb #e322045a
+# %% ../nbs/10_stats.ipynb #b6cf7b48
 def differences(
     df:pd.DataFrame, # one row per trial
     treatment:str='pretrained', # arm that is compared to every other arm
@@ -220,7 +220,7 @@ def differences(
     pair=('seed',), # column(s) that make a pair; () compares unpaired, with Welch's test
     subset:str='subset', # column of the digest of the training images; None: all pairs share them
     conf:float=.95 # confidence level of the intervals, in (0,1); `detectable` is at level 1-conf
-) -> pd.DataFrame: # one row per cell and control: `by`, treatment (a), control (b), test, the fields of `Diff`, p_perm (`permutation`), detectable (80 % power), missing (trials)
+) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, the fields of `Diff`, p_perm, detectable (80 % power), missing (trials)
     "Compare the `treatment` to every other arm in every cell; `ValueError` for an absent column or arm and for doubled trials."
     by, pair = listify(by), listify(pair)
     if pair: key = pair
