@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 __all__ = ['FORMAT', 'TIMES', 'write_whole', 'Store', 'revision', 'row_of', 'work', 'data_ref', 'load_ref', 'InProcess',
            'check_executor', 'executor_of', 'Progress', 'needed', 'Grid', 'run_grid', 'Results', 'compare']
 
-# %% ../nbs/11_experiment.ipynb #17919631
+# %% ../nbs/11_experiment.ipynb #f63fb9fd
 from .imports import *
 import matplotlib.pyplot as plt, multiprocessing, platform, signal, subprocess, tempfile, threading
 from concurrent.futures import Executor, FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, dataset
 from .transfer import copy_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, find_recipe, pick_arms, plan, train_autoencoder, train_classifier
+from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, find_recipe, pick_arms, plan, rates, train_autoencoder, train_classifier
 from .stats import differences
+from .verdict import Verdict, verdict
 from .viz import label_curve, show_filters, show_reconstructions
 
 # %% ../nbs/11_experiment.ipynb #7401bf24
@@ -105,7 +106,7 @@ def _differs(
     if not isinstance(old, dict) or not isinstance(new, dict): return f' ({str(old)[:20]}, not {str(new)[:20]})'
     return f' (differs in {", ".join(k for k in sorted({*old, *new}) if old.get(k)!=new.get(k))})'
 
-# %% ../nbs/11_experiment.ipynb #26a5f0b9
+# %% ../nbs/11_experiment.ipynb #d35e0cd9
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
     "The version of this package, with the commit when it runs from a checkout."
@@ -128,10 +129,10 @@ def row_of(
     return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm, encoder=s.get('encoder'), protocol=s.get('protocol'),
         labels=trial.labels, n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'), metric=res['metric'], unit=res['unit'], value=res['value'],
-        valid=res.get('valid'), best=res.get('best'), steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        valid=res.get('valid'), best=res.get('best'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
-# %% ../nbs/11_experiment.ipynb #0a2696fb
+# %% ../nbs/11_experiment.ipynb #cbc9c88b
 _turn = threading.Lock()  # one thread and one global random stream: one trial at a time in a process
 
 def _run(trial, splits, store, device):
@@ -144,7 +145,7 @@ def _run(trial, splits, store, device):
     if trial.kind=='encoder': 
         state = {k: v.cpu().contiguous() for k,v in net.state_dict().items()}
         write_whole(store.file('encoders', trial.key, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
-    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'])
+    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], tuning=res.get('tuning'))
 
 def work(
     trial:Trial, # what to run
@@ -355,7 +356,7 @@ def run_grid(
         try: Grid(todo, store, lambda t: ex.submit(work, t, store, ref, device), width, say).run()
         except BrokenProcessPool: raise ExperimentError('a worker process died, perhaps for lack of memory; nothing finished is lost: run the same again to go on') from None
 
-# %% ../nbs/11_experiment.ipynb #9cbebfea
+# %% ../nbs/11_experiment.ipynb #677e7558
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -399,17 +400,7 @@ def differences(self:Results,
     if len(arms)<2 or not len(self.rows): return pd.DataFrame()
     return differences(every, treatment, pair=_SEEDS, **kw)
 
-@patch(as_prop=True)
-def warnings(self:Results)->list: # one line each
-    "What a reader should know before believing the table."
-    out = []
-    if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
-    if len(self.missing): out.append(f'{len(self.missing)} of {len(self.trials)} trials are missing; the first: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
-    if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
-    if len({t.encoder_seed for t in self.trials})==1: out.append('one seed: nothing can be said about chance; give at least 3')
-    return out
-
-# %% ../nbs/11_experiment.ipynb #f9b5d24e
+# %% ../nbs/11_experiment.ipynb #8351f6ad
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid
     "Validation accuracy along each fit."
@@ -417,21 +408,51 @@ def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid
         for r in self.records if r for i,v in enumerate(r['curve'])])
 
 @patch
-def text(self:Results)->str: # lines for a terminal
-    "The table as text: each arm at each size, with its difference from the treatment."
-    if not len(self.rows): return 'nothing has finished yet'
-    r,cells,d = self.rows.iloc[0],self.cells,self.differences()
-    d = {(o.labels, o.control): o for o in d.itertuples()} if len(d) else {}
-    lines = [f'{r.metric} ({r.unit}) on {len(self.splits.test)} test images of {r.data}: mean and sd over seeds',
-        f'{"labels":>7}  {"arm":16}{"n":>3}{"mean":>8}{"sd":>7}   {"difference, 95 % interval":27}{"p":>8}{"detectable":>12}']
-    for c in cells.itertuples():
-        o = d.get((c.labels, c.arm))
-        tested = o and math.isfinite(o.low)
-        diff = f'{o.diff:+6.2f}  ' + (f'[{o.low:+.2f}, {o.high:+.2f}]' if tested else 'no interval') if o else ''
-        p = f'{o.p:8.2g}{o.detectable:12.2f}  {o.test}' if tested else ''
-        lines.append(f'{c.labels:>7}  {c.arm:16}{c.n:>3}{c.mean:8.2f}{c.sd:7.2f}   {diff:27}{p}'.rstrip() + (f'  ({c.missing} missing)' if c.missing else ''))
-    if d: lines.append(f'difference: {next(iter(d.values())).treatment} minus the arm; detectable: the smallest true difference that this many seeds find four times out of five')
-    return '\n'.join(lines + [f'warning: {w}' for w in self.warnings])
+def rising(self:Results,
+    points=.5 # of validation accuracy
+)->pd.DataFrame: # labels, arm, rise
+    "Cells whose mean validation accuracy still rose by more than `points` over the last fifth of the fit."
+    out = []
+    for (labels,arm),g in self.curves.groupby(['labels', 'arm'], sort=False):
+        mean = g.groupby('step').valid.mean()
+        rise = mean.iloc[-1] - mean.iloc[-1-max(1, len(mean)//5)] if len(mean)>1 else 0.
+        if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
+    return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
+
+# %% ../nbs/11_experiment.ipynb #4e0897ec
+@patch(as_prop=True)
+def warnings(self:Results)->list: # one line each
+    "What a reader should know before believing the table."
+    out,runs = [],{(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials}
+    if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
+    if len(self.missing): out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
+    if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
+    if (n := len({e for _,e,_ in runs}))<len(runs): out.append(f'{n} autoencoder{"s" if n>1 else ""} for {len(runs)} runs: the intervals leave out part of the variation between autoencoders')
+    if len(self.rows): out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
+    return out
+
+@patch
+def verdict(self:Results,
+    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
+    **kw         # as in `verdict.verdict`
+)->Verdict:      # table and warnings
+    "What the differences say, in words."
+    return verdict(self.differences(), margin, unit='points', extra=self.warnings, **kw)
+
+# %% ../nbs/11_experiment.ipynb #012f662c
+@patch
+def text(self:Results,
+    margin=None # smallest difference that would matter, in points
+)->str:         # lines for a terminal
+    "Means and verdict as text."
+    if not len(self.rows): return '\n'.join(['nothing has finished yet'] + [f'warning: {w}' for w in self.warnings])
+    r,arms = self.rows.iloc[0],list(dict.fromkeys(t.arm for t in self.trials))
+    cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}' + (f' ({c.missing} missing)' if c.missing else '') for c in self.cells.itertuples()}
+    wide = max(map(len, [*arms, *cells.values()]))+2
+    lines = [f'{r.metric} ({r.unit}) on {len(self.splits.test):,} test images of {r.data}: mean ± sd of {len({t.head_seed for t in self.trials})} seeds',
+        f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in arms)]
+    lines += [f'{n:>7}' + ''.join(f'{cells[n, a]:>{wide}}' for a in arms) for n in dict.fromkeys(t.labels for t in self.trials)]
+    return '\n'.join(lines) + f'\n\n{self.verdict(margin)}'
 
 @patch
 def __repr__(self:Results): return self.text()
@@ -480,7 +501,7 @@ def save(self:Results,
         plt.close(fig)
     return names
 
-# %% ../nbs/11_experiment.ipynb #4204f18b
+# %% ../nbs/11_experiment.ipynb #f675ae62
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -494,10 +515,12 @@ def compare(
     executor=None,        # None (this process), a number of processes, or a `concurrent.futures.Executor`
     device='cpu',         # where trials run
     progress=True,        # say what finishes?
+    lr=None,              # learning rate of the classifiers, or several, of which each fit chooses one on its validation images; the recipe's by default
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     r = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting)
+    if lr is not None: r = r | dict(finetune=r['finetune'] | dict(lr=lr))
     pick_arms(r, arms)
     check_executor(executor)
     splits = data if isinstance(data, Splits) else dataset(data, root, download)

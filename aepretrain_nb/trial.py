@@ -6,7 +6,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 
 # %% auto #0
 __all__ = ['INTRODUCED', 'ExperimentError', 'load_object', 'find_recipe', 'Trial', 'canonical', 'seed_list', 'pick_arms', 'plan',
-           'TrialFailed', 'alone', 'build_autoencoder', 'train_autoencoder', 'build_classifier', 'train_classifier']
+           'TrialFailed', 'alone', 'build_autoencoder', 'train_autoencoder', 'build_classifier', 'rates',
+           'train_classifier']
 
 # %% ../nbs/09_trial.ipynb #81a7e930
 from .imports import *
@@ -182,31 +183,46 @@ def alone(
             yield
     finally: torch.set_num_threads(n)
 
-# %% ../nbs/09_trial.ipynb #ebe5b0fb
-def _opt(
-    section # 'pretrain' or 'finetune' of a recipe
-): return torch_opt(section['opt'], **{k: section[k] for k in ('momentum', 'weight_decay') if k in section})
+# %% ../nbs/09_trial.ipynb #97277501
+def _learner(
+    net,     # an autoencoder or a classifier
+    trial,   # that it is for
+    section, # 'pretrain' or 'finetune' of its recipe
+    dls,     # batches, see `_stream`
+    loss,    # a loss function
+    **kw     # of `ImageLearner`
+):           # an `ImageLearner`
+    opt = torch_opt(section['opt'], **{k: section[k] for k in ('momentum', 'weight_decay') if k in section})
+    return ImageLearner(dls, net.to(memory_format=torch.channels_last), loss, opt, bar=False, **kw)
 
+def _stream(
+    trial,       # for the normalisation
+    section,     # 'pretrain' or 'finetune' of its recipe
+    train,       # an `ImageSet`
+    valid,       # an `ImageSet`
+    device='cpu', # where it runs
+    **kw         # of `ImageDL`
+):               # batches of which an epoch is one part of the budget
+    return image_dls(train, valid, section['bs'], steps=max(1, section['steps']//section['evals']), norm=trial.recipe.get('norm'), device=device,
+        memory_format=torch.channels_last, **kw)
+
+# %% ../nbs/09_trial.ipynb #1d6faa82
 def _fit(
-    learn,   # an `ImageLearner` whose epoch is one part of the budget
+    learn,   # an `ImageLearner`
     section, # 'pretrain' or 'finetune' of a recipe
-    trial    # for the precision
+    trial,   # for the precision
+    lr       # learning rate
 ):           # (seconds, steps and images as they go into a row, what was recorded after each part)
     "Fit for `evals` parts of the budget; raises `TrialFailed` when the loss is not finite."
     start = time.perf_counter()
-    with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=trial.precision=='bf16'), learn.no_logging(): learn.fit(section['evals'], section['lr'])
+    with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=trial.precision=='bf16'), learn.no_logging(): learn.fit(section['evals'], lr)
     did = dict(seconds=time.perf_counter()-start, steps=learn.train_iter, images=learn.train_iter*min(section['bs'], len(learn.dls.train.dataset)))
-    for i,v in enumerate(learn.recorder.values):
-        if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {(i+1)*len(learn.dls.train)} steps at lr {section["lr"]}')
-    return did, [[float(o) for o in v] for v in learn.recorder.values]
+    seen = [[float(o) for o in v] for v in learn.recorder.values]
+    for i,v in enumerate(seen):
+        if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {(i+1)*len(learn.dls.train)} steps at lr {lr:g}')
+    return did,seen
 
-def _stream(
-    section, # 'pretrain' or 'finetune' of a recipe
-    trial,   # for the normalisation
-    device   # where it runs
-): return dict(bs=section['bs'], steps=max(1, section['steps']//section['evals']), norm=trial.recipe.get('norm'), device=device)
-
-# %% ../nbs/09_trial.ipynb #6ee444d5
+# %% ../nbs/09_trial.ipynb #544cb2b9
 def build_autoencoder(
     trial, # an encoder or a fit
     splits # for the shape of its images
@@ -226,9 +242,8 @@ def train_autoencoder(
     x = splits.unlabelled.take(idx)
     with alone('pretrain', trial.encoder_seed):
         ae = build_autoencoder(trial, splits)
-        dls = image_dls(x, x.take(range(min(512, len(x)))), target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')), **_stream(p, trial, device))
-        learn = ImageLearner(dls, ae, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh')), _opt(p), bar=False)
-        did,seen = _fit(learn, p, trial)
+        dls = _stream(trial, p, x, x.take(range(min(512, len(x)))), device, target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')))
+        did,seen = _fit(_learner(ae, trial, p, dls, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh'))), p, trial, p['lr'])
     curve = [v[1] for v in seen]
     return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], curve=curve, **did)
 
@@ -247,26 +262,47 @@ def build_classifier(
     if trial.spec['protocol']=='frozen': freeze(net.encoder)
     return net
 
-# %% ../nbs/09_trial.ipynb #2b7f45d5
-def train_classifier(
-    trial,       # of kind 'fit'
-    splits,      # its data
-    weights=None, # state dict of the trained autoencoder, for arms that need one
-    device='cpu' # where it runs
-)->tuple:        # (the trained `Classifier`, results for its row)
-    "Train on the labelled images, choose on the validation images, test once."
+# %% ../nbs/09_trial.ipynb #459ec1e1
+def _attempt(
+    trial,   # of kind 'fit'
+    splits,  # its data
+    weights, # state dict of the trained autoencoder, or None
+    device,  # where it runs
+    lr       # learning rate
+):           # (the net as it was at its best, what was measured)
     f = trial.recipe['finetune']
     tr,va,subset = _labelled(trial, splits)
     with alone('finetune', trial.head_seed):
-        net = build_classifier(trial, splits, weights)
-        dls = image_dls(splits.train.take(tr), splits.train.take(va), seed=seed_of('finetune', trial.head_seed), **_stream(f, trial, device))
-        learn = ImageLearner(dls, net, F.cross_entropy, _opt(f), metrics=accuracy, cbs=BestWeightsCB('accuracy', 'max'), bar=False, splitter=_trainable)
-        did,seen = _fit(learn, f, trial)
-        best = learn.best_weights.best_epoch
-        test = ImageDL(splits.test, bs=1000, norm=trial.recipe.get('norm'), device=device)
-        value = _percent(learn.validate(dl=test)[1])
-    curve = [_percent(v[2]) for v in seen]
-    return net, dict(metric='accuracy', unit='%', value=value, valid=curve[best], best=best, curve=curve, subset=subset, n_train=len(tr), n_valid=len(va), **did)
+        dls = _stream(trial, f, splits.train.take(tr), splits.train.take(va), device, seed=seed_of('finetune', trial.head_seed))
+        learn = _learner(build_classifier(trial, splits, weights), trial, f, dls, F.cross_entropy, metrics=accuracy, cbs=BestWeightsCB('accuracy', 'max'), splitter=_trainable)
+        did,seen = _fit(learn, f, trial, lr)
+    best = learn.best_weights.best_epoch
+    return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen], subset=subset, n_train=len(tr), n_valid=len(va), **did)
 
 def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
+
+# %% ../nbs/09_trial.ipynb #ea37246f
+def rates(
+    trial:Trial # a fit
+)->list:        # learning rates to try
+    "The learning rates a fit may choose from."
+    lr = trial.recipe['finetune']['lr']
+    return list(lr) if isinstance(lr, (list, tuple)) else [lr]
+
+def train_classifier(
+    trial,        # of kind 'fit'
+    splits,       # its data
+    weights=None, # state dict of the trained autoencoder, for arms that need one
+    device='cpu'  # where it runs
+)->tuple:         # (the trained `Classifier`, results for its row)
+    "Train on the labelled images at each learning rate, choose on the validation images, test once."
+    tries,why = [],None
+    for lr in rates(trial):
+        try: tries.append(_attempt(trial, splits, weights, device, lr))
+        except TrialFailed as e: why = e
+    if not tries: raise why
+    learn,best = max(tries, key=lambda t: (t[1]['valid'], -t[1]['valid_loss']))
+    with alone('test'), learn.no_logging(): value = learn.validate(dl=ImageDL(splits.test, bs=1000, norm=trial.recipe.get('norm'), device=device, memory_format=torch.channels_last))[1]
+    spent = {k: sum(t[k] for _,t in tries) for k in ('seconds', 'images')}
+    return learn.model, dict(metric='accuracy', unit='%', value=_percent(value)) | best | spent | dict(tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])

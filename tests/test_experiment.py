@@ -3,6 +3,7 @@ import json, os, signal, subprocess, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, pytest, torch
+from safetensors.torch import load_file
 from aepretrain_nb.data import ImageSet, Splits, dataset
 from aepretrain_nb.experiment import TIMES, Store, compare, needed
 from aepretrain_nb.trial import ExperimentError, build_classifier, canonical, find_recipe, plan, train_classifier
@@ -92,10 +93,26 @@ def test_test_labels_choose_nothing(whole):
     y = digits.test.y
     other = Splits('digits', digits.train, ImageSet(digits.test.x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]))
     t = next(t for t in whole.trials if not t.encoder)
-    t = replace(t, recipe=t.recipe | dict(finetune=dict(opt='adam', lr=5e-3, bs=32, steps=200, evals=4)), spec=smoke['arms']['random_paper'])
+    t = replace(t, recipe=t.recipe | dict(finetune=dict(opt='adam', lr=[1e-3, 5e-3, 2e-2], bs=32, steps=200, evals=4)), spec=smoke['arms']['random_paper'])
     (a,ra),(b,rb) = train_classifier(t, digits),train_classifier(t, other)
     assert all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
-    assert (ra['best'], ra['valid'], ra['curve'])==(rb['best'], rb['valid'], rb['curve']) and ra['value']!=rb['value']
+    assert (ra['lr'], ra['best'], ra['tuning'])==(rb['lr'], rb['best'], rb['tuning']) and ra['value']!=rb['value']
+
+def test_every_arm_chooses_its_rate_on_its_own_validation_images(tmp_path):
+    rs = [.02, .2, 2.]
+    res = compare(digits, ['pretrained', 'random_paper'], [100], 2, smoke, store=tmp_path/'s', lr=rs, progress=False)
+    for t,rec in zip(res.trials, res.records):
+        alone = [train_classifier(replace(t, recipe=t.recipe | dict(finetune=t.recipe['finetune'] | dict(lr=lr))), digits, _weights(res, t))[1] for lr in rs]
+        best = max(alone, key=lambda a: (a['valid'], -a['valid_loss']))
+        assert (rec['row']['lr'], rec['row']['value'], rec['row']['valid'])==(best['lr'], best['value'], best['valid'])
+    assert set(res.rows.lrs)=={'0.02 0.2 2'}
+
+def _weights(res, t): return load_file(res.store.file('encoders', t.encoder.key, 'safetensors')) if t.encoder else None
+
+def test_a_rate_that_diverges_is_out_of_the_running(whole):
+    t = next(t for t in whole.trials if not t.encoder)
+    t = replace(t, recipe=t.recipe | dict(finetune=t.recipe['finetune'] | dict(lr=[.1, 1e38])))
+    assert [o['lr'] for o in train_classifier(t, digits)[1]['tuning']]==[.1]
 
 def test_arms_share_subset_and_head(whole):
     for (labels,seed),g in whole.rows.groupby(['labels', 'head_seed']): assert g.subset.nunique()==1
