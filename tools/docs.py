@@ -1,8 +1,9 @@
 """Render the notebooks as a site in _docs/, without a network: nbdev's processors, then MyST pages in _proc/, then Sphinx with warnings as errors.
 
-    python tools/docs.py
+    python tools/docs.py              _docs/, by way of _proc/
+    python tools/docs.py --out DIR    DIR, by way of _proc/ beside it
 """
-import base64, os, re, shutil, struct, sys
+import argparse, ast, base64, os, re, shutil, struct, sys
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
 from pathlib import Path
@@ -10,31 +11,43 @@ from posixpath import normpath
 
 from fastcore.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config, nbpath2html
+from nbdev.doclinks import NbdevLookup
 from nbdev.processors import FilterDefaults
 
 from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'': 'Library', 'papers': 'Papers', 'tutorials': 'Tutorials'}
+ORDER = 'data corrupt layers autoencoder train transfer trial experiment stats verdict viz report cli'.split()  # in which to read the library; other pages follow
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 CSS = '''
+h1 { font-size: 2.25em; }
+h2 { font-size: 1.6em; }
+h3 { font-size: 1.3em; }
+h4 { font-size: 1.15em; }
 h1 + blockquote { border: 0; background: none; padding: 0; margin: -.5rem 0 1.5rem; font-size: 1.15em; color: var(--color-foreground-secondary); }
-section:has(> a.symbol-source) { border-top: 1px solid var(--color-background-border); }
 a.symbol-source { float: right; font-size: .8em; margin-top: -2.6em; }
-:is(h2, h3, h4, h5) code.literal { background: none; border: 0; padding: 0; }
+section:has(> a.symbol-source) > :is(h2, h3, h4, h5) { font-size: 1.05em; padding-right: 4.5em; overflow-wrap: anywhere; }
+:is(h2, h3, h4, h5) code.literal { background: none; border: 0; padding: 0; font-size: 1em; }
+div.cell { margin-bottom: 1em; }
+div.cell div.cell_output { overflow-x: auto; margin-top: .2em; }
+div.cell div.cell_output > .output { margin-block: .2em; }
+div.cell_output :is(.highlight, pre) { background: none; margin-block: 0; }
+div.cell_output pre { padding-block: .4em; }
 div.cell_output img { background: #fff; }
 table.dataframe { border: 0; border-collapse: collapse; font-size: .85em; font-variant-numeric: tabular-nums; }
-table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; }
+table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; white-space: nowrap; }
 table.dataframe thead tr:last-child th { border-bottom: 1px solid var(--color-foreground-border); }
-div.cell_output:has(table.dataframe) { overflow-x: auto; }
+.table-wrapper table.docutils { margin-left: 0; }
 @media (min-width: 97em), (min-width: 75em) and (max-width: 82em) { .content { width: 56em; } }
-div.cell { margin-bottom: 1em; }
+'''
+ICON = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>
 '''
 CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline'], html_theme='furo',
     nb_execution_mode='off', nb_render_markdown_format='myst', nb_merge_streams=True, nb_ipywidgets_js={},
     myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence'], myst_heading_anchors=4, myst_dmath_double_inline=True,
-    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_copy_source=False, html_show_sphinx=False,
-    exclude_patterns=['images/*'])
+    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_favicon='_static/icon.svg',
+    html_copy_source=False, html_show_sphinx=False, html_use_index=False, exclude_patterns=['images/*'])
 
 class Filter(FilterDefaults):
     "nbdev's processors without those that make front matter for Quarto"
@@ -45,13 +58,36 @@ def page(nb): return nbpath2html(nb).with_suffix('').as_posix()
 def png_width(data): return struct.unpack('>I', base64.b64decode(text(data)[:64])[16:20])[0]
 def is_doc(c): return c.cell_type=='code' and re.search(r'^show_doc\(', c.source, re.M)
 
+def plain_types(s):
+    "A signature as nbdev writes it, with types as a reader knows them"
+    return s.replace(':NoneType=', '=').replace('__main__.', '').replace('torch._C.', 'torch.')
+
+def rank(pg):
+    "Where a page stands in the sidebar"
+    return (ORDER.index(pg) if pg in ORDER else len(ORDER), pg)
+
+def patched(f):
+    "The class that the function `f` is patched into, or None"
+    names = {ast.unparse(getattr(d, 'func', d)) for d in f.decorator_list}
+    return ast.unparse(f.args.args[0].annotation) if 'patch' in names else None
+
+def defined(c):
+    "The symbols that a shown code cell defines; none if it leaves it to its documentation which parameters they take"
+    if c.cell_type!='code' or is_doc(c): return []
+    try: body = ast.parse(re.sub(r'^\s*[%!].*$', '', c.source, flags=re.M)).body
+    except SyntaxError: return []
+    defs = [o for o in body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    if any(ast.unparse(d).startswith('delegates') for o in defs for d in o.decorator_list): return []
+    return [f'{cls}.{o.name}' if not isinstance(o, ast.ClassDef) and (cls := patched(o)) else o.name for o in defs]
+
 class Site:
     "All pages, and where their symbols are shown"
-    def __init__(self, cfg):
+    def __init__(self, cfg, work):
         self.cfg, self.nbs = cfg, cfg.nbs_path
-        self.home, self.out = f'{cfg.doc_host}{cfg.doc_baseurl}/', cfg.config_path/'_proc'
+        self.home, self.out = f'{cfg.doc_host}{cfg.doc_baseurl}/', work/'pages'
         self.srcs = [p.relative_to(self.nbs) for p in notebooks()]
-        self.pages = {page(p): p for p in self.srcs}
+        self.pages = {page(p): p for p in sorted(self.srcs, key=lambda p: rank(page(p)))}
+        self.lookup = NbdevLookup()
         self.labels = {}  # page -> symbol -> target
 
     def process(self, src):
@@ -74,19 +110,24 @@ class Site:
         if name not in here: here[name] = new + '-2'*(new in here.values())
 
     def symbol(self, c):
-        "Name, link to the source and description of the symbol that a `show_doc` cell shows"
+        "Name, link to the source and description of the symbol that a `show_doc` cell shows; what a notebook exports has a link, or the index is old"
         md = next((text(o.data['text/markdown']) for o in c.outputs if 'text/markdown' in o.get('data', {})), None)
         if md is None: raise ValueError(f'no output of: {c.source}')
-        m = re.fullmatch(r'\s*---\s*(?:\[source\]\((.*?)\)(?:\{.*?\})?)?\s*#+ (.*?)\n(.*)', md, re.S)
-        return m[2].strip(), m[1], m[3].strip()
+        m = re.fullmatch(r'\s*---\s*(?:\[source\]\((.*?)\)(?:\{.*?\})?)?\s*#+ .*?\n(.*)', md, re.S)
+        name = re.search(r'^show_doc\(\s*([\w.]+)', c.source, re.M)[1]
+        url = m[1] or self.lookup.code(name)  # show_doc finds none below a decorator such as contextmanager
+        if c.get('has_sd') and not url: raise ValueError(f'{name} is not in aepretrain_nb/_modidx.py: run `make sync`')
+        return name, url, m[2].strip()
 
-    def doc_cell(self, c, src, level):
-        "A `show_doc` cell as a section that symbol links find"
-        name, url, body = self.symbol(c)
-        anchor = name.lower()
-        other = f'<span id="{anchor}"></span>\n\n' if not anchor.isalnum() else ''  # Sphinx turns signs into hyphens
-        link = f'<a class="symbol-source" href="{url}">source</a>\n\n' if url else ''
-        return mk_cell(f'({self.labels[page(src)][name]})=\n{"#"*level} `{name}`\n\n{other}{link}{self.links(body, src)}', 'markdown')
+    def doc_cell(self, cs, src, level, shown=False):
+        "`show_doc` cells as a section that symbol links find; where the code is `shown` below, it already tells parameters and purpose"
+        names, urls, bodies = zip(*map(self.symbol, cs))
+        targets = '\n'.join(f'({self.labels[page(src)][o]})=' for o in names)
+        title = ', '.join(f'`{o}`' for o in names)
+        other = ''.join(f'<span id="{o.lower()}"></span>' for o in names if len(names)>1 or not o.isalnum())  # Sphinx turns signs into hyphens
+        link = f'\n\n<a class="symbol-source" href="{urls[0]}">source</a>' if urls[0] else ''
+        body = '' if shown else '\n\n' + self.links(plain_types(bodies[0]), src)
+        return mk_cell(f'{targets}\n{"#"*level} {title}\n\n{other}{link}{body}', 'markdown')
 
     def url(self, url, sym, src):
         "Where a link of the notebook `src` leads on the site; nbdev's anchors are lower case, so that the link's text `sym` tells `Name` from `name`"
@@ -138,14 +179,23 @@ class Site:
             res.append(new)
         return res
 
+    def arrange(self, cells):
+        "Pairs of a cell and the `show_doc` cells that make its heading: those which nbdev added, above the code that they document if it is shown"
+        at = {n: i for i,c in enumerate(cells) for n in defined(c)}
+        auto = {self.symbol(c)[0]: c for c in cells if is_doc(c) and c.get('has_sd')}
+        moved = {n: c for n,c in auto.items() if n in at}
+        for i,c in enumerate(cells):
+            if not any(c is o for o in moved.values()): yield c, [moved[n] for n in dict.fromkeys(defined(c)) if n in moved and at[n]==i]
+
     def cells(self, nb, src):
         "The staged cells of a processed notebook"
         level, res = 1, []
-        for c in nb.cells:
+        for c,docs in self.arrange(nb.cells):
+            if docs: res.append(self.doc_cell(docs, src, level+1, shown=True))
             if c.cell_type=='markdown':
                 for m in re.finditer(r'^(#+) ', re.sub(r'^```.*?^```', '', c.source, flags=re.S|re.M), re.M): level = len(m[1])
                 res.append(mk_cell(self.markdown(c.source, src), 'markdown'))
-            elif is_doc(c): res.append(self.doc_cell(c, src, level+1))
+            elif is_doc(c): res.append(self.doc_cell([c], src, level+1))
             elif c.cell_type=='code': res += self.code_cells(c, src)
         return res
 
@@ -158,9 +208,8 @@ class Site:
 
     def stage(self):
         "Write the pages for Sphinx"
-        shutil.rmtree(self.out, ignore_errors=True)
         (self.out/'_static').mkdir(parents=True)
-        (self.out/'_static'/'site.css').write_text(CSS, encoding='utf-8')
+        for f,o in (('site.css',CSS), ('icon.svg',ICON)): (self.out/'_static'/f).write_text(o, encoding='utf-8')
         if (self.nbs/'images').exists(): shutil.copytree(self.nbs/'images', self.out/'images')
         nbs = {src: self.process(src) for src in self.srcs}  # all of them first: links go both ways
         for src,nb in nbs.items():
@@ -171,21 +220,29 @@ class Site:
             dst.parent.mkdir(parents=True, exist_ok=True)
             write_nb(nb, dst)
 
-def build(cfg):
+def build(work):
     "Run Sphinx over the staged pages; its exit status"
     from sphinx.application import Sphinx
-    out = cfg.doc_path
-    shutil.rmtree(out, ignore_errors=True)
-    app = Sphinx(cfg.config_path/'_proc', None, out, cfg.config_path/'_proc'/'.doctrees', 'html', confoverrides=CONF, status=None, warningiserror=True)
+    app = Sphinx(work/'pages', None, work/'html', work/'doctrees', 'html', confoverrides=CONF, status=None, warningiserror=True)  # myst-nb writes beside html/
     app.build(force_all=True)
     return app.statuscode
 
 def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--out', type=Path, help='where to put the site')
+    out = p.parse_args().out
+    out = out and out.resolve()
     os.chdir(ROOT)
     cfg = get_config()
-    site = Site(cfg)
+    out = out or cfg.doc_path
+    if out.exists() and not (out/'objects.inv').exists() and any(out.iterdir()): p.error(f'{out} holds something that is not a site')
+    work = out.parent/'_proc'
+    shutil.rmtree(work, ignore_errors=True)
+    site = Site(cfg, work)
     site.stage()
-    if status := build(cfg): return status
-    print(f'{len(site.pages)} pages: {cfg.doc_path.relative_to(ROOT)}/index.html')
+    if status := build(work): return status
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(work/'html', out)
+    print(f'{len(site.pages)} pages: {os.path.relpath(out/"index.html")}')
 
 if __name__=='__main__': sys.exit(main())

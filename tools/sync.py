@@ -6,9 +6,11 @@
 import argparse, base64, filecmp, re, shutil, struct, sys, tempfile
 from pathlib import Path
 from posixpath import normpath
+from unittest.mock import patch
 
 from fastcore.nbio import read_nb
 from fastcore.xtras import working_directory
+from nbdev import doclinks
 from nbdev.clean import nbdev_clean
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import nbdev_export, nbglob
@@ -110,10 +112,19 @@ def readme():
 
 # -------------------------------------------------------------------------------------------------------------------------------
 
+class Name(str):
+    "The name of a notebook of which 'auto' is no part; nbdev's index would take 03_autoencoder for its own cell `auto` and leave it out"
+    def __contains__(self, o): return self==o if o=='auto' else super().__contains__(o)
+
+def py_cells(path, cells=doclinks._iter_py_cells):
+    for c in cells(path):
+        c.nb = Name(c.nb)
+        yield c
+
 def sync(root=ROOT):
     "Write everything that follows from the notebooks of the project at `root`"
     with working_directory(root):
-        nbdev_export()
+        with patch.object(doclinks, '_iter_py_cells', py_cells): nbdev_export()
         write_all()
         nbdev_clean()
         readme()
