@@ -10,3 +10,4 @@ from .stats import *
 from .experiment import *
 from .viz import *
 from .verdict import *
+from .report import *
