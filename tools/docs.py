@@ -30,6 +30,7 @@ a.symbol-source { float: right; font-size: .8em; margin-top: -2.6em; }
 section:has(> a.symbol-source) > :is(h2, h3, h4, h5) { font-size: 1.05em; padding-right: 4.5em; overflow-wrap: anywhere; }
 :is(h2, h3, h4, h5) code.literal { background: none; border: 0; padding: 0; font-size: 1em; }
 div.cell { margin-bottom: 1em; }
+body { --mystnb-source-bg-color: var(--color-code-background); --mystnb-source-border-color: var(--color-background-border); --mystnb-source-margin-color: var(--color-brand-primary); }
 div.cell div.cell_output { overflow-x: auto; margin-top: .2em; }
 div.cell div.cell_output > .output { margin-block: .2em; }
 div.cell_output :is(.highlight, pre) { background: none; margin-block: 0; }
