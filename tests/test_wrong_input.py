@@ -1,0 +1,184 @@
+"Wrong input is one line on standard error that names the thing and what is allowed, exit code 2, and nothing written."
+import errno, gzip, json, os, re, resource, shutil, signal, struct, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest, torch
+from torch import nn
+from aepretrain_nb import experiment
+from aepretrain_nb.cli import main
+from aepretrain_nb.data import DATASETS, ImageSet, Splits, dataset
+from aepretrain_nb.experiment import compare, read_results
+from aepretrain_nb.transfer import save_encoder
+from aepretrain_nb.trial import find_recipe
+
+smoke = find_recipe('kohlbrenner', 'smoke')
+SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
+
+@pytest.fixture
+def say(capsys, tmp_path, monkeypatch):
+    "Run the command line in an empty folder; gives its exit code, and the one line it said"
+    monkeypatch.chdir(tmp_path)
+    def f(*argv):
+        try: code = main([str(a) for a in argv])
+        except SystemExit as e: code = e.code
+        err = capsys.readouterr().err
+        assert code==2, err
+        assert err.count('\n')==1 and err.startswith('aepretrain'), err
+        return err
+    return f
+
+def written(folder): return sorted(p.name for p in Path(folder).iterdir())
+
+@pytest.mark.parametrize('argv,names', [
+    ('compare mnits', "unknown data set 'mnits'; did you mean mnist"),
+    ('compare digits --arms pretraind', "unknown arm 'pretraind'; did you mean 'pretrained'"),
+    ('compare digits --arms ,', 'no arms. There are: pretrained'),
+    ('compare digits --recipe kohlbrener', "did you mean 'kohlbrenner'"),
+    ('compare digits --recipe os:nothing', 'package.module:name'),
+    ('compare digits --setting huge', "unknown setting 'huge'"),
+    ('compare digits --policy best', "label policy 'best' is none of stratified"),
+    ('compare digits --valid maybe', "within"),
+    ('compare digits --valid extra', "n_valid from 1"),
+    ('compare digits --labels 5000', '5000 labels asked for; stratified takes 10 to 1297'),
+    ('compare digits --labels 7', '7 labels asked for; stratified takes 10'),
+    ('compare digits --labels 50 --n-valid 50', '50 of 50 labels to validate on'),
+    ('compare digits --labels ten', "'ten' is not a list of whole numbers"),
+    ('compare digits --labels 50,-1', "'50,-1' is not a list of whole numbers from 1"),
+    ('compare digits --labels', 'expected one argument'),
+    ('compare digits --seeds 0', "'0' is not a whole number from 1"),
+    ('compare digits --seeds 2.5', "'2.5' is not a whole number from 1"),
+    ('compare digits --lr 0', "'0' is not a number above 0"),
+    ('compare digits --lr .1,nan', "'nan' is not a number above 0"),
+    ('compare digits --margin inf', "'inf' is not a number above 0"),
+    ('compare digits --processes none', "'none' is not a whole number from 1"),
+    ('compare digits --n-unlabelled 99999', '99999 unlabelled images asked for: from 1 to 1297'),
+    ('compare digits --nonsense', 'unrecognized arguments: --nonsense'),
+    ('compare', 'arguments are required: data'),
+    ('', 'arguments are required'),
+    ('compair digits', 'compair'),
+    ('data verify mnits', "unknown data set 'mnits'"),
+    ('data', 'arguments are required')])
+def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
+    assert names in say(*argv.split())
+    assert not written(tmp_path)
+
+def test_a_device_that_is_not_there(say, tmp_path):
+    assert 'cuda:99' in say('compare', 'digits', *SMALL, '--device', 'cuda:99')
+    assert not written(tmp_path)
+
+# Files of a data set
+
+def idx(path, a):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack('>HBB', 0, 8, a.ndim) + struct.pack(f'>{a.ndim}I', *a.shape) + a.astype(np.uint8).tobytes())
+
+@pytest.fixture
+def root(tmp_path_factory):
+    "A folder with files of MNIST's names and form, but other content"
+    r = tmp_path_factory.mktemp('root')
+    for part,n in (('train', 30), ('t10k', 20)):
+        idx(r/'MNIST'/'raw'/f'{part}-images-idx3-ubyte', np.zeros((n, 28, 28)))
+        idx(r/'MNIST'/'raw'/f'{part}-labels-idx1-ubyte', np.arange(n)%10)
+    return r
+
+def test_a_root_without_the_files(say, tmp_path):
+    line = say('compare', 'mnist', '--root', tmp_path/'nowhere')
+    assert 'MNIST/raw/train-images-idx3-ubyte is missing' in line and 'aepretrain data get mnist --root' in line
+    assert not written(tmp_path)
+
+def test_an_altered_file(say, tmp_path, root):
+    line = say('compare', 'mnist', '--root', root)
+    assert 'MNIST/raw/train-images-idx3-ubyte' in line and '6bbc9ace898e44ae57da46a324031adb' in line and 'aepretrain data get mnist' in line
+    assert not written(tmp_path)
+
+def test_a_truncated_file(say, tmp_path, root):
+    f = root/'MNIST'/'raw'/'train-images-idx3-ubyte'
+    f.write_bytes(f.read_bytes()[:100])
+    assert 'train-images-idx3-ubyte' in say('compare', 'mnist', '--root', root)
+    assert not written(tmp_path)
+
+# Weight files
+
+def weights(path, width):
+    from aepretrain_nb.papers.kohlbrenner import tied_cae
+    ae = tied_cae(1, 8, 8, torch.Generator().manual_seed(0), width=width)
+    return save_encoder(path, ae.encoder, dict(factory='aepretrain_nb.papers.kohlbrenner:encoder', kwargs=dict(c=1, width=width)))
+
+def test_weight_files(say, tmp_path):
+    (tmp_path/'notes.safetensors').write_text('no weights')
+    weights(tmp_path/'wide.safetensors', .5)
+    before = written(tmp_path)
+    arm = lambda f: say('compare', 'digits', *SMALL[:-1], f'file:{f},random_default', '--out', 'a')
+    assert 'no weight file nowhere.safetensors' in arm('nowhere.safetensors')
+    assert 'notes.safetensors is not a safetensors file' in arm('notes.safetensors')
+    line = arm('wide.safetensors')
+    assert 'stages.conv1.conv.weight is 50x1x5x5 in the source and 4x1x5x5 in the receiver' in line
+    assert written(tmp_path)==before
+
+def test_an_encoder_from_a_file_is_an_arm(tmp_path):
+    f = weights(tmp_path/'mine.safetensors', smoke['model']['width'])
+    res = compare('digits', [f'file:{f}', 'random_matched'], [50], 2, smoke, store=tmp_path/'s', progress=False)
+    assert set(res.rows.arm)=={'file:mine', 'random_matched'} and len(res.rows)==4
+    f.unlink()
+    more = compare('digits', ['random_matched'], [50], 3, smoke, store=tmp_path/'s', progress=False)
+    assert set(read_results(tmp_path/'s').rows.arm)=={'file:mine', 'random_matched'} and len(more.rows)==3
+
+# Folders of results
+
+def test_an_out_folder_that_holds_another_experiment(say, tmp_path):
+    assert main(['compare', 'digits', *SMALL, '--out', 'a'])==0
+    before = {p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
+    line = say('compare', 'digits', *SMALL, '--lr', '.5', '--out', 'a')
+    assert 'a holds an experiment with another recipe (differs in finetune): choose another folder' in line
+    assert before=={p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
+
+def test_an_out_folder_that_holds_something_else(say, tmp_path):
+    Path('a').mkdir()
+    (Path('a')/'thesis.tex').write_text('mine')
+    assert 'choose an empty or a new folder' in say('compare', 'digits', *SMALL, '--out', 'a')
+    assert written('a')==['thesis.tex']
+    assert 'thesis.tex is a file: a folder is needed' in say('compare', 'digits', *SMALL, '--out', 'a/thesis.tex')
+
+@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 1)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
+def test_a_store_of_another_version(say, content, names):
+    Path('a').mkdir()
+    (Path('a')/'experiment.json').write_text(content)
+    assert names in say('compare', 'digits', *SMALL, '--out', 'a')
+    assert written('a')==['experiment.json']
+
+def test_a_folder_that_cannot_be_written(say, tmp_path):
+    (tmp_path/'file').write_text('')
+    assert 'file' in say('compare', 'digits', *SMALL, '--out', 'file/below')
+    assert '/proc/no' in say('compare', 'digits', *SMALL, '--out', '/proc/no')
+
+def test_no_space_left(tmp_path):
+    "A limit on the size of a file stands in for a full disk: the write fails in the middle of a file"
+    code = ("import resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nfrom aepretrain_nb.cli import main\nresource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n"
+        "sys.exit(main(sys.argv[1:]))")
+    r = subprocess.run([sys.executable, '-c', code, 'compare', 'digits', *SMALL, '--out', 'a'], cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode==2 and 'Traceback' not in r.stderr
+    assert r.stderr.splitlines()[-1].startswith('aepretrain: ')
+    for f in (tmp_path/'a').rglob('*.json'): json.loads(f.read_text())
+    assert not [f for f in (tmp_path/'a').rglob('.*') if f.is_file()]
+
+def test_no_space_left_says_so(say, monkeypatch):
+    def full(src, dst): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dst))
+    monkeypatch.setattr(experiment.os, 'replace', full)
+    assert 'No space left on device' in say('compare', 'digits', *SMALL, '--out', 'a')
+
+# Images
+
+def test_an_image_too_small_for_the_encoder(tmp_path):
+    x = torch.randint(0, 256, (60, 1, 3, 3), dtype=torch.uint8)
+    own = Splits('mine', ImageSet(x, torch.arange(60)%3), ImageSet(x[:9], torch.arange(9)%3))
+    r = smoke | dict(autoencoder='test_wrong_input:unpadded')
+    with pytest.raises(ValueError, match='too few for its filter of 5x5') as e: compare(own, ['random_default'], [30], 1, r, store=tmp_path/'s', progress=False)
+    assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
+
+def unpadded(c, h, w, gen, **model):
+    from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder
+    enc = ConvEncoder(dict(c1=ConvStage(nn.Conv2d(c, 4, 5))))
+    return Autoencoder(enc, TiedDecoder(enc))
+
+def test_one_seed_runs_and_the_verdict_says_what_is_missing(tmp_path):
+    res = compare('digits', ['pretrained', 'random_default'], [50], 1, smoke, store=tmp_path/'s', progress=False)
+    assert len(res.rows)==2 and 'no verdict' in res.text()
