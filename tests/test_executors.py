@@ -1,0 +1,158 @@
+"What would spoil the narrative of the executors: workers killed in the middle, trials that kill them, schedulers that hand a trial out twice, two runs on one store."
+import os, signal, socket, subprocess, sys, threading, time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+import psutil, pytest, submitit
+from distributed import Client, LocalCluster
+from aepretrain_nb import experiment
+from aepretrain_nb.data import Splits, dataset
+from aepretrain_nb.experiment import TIMES, Processes, check_executor, compare, executor_of
+from aepretrain_nb.trial import ExperimentError, find_recipe
+
+digits = dataset('digits')
+smoke = find_recipe('kohlbrenner', 'smoke')
+small = dict(arms=['pretrained', 'random_default'], labels=[50, 100], seeds=3)  # 12 fits and 3 encoders
+
+def table(res): return res.rows.drop(columns=[*TIMES, 'revision']).to_csv(index=False)  # someone may commit meanwhile
+def run(store, executor, **kw): return compare(digits, **(small | kw), recipe=smoke, store=store, executor=executor, progress=False)
+def finished(store): return sorted((Path(store)/'trials').glob('[!.]*.json'))
+
+def done(store):
+    "How often each trial ran to its end, as the log has it"
+    f = Path(store)/'log.txt'
+    return Counter(l.split()[3] for l in f.read_text().splitlines() if l.split()[2]=='done') if f.exists() else Counter()
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory): return run(tmp_path_factory.mktemp('w')/'whole', None)
+
+def complete(res, whole):
+    "The table of an undisturbed run, each trial run to its end once"
+    assert table(res)==table(whole) and not len(res.missing) and not (res.store.path/'failed').exists()
+    n = done(res.store.path)
+    assert set(n.values())=={1} and len(n)<=len(finished(res.store.path))==15
+
+def workers(pid=None): return [p for p in psutil.Process(pid).children(recursive=True) if 'spawn_main' in ' '.join(p.cmdline())]
+
+@contextmanager
+def killing(store, victims, at=3):
+    "Kill one of `victims()` as soon as `at` trials are finished in the store; gives the list of the killed."
+    killed = []
+    def watch():
+        while len(finished(store))<at or not victims(): time.sleep(.01)
+        killed.append(victims()[0])
+        os.kill(killed[0], signal.SIGKILL)
+    t = threading.Thread(target=watch, daemon=True)
+    t.start()
+    yield killed
+    t.join(10)
+    assert killed
+
+def test_the_log_has_each_trial_once(whole): complete(whole, whole)
+
+# Processes of this machine
+
+def test_a_killed_process_costs_its_trial_only(tmp_path, whole):
+    with killing(tmp_path/'s', lambda: [p.pid for p in workers()]) as killed: res = run(tmp_path/'s', 2)
+    complete(res, whole)
+    pids = {l.split()[1].split(':')[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()}
+    assert len(pids)>=2 and not set(killed) & {p.pid for p in workers()}
+
+# A model whose every fit takes its process with it; other processes import it by this name.
+def deadly(encoder, c, h, w, n_classes, gen, **model): os.kill(os.getpid(), signal.SIGKILL)
+
+def test_a_trial_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    monkeypatch.setattr(experiment, 'TRIES', 2)
+    poison = smoke | dict(classifier='test_executors:deadly')
+    res = compare(digits, ['random_default'], [50], 1, poison, store=tmp_path/'s', executor='processes:2', progress=False)
+    assert list(res.missing.reason)==['its worker was lost 2 times: killed by SIGKILL, perhaps for lack of memory']
+
+def test_workers_end_with_their_parent():
+    code = 'import os, time; from aepretrain_nb.experiment import Processes; ex = Processes(1)\n'
+    code += 'print(ex.submit(os.getpid).result(), flush=True); ex.submit(time.sleep, 1000).result()'
+    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(p.stdout.readline()))
+    p.kill()
+    p.wait()
+    assert not psutil.wait_procs([worker], timeout=10)[1]
+
+def test_workers_that_cannot_start_are_no_trials_fault(monkeypatch):
+    class Stillborn:
+        def start(self): raise BrokenProcessPool
+    monkeypatch.setattr(experiment, '_Single', Stillborn)
+    with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"): ex.submit(os.getpid).result()
+
+def test_a_pool_of_ones_own_that_breaks_is_one_line(tmp_path):
+    with ProcessPoolExecutor(1) as ex:
+        with pytest.raises(Exception): ex.submit(os._exit, 1).result()
+        with pytest.raises(ExperimentError, match='run the same again') as e: run(tmp_path/'s', ex)
+    assert '\n' not in str(e.value)
+
+# dask
+
+@pytest.fixture(scope='module')
+def cluster():
+    with LocalCluster(host='127.0.0.1', processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None) as c: yield c
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster, set_as_default=False) as c:
+        c.wait_for_workers(2)
+        yield c
+
+def test_dask_listens_on_loopback_only(cluster):
+    me = psutil.Process()
+    for p in [me, *me.children(recursive=True)]: assert {c.laddr.ip for c in p.net_connections('tcp') if c.status==psutil.CONN_LISTEN} <= {'127.0.0.1'}
+
+def test_a_killed_dask_worker_costs_its_trial_only(tmp_path, whole, client):
+    pids = lambda: list(client.run(os.getpid).values())
+    before = pids()
+    with killing(tmp_path/'s', lambda: before) as killed: res = run(tmp_path/'s', client.get_executor())
+    complete(res, whole)
+    assert killed[0] not in pids()
+
+def test_dask_by_address_with_own_images_and_a_relative_folder(tmp_path, client, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Splits('mine', digits.train.take(range(300)), digits.test.take(range(100)))
+    a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=str(i), executor=ex, progress=False) for i,ex in enumerate((None, f'dask:{client.scheduler.address}')))
+    assert table(a)==table(b) and len(b.rows)==1
+
+def test_dask_tries_a_failed_trial_again(tmp_path, client):
+    "Equal arguments are one task to dask, which would give the old answer."
+    bad = smoke | dict(finetune=smoke['finetune'] | dict(opt='sgd', lr=1e38))
+    go = lambda: compare(digits, ['random_default'], [50], 1, bad, store=tmp_path/'s', executor=client, progress=False)
+    assert len(go().missing)==len(go().missing)==1
+    assert (tmp_path/'s'/'log.txt').read_text().count(' failed ')==2
+
+def test_dask_and_this_process_share_one_store(tmp_path, whole, client):
+    (tmp_path/'s').mkdir()
+    other = threading.Thread(target=run, args=(tmp_path/'s', client))
+    other.start()
+    res = run(tmp_path/'s', 1)
+    other.join()
+    complete(run(tmp_path/'s', None), whole)
+    assert table(res)==table(whole) and len({l.split()[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()})>1
+
+def test_no_scheduler_is_one_line():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        with pytest.raises(ExperimentError, match='no dask scheduler answers at tcp://127.0.0.1') as e:
+            experiment._dask(f'tcp://127.0.0.1:{s.getsockname()[1]}', timeout=1)
+    assert '\n' not in str(e.value)
+
+# submitit
+
+def test_submitit_runs_the_encoder_first_and_outlives_a_killed_job(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(submitit.LocalJob, '_results_timeout_s', 0)
+    with executor_of('submitit', tmp_path/'jobs') as ex:
+        jobs = lambda: [p.pid for p in psutil.Process().children(recursive=True) if 'submitit.core._submit' in p.cmdline()]
+        with killing(tmp_path/'s', jobs, at=0): res = run(tmp_path/'s', ex, arms=['pretrained'], labels=[50], seeds=1)
+    assert list(done(tmp_path/'s').values())==[1, 1] and not len(res.missing)
+    assert res.rows.value[0]==whole.rows.set_index('key').value[res.rows.key[0]]
+
+def test_a_missing_extra_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+    with pytest.raises(ExperimentError, match=r'pip install "aepretrain_nb\[slurm\]"'): check_executor('submitit')
