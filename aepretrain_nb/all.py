@@ -11,3 +11,4 @@ from .experiment import *
 from .viz import *
 from .verdict import *
 from .report import *
+from .executor import *

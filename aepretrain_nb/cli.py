@@ -54,7 +54,7 @@ def number(
     if not s.isdecimal() or int(s)<1: raise argparse.ArgumentTypeError(f'{s!r} is not a whole number from 1')
     return int(s)
 
-# %% ../nbs/13_cli.ipynb #a57fb751
+# %% ../nbs/13_cli.ipynb #65a11417
 def compare(
     a # parsed arguments
 )->int: # exit code
@@ -64,8 +64,8 @@ def compare(
     setting = a.setting or ('digits' if a.data=='digits' else 'smoke')
     out = a.out or f'aepretrain-{a.data}-{setting}'
     try:
-        res = compare(a.data, a.arms, a.labels, a.seeds, a.recipe, setting, out, a.root, a.download, a.processes, a.device, crossed=a.crossed, valid=a.valid,
-            n_valid=a.n_valid, policy=a.policy, n_unlabelled=a.n_unlabelled, lr=a.lr)
+        res = compare(a.data, a.arms, a.labels, a.seeds, a.recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, crossed=a.crossed, valid=a.valid,
+            n_valid=a.n_valid, policy=a.policy, n_unlabelled=a.n_unlabelled, lr=a.lr, metric=a.metric)
     except KeyboardInterrupt:
         print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:\n  aepretrain {shlex.join(a.argv)}', file=sys.stderr)
         return 130
@@ -109,7 +109,7 @@ def data_get(
     print(dataset(a.name, a.root, download=True))
     return 0
 
-# %% ../nbs/13_cli.ipynb #495fa0ec
+# %% ../nbs/13_cli.ipynb #b2968ecc
 def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     p = Parser('aepretrain', description='Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?')
@@ -139,11 +139,13 @@ def _compare_args(c):
     c.add_argument('--recipe', default='kohlbrenner', help='name or import path of a recipe (default: %(default)s)')
     c.add_argument('--setting', help='smoke (seconds), quick (two cores), paper (as published) (default: smoke; digits for the digits)')
     c.add_argument('--lr', type=rates, help="learning rate of the classifiers; of several, separated by commas, each fit takes the one its validation images prefer (default: the recipe's)")
+    c.add_argument('--metric', default='accuracy', help='accuracy or error, in per cent (default: %(default)s)')
     c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
     c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-DATA-SETTING)')
     c.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
     c.add_argument('--download', action='store_true', help='get the data set if it is not there')
     c.add_argument('--processes', type=number, default=1, help='how many trials run at a time (default: %(default)s)')
+    c.add_argument('--executor', help='where trials run: processes:N, dask:ADDRESS or submitit (default: this process)')
     c.add_argument('--device', default='cpu', help='where trials run, such as cuda (default: %(default)s)')
     c.add_argument('--crossed', action='store_true', help='every encoder with every subset and head')
     c.add_argument('--valid', default='within', choices=('within', 'extra'), help='validation images are among the labels, or extra (default: %(default)s)')

@@ -9,7 +9,8 @@ import psutil, pytest, submitit
 from distributed import Client, LocalCluster
 from aepretrain_nb import experiment
 from aepretrain_nb.data import Splits, dataset
-from aepretrain_nb.experiment import TIMES, Processes, check_executor, compare, executor_of
+from aepretrain_nb.executor import Processes, check_executor, executor_of
+from aepretrain_nb.experiment import TIMES, compare
 from aepretrain_nb.trial import ExperimentError, find_recipe
 
 digits = dataset('digits')
@@ -71,7 +72,7 @@ def test_a_trial_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypa
     assert list(res.missing.reason)==['its worker was lost 2 times: killed by SIGKILL, perhaps for lack of memory']
 
 def test_workers_end_with_their_parent():
-    code = 'import os, time; from aepretrain_nb.experiment import Processes; ex = Processes(1)\n'
+    code = 'import os, time; from aepretrain_nb.executor import Processes; ex = Processes(1)\n'
     code += 'print(ex.submit(os.getpid).result(), flush=True); ex.submit(time.sleep, 1000).result()'
     p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     worker = psutil.Process(int(p.stdout.readline()))
