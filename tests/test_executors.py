@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import psutil, pytest, submitit
 from distributed import Client, LocalCluster
-from aepretrain_nb import experiment
+from aepretrain_nb import executor
 from aepretrain_nb.data import Splits, dataset
 from aepretrain_nb.executor import Processes, check_executor, executor_of
 from aepretrain_nb.experiment import TIMES, compare
@@ -141,7 +141,7 @@ def test_no_scheduler_is_one_line():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         with pytest.raises(ExperimentError, match='no dask scheduler answers at tcp://127.0.0.1') as e:
-            experiment._dask(f'tcp://127.0.0.1:{s.getsockname()[1]}', timeout=1)
+            executor._dask(f'tcp://127.0.0.1:{s.getsockname()[1]}', timeout=1)
     assert '\n' not in str(e.value)
 
 # submitit
