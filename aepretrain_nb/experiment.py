@@ -497,7 +497,15 @@ def rising(self:Results,
         if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
-# %% ../nbs/11_experiment.ipynb #22e718ff
+# %% ../nbs/11_experiment.ipynb #471fa97d
+def _stuck(
+    rows, # of finished fits
+    low   # validation accuracy that is little better than guessing, in per cent
+):        # a line for each cell with fits that stayed below
+    n = rows.assign(stuck=rows.valid<=low).groupby(['labels', 'arm'], sort=False).stuck.agg(['sum', 'count']).reset_index()
+    return [f'at chance: {arm} at {labels} labels learnt nothing in {bad} of {of} runs; more steps or another learning rate may change the verdict'
+        for labels,arm,bad,of in n.itertuples(index=False) if bad]
+
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
@@ -506,6 +514,7 @@ def warnings(self:Results)->list: # one line each
     if len(self.missing): out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
     if (n := len({e for _,e,_ in runs}))<len(runs): out.append(f'{n} autoencoder{"s" if n>1 else ""} for {len(runs)} runs: the intervals leave out part of the variation between autoencoders')
+    if len(self.rows) and self.setting!='smoke': out += _stuck(self.rows, 150/self.splits.train.n_classes)
     if len(self.rows): out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
     return out
 
