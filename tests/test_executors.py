@@ -1,5 +1,5 @@
 "What would spoil the narrative of the executors: workers killed in the middle, trials that kill them, schedulers that hand a trial out twice, two runs on one store."
-import os, signal, socket, subprocess, sys, threading, time
+import multiprocessing, os, signal, socket, subprocess, sys, threading, time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 import psutil, pytest, submitit
 from distributed import Client, LocalCluster
-from aepretrain_nb import executor
+from aepretrain_nb import executor, experiment
 from aepretrain_nb.data import Splits, dataset
 from aepretrain_nb.executor import Processes, check_executor, executor_of
 from aepretrain_nb.experiment import TIMES, compare
+from aepretrain_nb.papers.kohlbrenner import cnn
 from aepretrain_nb.trial import ExperimentError, find_recipe
 
 digits = dataset('digits')
@@ -61,8 +62,10 @@ def test_a_killed_process_costs_its_trial_only(tmp_path, whole):
     pids = {l.split()[1].split(':')[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()}
     assert len(pids)>=2 and not set(killed) & {p.pid for p in workers()}
 
-# A model whose every fit takes its process with it; other processes import it by this name.
-def deadly(encoder, c, h, w, n_classes, gen, **model): os.kill(os.getpid(), signal.SIGKILL)
+# A model whose every fit takes its worker with it; other processes import it by this name.
+def deadly(encoder, c, h, w, n_classes, gen, **model):
+    if multiprocessing.parent_process(): os.kill(os.getpid(), signal.SIGKILL)
+    return cnn(encoder, c, h, w, n_classes, gen, **model)
 
 def test_a_trial_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
@@ -83,7 +86,7 @@ def test_workers_end_with_their_parent():
 def test_workers_that_cannot_start_are_no_trials_fault(monkeypatch):
     class Stillborn:
         def start(self): raise BrokenProcessPool
-    monkeypatch.setattr(experiment, '_Single', Stillborn)
+    monkeypatch.setattr(executor, '_Single', Stillborn)
     with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"): ex.submit(os.getpid).result()
 
 def test_a_pool_of_ones_own_that_breaks_is_one_line(tmp_path):
