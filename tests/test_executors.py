@@ -132,13 +132,14 @@ def test_dask_tries_a_failed_trial_again(tmp_path, client):
     assert (tmp_path/'s'/'log.txt').read_text().count(' failed ')==2
 
 def test_dask_and_this_process_share_one_store(tmp_path, whole, client):
-    (tmp_path/'s').mkdir()
-    other = threading.Thread(target=run, args=(tmp_path/'s', client))
+    other = threading.Thread(target=run, args=(tmp_path/'s', client), kwargs=dict(seeds=10))
     other.start()
-    res = run(tmp_path/'s', 1)
+    while other.is_alive() and not finished(tmp_path/'s'): time.sleep(.01)  # workers take seconds to start
+    res = run(tmp_path/'s', 1, seeds=10)
     other.join()
-    complete(run(tmp_path/'s', None), whole)
-    assert table(res)==table(whole) and len({l.split()[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()})>1
+    assert table(run(tmp_path/'s', None))==table(whole) and not len(res.missing)
+    assert set(done(tmp_path/'s').values())=={1} and len(finished(tmp_path/'s'))==50
+    assert len({l.split()[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()})>1
 
 def test_no_scheduler_is_one_line():
     with socket.socket() as s:
