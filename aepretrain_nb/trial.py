@@ -36,14 +36,14 @@ def load_object(
     try: return getattr(import_module(mod), name)
     except (ImportError, AttributeError, ValueError) as e: raise ExperimentError(f'{path!r} cannot be imported ({e}): expected package.module:name') from None
 
-# %% ../nbs/09_trial.ipynb #0817a7bf
+# %% ../nbs/09_trial.ipynb #f1ae9d78
 def near(
     name, # what was asked for
     names # what there is
 )->str:   # the end of an error message
     "What there is, and the nearest of it."
     near = get_close_matches(str(name), list(names), 1)
-    return (f'; did you mean {near[0]!r}?' if near else '') + f' There are: {", ".join(map(str, names))}'
+    return (f'; did you mean {near[0]!r}?' if near else '.') + f' There are: {", ".join(map(str, names))}'
 
 # %% ../nbs/09_trial.ipynb #2cecf6d6
 def find_recipe(
