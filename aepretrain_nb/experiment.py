@@ -248,7 +248,7 @@ def load_ref(
     _loaded[ref['digest']] = splits
     return splits
 
-# %% ../nbs/11_experiment.ipynb #97d7f6ed
+# %% ../nbs/11_experiment.ipynb #532f5e1e
 class Progress:
     "Says what has finished and how long the rest will take."
     def __init__(self,
@@ -257,7 +257,7 @@ class Progress:
         out=None     # where lines go; standard error by default
     ):
         self.left = {t.key: t for t in trials}
-        self.n,self.workers,self.out,self.times,self.end = len(self.left),max(1, workers),out or sys.stderr,{},''
+        self.n,self.workers,self.out,self.times = len(self.left),max(1, workers),out or sys.stderr,{}
 
     def eta(self)->str: # such as '1 min 20 s left', '' while unknown
         "The time left."

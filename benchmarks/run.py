@@ -11,7 +11,7 @@ import pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from aepretrain_nb.imports import torchvision
 from fastai.learner import Learner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from aepretrain_nb.data import ImageSet, generator, image_dls
 from aepretrain_nb.executor import executor_of
@@ -104,15 +104,22 @@ class PerItem(torchvision.datasets.MNIST):
     "torchvision's MNIST as it gives its items, one picture at a time through its transforms, around images of our own"
     def __init__(self, ds, transform): self.data,self.targets,self.transform,self.target_transform = ds.x[:, 0],ds.y,transform,None
 
+class Lean(Dataset):
+    "The least that a per-item data set can do: an array to a tensor, no picture and no normalisation"
+    def __init__(self, ds): self.x,self.y,self.transform = ds.x.numpy()[:, 0],ds.y.tolist(),transforms.ToTensor()
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i): return self.transform(self.x[i]),self.y[i]
+
 def data_path():
-    "Seconds of an epoch of training steps, fed by the resident tensor or by a DataLoader over torchvision's MNIST class"
+    "Seconds of an epoch of training steps, fed by the resident tensor, by a DataLoader over torchvision's MNIST class, or by one over the leanest data set"
     ds,norm = images(),(.1307, .3081)
     peer = PerItem(ds, transforms.Compose([transforms.ToTensor(), transforms.Normalize(*([o] for o in norm))]))
-    runs = {'DataLoader + transforms': lambda: timed(lambda: bare_loop(tiny(), DataLoader(peer, BS, shuffle=True))),
-        'ImageDL': lambda: timed(lambda: bare_loop(tiny(), image_dls(ds, bs=BS, norm=norm).train))}
-    med,ratio = interleaved(runs)
-    us = {k: 1e6*v/STEPS for k,v in med.items()}
-    yield row('step with its data, tiny CNN, batch 16', 'ImageDL', 'DataLoader + transforms', ratio['ImageDL'], .6, us_ours=us['ImageDL'], us_peer=us['DataLoader + transforms'])
+    loader = lambda d: lambda: timed(lambda: bare_loop(tiny(), DataLoader(d, BS, shuffle=True)))
+    ours = lambda: timed(lambda: bare_loop(tiny(), image_dls(ds, bs=BS, norm=norm).train))
+    for name,d,goal in (('DataLoader + transforms of MNIST', peer, .6), ('DataLoader + ToTensor of an array', Lean(ds), None)):
+        med,ratio = interleaved({name: loader(d), 'ImageDL': ours})
+        us = {k: 1e6*v/STEPS for k,v in med.items()}
+        yield row('step with its data, tiny CNN, batch 16', 'ImageDL', name, ratio['ImageDL'], goal, us_ours=us['ImageDL'], us_peer=us[name])
 
 # The grid ------------------------------------------------------------------------------------------------------------------------
 
