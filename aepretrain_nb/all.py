@@ -12,3 +12,4 @@ from .viz import *
 from .verdict import *
 from .report import *
 from .executor import *
+from .filters import *
