@@ -6,9 +6,10 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'data_ref',
-           'load_ref', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'compare', 'read_results']
+           'load_ref', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
+           'choose_rates', 'compare', 'read_results']
 
-# %% ../nbs/11_experiment.ipynb #0722e2f6
+# %% ../nbs/11_experiment.ipynb #39b0e23f
 from .imports import *
 import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -22,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, file_arm, find_recipe, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
+from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, file_arm, first_filters, find_recipe, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .stats import differences
 from .verdict import Verdict, verdict
@@ -131,7 +132,7 @@ def log(self:Store,
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
 
-# %% ../nbs/11_experiment.ipynb #d35e0cd9
+# %% ../nbs/11_experiment.ipynb #2a4dae2e
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
     "The version of this package, with the commit when it runs from a checkout."
@@ -154,10 +155,10 @@ def row_of(
     return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm, encoder=s.get('encoder'), protocol=s.get('protocol'),
         labels=trial.labels, n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'), metric=res['metric'], unit=res['unit'], value=res['value'],
-        valid=res.get('valid'), best=res.get('best'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        valid=res.get('valid'), best=res.get('best'), cosine=res.get('cosine'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
-# %% ../nbs/11_experiment.ipynb #50a99691
+# %% ../nbs/11_experiment.ipynb #25502302
 _turn = threading.Lock()  # one thread and one global random stream: one trial at a time in a process
 
 def _run(trial, splits, store, device):
@@ -170,7 +171,8 @@ def _run(trial, splits, store, device):
     if trial.kind=='encoder':
         state = {k: v.cpu().contiguous() for k,v in net.state_dict().items()}
         write_whole(store.file('encoders', trial.key, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
-    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], tuning=res.get('tuning'))
+    elif 'filters' in res: write_whole(store.file('filters', trial.key, 'safetensors'), lambda f: save_file(dict(zip(('start', 'end'), res['filters'])), f))
+    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], losses=res.get('losses'), tuning=res.get('tuning'))
 
 @patch
 def done(self:Store,
@@ -433,7 +435,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #5533f30a
+# %% ../nbs/11_experiment.ipynb #117f3f53
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -442,13 +444,16 @@ class Results:
         trials,        # fits, from `plan`
         store:Store,   # where their records are
         splits:Splits, # their data
-        setting='',    # of the recipe
-        metric='accuracy' # one of `METRICS`
+        recipe=None,   # of the grid: names its setting and its reading of a paper
+        metric='accuracy', # one of `METRICS`
+        tuning=None    # table of the rates that were tried on the first seed, see `choose_rates`
     ):
-        self.trials,self.store,self.splits,self.setting,self.metric = trials,store,splits,setting,metric
+        r = recipe or {}
+        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning = trials,store,splits,metric,r.get('setting', ''),tuning
         self.records = [store.get(t.key) for t in trials]
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
-        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4)).astype(dict(n_unlabelled='Int64'))
+        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=r.get('reading', '')).astype(dict(n_unlabelled='Int64'))
+        if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
         self.missing = pd.DataFrame([self._gap(t) for t,r in zip(trials, self.records) if not r], columns=['arm', 'labels', *_SEEDS, 'reason'])
 
     def _gap(self, t):
@@ -478,12 +483,15 @@ def differences(self:Results,
     if len(arms)<2 or not len(self.rows): return pd.DataFrame()
     return differences(every, treatment, pair=_SEEDS, **kw)
 
-# %% ../nbs/11_experiment.ipynb #8351f6ad
+# %% ../nbs/11_experiment.ipynb #d3f34737
 @patch(as_prop=True)
-def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid
-    "Validation accuracy along each fit."
-    return pd.DataFrame([dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//len(r['curve']), valid=v)
-        for r in self.records if r for i,v in enumerate(r['curve'])])
+def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_loss, valid_loss
+    "Validation accuracy (%) along each fit, with the training and the validation loss (nats)."
+    def points(r):
+        n,losses = len(r['curve']),r.get('losses') or [(np.nan, np.nan)]*len(r['curve'])
+        for i,(v,(train,valid)) in enumerate(zip(r['curve'], losses)):
+            yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=v, train_loss=train, valid_loss=valid)
+    return pd.DataFrame([p for r in self.records if r for p in points(r)])
 
 @patch
 def rising(self:Results,
@@ -497,7 +505,7 @@ def rising(self:Results,
         if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
-# %% ../nbs/11_experiment.ipynb #471fa97d
+# %% ../nbs/11_experiment.ipynb #63d74dc9
 def _stuck(
     rows, # of finished fits
     low   # validation accuracy that is little better than guessing, in per cent
@@ -509,7 +517,7 @@ def _stuck(
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out,runs = [],{(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials}
+    out,runs = [],{(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing): out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
@@ -544,7 +552,7 @@ def text(self:Results,
 @patch
 def __repr__(self:Results): return self.text()
 
-# %% ../nbs/11_experiment.ipynb #acfe6f70
+# %% ../nbs/11_experiment.ipynb #c3afb091
 @patch
 def label_curve(self:Results)->plt.Axes:
     "Metric against labels, with a band and a dot for each run."
@@ -578,7 +586,7 @@ def save(self:Results,
 )->list:   # names of the files
     "Write the rows, the differences, the curves and the pictures."
     folder,names = Path(folder),[]
-    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'missing.csv': self.missing}
+    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'missing.csv': self.missing, 'tuning.csv': () if self.tuning is None else self.tuning}
     figures = {'label_curve.png': self.label_curve().figure if len(self.rows) else None, 'pretraining.png': self.pretraining()}
     for name,t in tables.items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
@@ -589,7 +597,28 @@ def save(self:Results,
         plt.close(fig)
     return names
 
-# %% ../nbs/11_experiment.ipynb #697837a1
+# %% ../nbs/11_experiment.ipynb #4c2e7d58
+def rate_trials(
+    trials, # fits of the first seed, each with a list of rates
+)->list:    # the same fits, one for each rate
+    "One fit for each rate of a list."
+    at = lambda t,v: replace(t, recipe=t.recipe | dict(finetune=t.recipe['finetune'] | dict(lr=v)))
+    return [at(t, v) for t in trials for v in rates(t)]
+
+def choose_rates(
+    trials,     # from `rate_trials`
+    store:Store # where they have run
+)->pd.DataFrame: # arm, labels, lr, valid, valid_loss, chosen: a row per rate
+    "The rate that validation accuracy prefers in each cell, then validation loss; a rate whose fit failed is never chosen."
+    def row(t):
+        r = store.get(t.key)
+        best = (r or {}).get('tuning') or [dict(valid=np.nan, valid_loss=np.nan)]
+        return dict(arm=t.arm, labels=t.labels, lr=t.recipe['finetune']['lr'], **{k: best[0][k] for k in ('valid', 'valid_loss')})
+    d = pd.DataFrame([row(t) for t in trials])
+    best = d.dropna().sort_values(['valid', 'valid_loss'], ascending=[False, True], kind='stable').drop_duplicates(['arm', 'labels'])
+    return d.assign(chosen=d.index.isin(best.index))
+
+# %% ../nbs/11_experiment.ipynb #188d5c58
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -604,26 +633,48 @@ def compare(
     device='cpu',         # where trials run
     progress=True,        # say what finishes?
     lr=None,              # learning rate of the classifiers, or several, of which each fit chooses one on its validation images; the recipe's by default
+    tune=None,            # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric='accuracy',    # one of `METRICS`
-    **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision
+    **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     r = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting)
-    if lr is not None: r = r | dict(finetune=r['finetune'] | dict(lr=lr))
+    r = r | dict(finetune=r['finetune'] | {k: v for k,v in dict(lr=lr, tune=tune).items() if v is not None})
     pick_arms(r, arms)
     check_executor(executor)
     check_metric(metric)
+    first = _on_first(r)
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
-    trials = plan(splits, r, arms, labels or r.get('labels', (100, 1000)), seeds or r.get('seeds', 5), **kw)
+    grid = dict(arms=arms, labels=labels or r.get('labels', (100, 1000)), seeds=seeds or r.get('seeds', 5)) | r.get('protocol', {}) | kw
+    trials = plan(splits, r, **grid)
     files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
     for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None, device)
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
-    run_grid(trials, store, splits, executor, root, device, progress)
-    return Results(trials, store, splits, r.get('setting', ''), metric)
+    go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress),None
+    if first:
+        tried = rate_trials(t for t in trials if t.head_seed==trials[0].head_seed and t.encoder_seed==trials[0].encoder_seed)
+        go(tried)
+        rate = choose_rates(tried, store)
+        trials = plan(splits, r, **grid, lr=_chosen(rate))
+    go(trials)
+    return Results(trials, store, splits, r, metric, rate)
 
-# %% ../nbs/11_experiment.ipynb #8da7fb87
+def _on_first(recipe):
+    "Is the rate chosen on the first seed?"
+    tune,lr = recipe['finetune'].get('tune', 'each'),recipe['finetune']['lr']
+    if tune not in ('each', 'first'): raise ExperimentError(f'unknown tune {tune!r}: each or first')
+    return tune=='first' and isinstance(lr, (list, tuple)) and len(lr)>1
+
+def _chosen(
+    rate # from `choose_rates`
+):       # (arm, labels) -> learning rate
+    lost = rate.groupby(['arm', 'labels'], sort=False).chosen.any()
+    if not lost.all(): raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
+    return {(o.arm, o.labels): o.lr for o in rate[rate.chosen].itertuples()}
+
+# %% ../nbs/11_experiment.ipynb #57f67866
 def read_results(
     folder,    # of a store
     root=None, # where named data sets lie, see `dataset`
@@ -633,9 +684,20 @@ def read_results(
     check_metric(metric)
     own,store = experiment(folder),Store(folder)
     fits = {f.stem: Trial(**json.loads(f.read_text(encoding='utf-8'))['trial']) for kind in ('failed', 'trials') for f in (store.path/kind).glob('[!.]*.json')}
-    arms = list(own['recipe']['arms'])
-    trials = sorted((t for t in fits.values() if t.kind=='fit'), key=lambda t: (t.encoder_seed, t.subset_seed, t.labels, arms.index(t.arm) if t.arm in arms else len(arms), t.arm))
+    arms,rate = list(own['recipe']['arms']),None
+    trials = sorted((t for t in fits.values() if t.kind=='fit'), key=lambda t: (t.head_seed, t.encoder_seed, t.subset_seed, t.labels, arms.index(t.arm) if t.arm in arms else len(arms), t.arm))
+    if trials and _on_first(own['recipe']): trials,rate = _tuned(trials, store)
     if not trials: raise ExperimentError(f'no fit has ended in {folder} yet')
     files = list((store.path/'data').glob('[!.]*.safetensors'))
     ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(files[0])) if files else {})
-    return Results(trials, store, load_ref(ref), own['recipe'].get('setting', ''), metric)
+    return Results(trials, store, load_ref(ref), own['recipe'], metric, rate)
+
+def _tuned(
+    trials, # of a store whose rates are chosen on the first seed
+    store   # theirs
+):          # (those at the chosen rates, the table of rates)
+    first = {}
+    for t in trials: first[t.labels] = min(first.get(t.labels, t.head_seed), t.head_seed)
+    rate = choose_rates([t for t in trials if t.head_seed==first[t.labels]], store)
+    chosen = _chosen(rate)
+    return [t for t in trials if t.recipe['finetune']['lr']==chosen[t.arm, t.labels]],rate

@@ -6,15 +6,16 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 
 # %% auto #0
 __all__ = ['INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'Trial', 'canonical', 'seed_list', 'file_arm',
-           'pick_arms', 'plan', 'TrialFailed', 'alone', 'build_autoencoder', 'train_autoencoder', 'build_classifier',
-           'rates', 'train_classifier', 'rehearse', 'devices']
+           'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed', 'alone', 'build_autoencoder',
+           'train_autoencoder', 'build_classifier', 'first_filters', 'rates', 'train_classifier', 'rehearse', 'devices']
 
-# %% ../nbs/09_trial.ipynb #735d499c
+# %% ../nbs/09_trial.ipynb #4007dfaa
 from .imports import *
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from fastai.metrics import accuracy
 from fastcore.basics import patch
 from .data import ImageDL, Splits, generator, idx_digest, image_dls, label_subset, seed_of, split_valid
@@ -45,7 +46,7 @@ def near(
     near = get_close_matches(str(name), list(names), 1)
     return (f'; did you mean {near[0]!r}?' if near else '.') + f' There are: {", ".join(map(str, names))}'
 
-# %% ../nbs/09_trial.ipynb #2cecf6d6
+# %% ../nbs/09_trial.ipynb #d39d3a47
 def find_recipe(
     name:str='kohlbrenner', # the name of an installed recipe, or an import path
     setting:str='smoke',    # how large: 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
@@ -54,7 +55,10 @@ def find_recipe(
     "A recipe by name; raises `ExperimentError` naming what there is."
     eps = {e.name: e.value for e in entry_points(group='aepretrain_nb.recipes')}
     if ':' not in name and name not in eps: raise ExperimentError(f'unknown recipe {name!r}{near(name, eps)}')
-    return load_object(eps.get(name, name))(setting, **overrides)
+    make = load_object(eps.get(name, name))
+    try: signature(make).bind(setting, **overrides)
+    except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
+    return make(setting, **overrides)
 
 # %% ../nbs/09_trial.ipynb #717c5d7a
 @dataclass(frozen=True)
@@ -107,11 +111,11 @@ def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None 
     if self.kind!='fit' or self.spec['encoder']!='pretrained': return None
     return Trial('encoder', _sections(self.recipe, 'pretrain'), self.digest, self.encoder_seed, self.n_unlabelled, precision=self.precision)
 
-# %% ../nbs/09_trial.ipynb #99b65c74
+# %% ../nbs/09_trial.ipynb #e7eea7f8
 def seed_list(
     seeds=5,           # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
-)->list:               # (subset_seed, encoder_seed, head_seed) of each run
+)->list:               # (subset_seed, encoder_seed, head_seed) of each run, in order
     "Seeds of a grid; raises `ExperimentError` where there is none."
     if isinstance(seeds, int): seeds = range(seeds)
     seeds = list(seeds)
@@ -138,7 +142,31 @@ def pick_arms(
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(recipe["arms"])}, file:PATH')
     return dict(file_arm(a[5:]) if a.startswith('file:') else (a, recipe['arms'][a]) for a in arms)
 
-# %% ../nbs/09_trial.ipynb #b97a2460
+# %% ../nbs/09_trial.ipynb #31cea5e9
+def steps_at(
+    steps, # a number, or numbers by size: {1000: 5000, 10000: 10000}
+    size:int # labels
+)->int:    # steps for so many labels
+    "Steps of a fit: those of the largest listed size that is not above `size`, else of the smallest."
+    if not isinstance(steps, dict): return steps
+    known = {int(k): v for k,v in steps.items()}
+    return known[max((k for k in known if k<=size), default=min(known))]
+
+def resolved(
+    recipe:dict, # a whole recipe
+    spec:dict,   # an arm's specification
+    size:int,    # labels
+    lr=None      # learning rate that was chosen; the recipe's otherwise
+)->dict:         # a recipe without rules
+    "The recipe as one arm at one size follows it; raises `ExperimentError` for a change to a section that the recipe has not."
+    change = spec.get('change', {})
+    for k in change:
+        if not isinstance(recipe.get(k), dict): raise ExperimentError(f'an arm changes {k!r}{near(k, [k for k,v in recipe.items() if isinstance(v, dict)])}')
+    r = recipe | {k: recipe[k] | v for k,v in change.items()}
+    f = {k: v for k,v in r['finetune'].items() if k!='tune'}
+    return r | dict(finetune=f | dict(steps=steps_at(f['steps'], size)) | ({} if lr is None else dict(lr=lr)))
+
+# %% ../nbs/09_trial.ipynb #5fc77e89
 def plan(
     splits:Splits,        # the data
     recipe:dict,          # how to train, from `find_recipe`
@@ -150,21 +178,32 @@ def plan(
     policy:str='stratified', # how labelled images are chosen
     n_valid:int=None,     # validation images; a fifth of the labels by default
     n_unlabelled:int=None,   # images for the autoencoder; all by default
-    precision:str='fp32'     # 'fp32' or 'bf16'
+    precision:str='fp32',    # 'fp32' or 'bf16'
+    one_encoder:bool=False,  # one autoencoder, of the first seed, for all runs? The papers did so; random encoders still move with the seed
+    lr:dict=None             # (arm, labels) -> learning rate, where one was chosen; the recipe's otherwise
 )->list:                  # of `Trial`s, by seed, labels and arm
     "The fits of a grid; raises `ValueError` for what the data cannot give."
-    n = len(splits.unlabelled) if n_unlabelled is None else n_unlabelled
-    if not 1<=n<=len(splits.unlabelled): raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {len(splits.unlabelled)} there are')
     if precision not in ('fp32', 'bf16'): raise ExperimentError(f'unknown precision {precision!r}: fp32 or bf16')
-    out = []
-    for sub,enc,head in seed_list(seeds, crossed):
+    if one_encoder and crossed: raise ExperimentError('one_encoder and crossed exclude each other: one autoencoder for all runs, or each with every subset')
+    runs,out = seed_list(seeds, crossed),[]
+    for sub,enc,head in runs:
         for size in labels:
             for arm,spec in pick_arms(recipe, arms).items():
-                pre = spec['encoder']=='pretrained'
-                out.append(Trial('fit', _sections(recipe, 'classifier', 'finetune', *['pretrain']*pre), splits.digest, enc, n if pre else None,
-                    splits.train.task, arm, spec, size, valid, n_valid, policy, sub, head, precision))
+                pre,rec = spec['encoder']=='pretrained',resolved(recipe, spec, size, (lr or {}).get((arm, size)))
+                own = {k: v for k,v in spec.items() if k not in ('change', 'n_unlabelled')}
+                out.append(Trial('fit', _sections(rec, 'classifier', 'finetune', *['pretrain']*pre), splits.digest, runs[0][1] if pre and one_encoder else enc,
+                    _unlabelled(splits, spec.get('n_unlabelled', n_unlabelled)) if pre else None, splits.train.task, arm, own, size, valid, n_valid, policy, sub, head, precision))
     for t in {(o.labels, o.subset_seed): o for o in out}.values(): _labelled(t, splits)
     return out
+
+def _unlabelled(
+    splits, # the data
+    n       # images asked for; None for all
+):          # their number
+    most = len(splits.unlabelled)
+    if n is None: return most
+    if not 1<=n<=most: raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {most} there are')
+    return n
 
 # %% ../nbs/09_trial.ipynb #fa1adedd
 def _labelled(
@@ -271,7 +310,7 @@ def build_classifier(
     if trial.spec['protocol']=='frozen': freeze(net.encoder)
     return net
 
-# %% ../nbs/09_trial.ipynb #459ec1e1
+# %% ../nbs/09_trial.ipynb #d5b5c5f5
 def _attempt(
     trial,   # of kind 'fit'
     splits,  # its data
@@ -283,10 +322,21 @@ def _attempt(
     tr,va,subset = _labelled(trial, splits)
     with alone('finetune', trial.head_seed):
         dls = _stream(trial, f, splits.train.take(tr), splits.train.take(va), device, seed=seed_of('finetune', trial.head_seed))
-        learn = _learner(build_classifier(trial, splits, weights), trial, f, dls, F.cross_entropy, metrics=accuracy, cbs=BestWeightsCB('accuracy', 'max'), splitter=_trainable)
+        net = build_classifier(trial, splits, weights)
+        start = first_filters(net.encoder)
+        learn = _learner(net, trial, f, dls, F.cross_entropy, metrics=accuracy, cbs=BestWeightsCB('accuracy', 'max'), splitter=_trainable)
         did,seen = _fit(learn, f, trial, lr)
-    best = learn.best_weights.best_epoch
-    return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen], subset=subset, n_train=len(tr), n_valid=len(va), **did)
+    best,end = learn.best_weights.best_epoch,first_filters(net.encoder)
+    moved = {} if start is None else dict(filters=(start, end), cosine=F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item())
+    return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen], losses=[v[:2] for v in seen], subset=subset,
+        n_train=len(tr), n_valid=len(va), **moved, **did)
+
+def first_filters(
+    net # a module
+)->Tensor: # (n, c, k, k), a copy; None where there is no convolution
+    "The weights of a net's first convolution."
+    conv = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
+    return conv.weight.detach().to('cpu', torch.float32, copy=True).contiguous() if conv else None
 
 def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
