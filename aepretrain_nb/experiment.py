@@ -435,7 +435,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #117f3f53
+# %% ../nbs/11_experiment.ipynb #4baf3978
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -481,7 +481,11 @@ def differences(self:Results,
     treatment = treatment or ('pretrained' if 'pretrained' in arms else arms[0])
     every = pd.concat([self.rows, self.missing.assign(value=np.nan)]) if len(self.missing) else self.rows
     if len(arms)<2 or not len(self.rows): return pd.DataFrame()
-    return differences(every, treatment, pair=_SEEDS, **kw)
+    return differences(every, treatment, pair=_pair(every), **kw)
+
+def _pair(rows):
+    "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
+    return _SEEDS if rows.duplicated(['arm', 'labels', 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
 
 # %% ../nbs/11_experiment.ipynb #d3f34737
 @patch(as_prop=True)

@@ -210,7 +210,7 @@ def _check(df, cols, key, arm, treatment):
     if (dup := df.duplicated(key)).any():
         raise ValueError(f"two rows for {', '.join(f'{k}={df[dup].iloc[0][k]}' for k in key)}: keep one metric and one recipe")
 
-# %% ../nbs/10_stats.ipynb #b6cf7b48
+# %% ../nbs/10_stats.ipynb #c61b67e6
 def differences(
     df:pd.DataFrame, # one row per trial
     treatment:str='pretrained', # arm that is compared to every other arm
@@ -226,8 +226,9 @@ def differences(
     if pair: key = pair
     else: df, key, subset = df.assign(run_=df.groupby([*by, arm]).cumcount()), ['run_'], None
     _check(df, [*by, arm, metric, *key, *listify(subset)], [*by, arm, *key], arm, treatment)
-    n, rows = len(df[key].drop_duplicates()), []
+    rows = []
     for c, d in df.groupby(by, dropna=False):
+        n = len(d[key].drop_duplicates())
         v = {k: _values(d[d[arm]==k], metric, key, subset) for k in df[arm].unique()}
         a = v.pop(treatment)
         for k, b in v.items():
