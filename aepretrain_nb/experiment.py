@@ -132,7 +132,7 @@ def log(self:Store,
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
 
-# %% ../nbs/11_experiment.ipynb #2a4dae2e
+# %% ../nbs/11_experiment.ipynb #146a2591
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
     "The version of this package, with the commit when it runs from a checkout."
@@ -155,7 +155,7 @@ def row_of(
     return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm, encoder=s.get('encoder'), protocol=s.get('protocol'),
         labels=trial.labels, n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'), metric=res['metric'], unit=res['unit'], value=res['value'],
-        valid=res.get('valid'), best=res.get('best'), cosine=res.get('cosine'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        valid=res.get('valid'), best=res.get('best'), cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
 # %% ../nbs/11_experiment.ipynb #25502302
@@ -435,7 +435,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #4baf3978
+# %% ../nbs/11_experiment.ipynb #aed97b1c
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -449,10 +449,10 @@ class Results:
         tuning=None    # table of the rates that were tried on the first seed, see `choose_rates`
     ):
         r = recipe or {}
-        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning = trials,store,splits,metric,r.get('setting', ''),tuning
+        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning,self.reading = trials,store,splits,metric,r.get('setting', ''),tuning,r.get('reading', '')
         self.records = [store.get(t.key) for t in trials]
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
-        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=r.get('reading', '')).astype(dict(n_unlabelled='Int64'))
+        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=self.reading).astype(dict(n_unlabelled='Int64'))
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
         self.missing = pd.DataFrame([self._gap(t) for t,r in zip(trials, self.records) if not r], columns=['arm', 'labels', *_SEEDS, 'reason'])
 
@@ -487,7 +487,7 @@ def _pair(rows):
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
     return _SEEDS if rows.duplicated(['arm', 'labels', 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
 
-# %% ../nbs/11_experiment.ipynb #d3f34737
+# %% ../nbs/11_experiment.ipynb #f348d822
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_loss, valid_loss
     "Validation accuracy (%) along each fit, with the training and the validation loss (nats)."
@@ -496,6 +496,13 @@ def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_
         for i,(v,(train,valid)) in enumerate(zip(r['curve'], losses)):
             yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=v, train_loss=train, valid_loss=valid)
     return pd.DataFrame([p for r in self.records if r for p in points(r)])
+
+@patch(as_prop=True)
+def encoders(self:Results)->pd.DataFrame: # the columns of `rows`, and curve
+    "A row for each autoencoder that an arm started from, with its reconstruction loss along the way."
+    used = {(t.arm, t.encoder.key): t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)}
+    found = [(arm, self.store.get(e.key)) for (arm,_),e in used.items()]
+    return pd.DataFrame([r['row'] | dict(arm=arm, lr=r['trial']['recipe']['pretrain']['lr'], setting=self.setting, reading=self.reading, curve=' '.join(f'{v:.6g}' for v in r['curve'])) for arm,r in found])
 
 @patch
 def rising(self:Results,
@@ -556,7 +563,7 @@ def text(self:Results,
 @patch
 def __repr__(self:Results): return self.text()
 
-# %% ../nbs/11_experiment.ipynb #c3afb091
+# %% ../nbs/11_experiment.ipynb #2b2b4b2b
 @patch
 def label_curve(self:Results)->plt.Axes:
     "Metric against labels, with a band and a dot for each run."
@@ -590,7 +597,7 @@ def save(self:Results,
 )->list:   # names of the files
     "Write the rows, the differences, the curves and the pictures."
     folder,names = Path(folder),[]
-    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'missing.csv': self.missing, 'tuning.csv': () if self.tuning is None else self.tuning}
+    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'encoders.csv': self.encoders, 'missing.csv': self.missing, 'tuning.csv': () if self.tuning is None else self.tuning}
     figures = {'label_curve.png': self.label_curve().figure if len(self.rows) else None, 'pretraining.png': self.pretraining()}
     for name,t in tables.items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)

@@ -270,7 +270,7 @@ def _fit(
         if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {(i+1)*len(learn.dls.train)} steps at lr {lr:g}')
     return did,seen
 
-# %% ../nbs/09_trial.ipynb #544cb2b9
+# %% ../nbs/09_trial.ipynb #688fa05c
 def build_autoencoder(
     trial, # an encoder or a fit
     splits # for the shape of its images
@@ -292,8 +292,9 @@ def train_autoencoder(
         ae = build_autoencoder(trial, splits)
         dls = _stream(trial, p, x, x.take(range(min(512, len(x)))), device, target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')))
         did,seen = _fit(_learner(ae, trial, p, dls, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh'))), p, trial, p['lr'])
+        with torch.no_grad(): mse = np.mean([F.mse_loss(ae.eval().reconstruct(xb), tb).item() for xb,tb in dls.valid.new(corrupt=None)])
     curve = [v[1] for v in seen]
-    return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], curve=curve, **did)
+    return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], mse=float(mse), curve=curve, **did)
 
 # %% ../nbs/09_trial.ipynb #558c86c4
 def build_classifier(
