@@ -435,7 +435,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #aed97b1c
+# %% ../nbs/11_experiment.ipynb #bdcc536a
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -453,6 +453,7 @@ class Results:
         self.records = [store.get(t.key) for t in trials]
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
         if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=self.reading).astype(dict(n_unlabelled='Int64'))
+        if len(self.rows): self.rows['fall'] = [round(max(r['curve'])-r['curve'][-1], 4) for r in self.records if r]
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
         self.missing = pd.DataFrame([self._gap(t) for t,r in zip(trials, self.records) if not r], columns=['arm', 'labels', *_SEEDS, 'reason'])
 
