@@ -4,7 +4,7 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-import logging, platform, statistics, sys, tempfile, time, warnings
+import copy, logging, platform, statistics, sys, tempfile, time, warnings
 from pathlib import Path
 
 import pandas as pd, torch, torch.nn.functional as F
@@ -17,6 +17,7 @@ from aepretrain_nb.data import ImageSet, generator, image_dls
 from aepretrain_nb.executor import executor_of
 from aepretrain_nb.experiment import compare, revision
 from aepretrain_nb.trial import find_recipe
+from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train import ImageLearner, torch_opt
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
@@ -133,7 +134,61 @@ def grid():
     one,two = (statistics.median(v) for v in zip(*pairs))
     yield row('grid of 20 fits', 'two processes', 'one process', statistics.median(a/b for a,b in pairs), 1.7, '>=', us_ours=1e6*two/20, us_peer=1e6*one/20)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid)
+# The networks of Kohlbrenner et al. ------------------------------------------------------------------------------------------------
+
+class PlainCAE(nn.Module):
+    "The tied autoencoder as one writes it: NCHW, activation and then pool (Table 1), transposed convolutions with the encoder's weights"
+    def __init__(self, ae):
+        super().__init__()
+        self.convs = nn.ModuleList(copy.deepcopy(s.conv).to(memory_format=torch.contiguous_format) for s in ae.encoder.stages.values())
+        self.biases = nn.ParameterList(b.detach().clone() for b in ae.decoder.parameters())
+    def encode(self, x):
+        for i,c in enumerate(self.convs):
+            x = torch.tanh(c(x))/2+.5
+            if i<2: x = F.max_pool2d(x, 2)
+        return x
+    def forward(self, x):
+        z = self.encode(x)
+        for i,(c,b) in enumerate(zip(reversed(self.convs), reversed(self.biases))):
+            z = torch.tanh(F.conv_transpose2d(z, c.weight, b, stride=2 if i else 1, padding=c.padding, output_padding=1 if i else 0))/2+.5
+        return z
+
+class PlainCNN(nn.Module):
+    "The classifier around such convolutions"
+    def __init__(self, cae, net):
+        super().__init__()
+        self.cae,self.head = cae,copy.deepcopy(net.head)
+    def forward(self, x): return self.head(self.cae.encode(x))
+
+def steps(net, loss, bf16=False, n=4):
+    "Seconds of one training step, as the mean of `n`"
+    opt = torch.optim.SGD(net.parameters(), lr=.01)
+    def step():
+        with torch.autocast('cpu', torch.bfloat16, enabled=bf16): l = loss(net)
+        l.backward()
+        opt.step()
+        opt.zero_grad()
+    return lambda: timed(lambda: [step() for _ in range(n)])/n
+
+def kohlbrenner_steps():
+    "Autoencoder and classifier, batch 128: channels last and pool before the activation against plain NCHW; outputs must agree"
+    for name,(c,h),width in (('MNIST', (1, 28), 1/3), ('MNIST', (1, 28), 1.), ('CIFAR-10', (3, 32), 1/3)):
+        x,y = torch.rand(128, c, h, h, generator=generator('x')),torch.randint(0, 10, (128,), generator=generator('y'))
+        ae = tied_cae(c, h, h, generator('ae'), width)
+        net,plain = cnn(ae.encoder, c, h, h, 10, generator('head'), width).eval(),PlainCAE(ae)
+        plain_net = PlainCNN(copy.deepcopy(plain), net)
+        with torch.no_grad():
+            assert torch.allclose(plain(x), ae.reconstruct(x), atol=1e-5), 'the two autoencoders differ'
+            assert torch.allclose(plain_net(x), net(x), atol=1e-5), 'the two classifiers differ'
+        last = lambda m: copy.deepcopy(m).to(memory_format=torch.channels_last)
+        xl = x.to(memory_format=torch.channels_last)
+        recon,classify = lambda m: F.mse_loss(m.reconstruct(xl).float(), xl),lambda m: F.cross_entropy(m(xl).float(), y)
+        for what,peer,ours,goals in (('autoencoder', steps(plain, lambda m: F.mse_loss(m(x), x)), (ae, recon), (.85, .6)), ('classifier', steps(plain_net, lambda m: F.cross_entropy(m(x), y)), (net.train(), classify), (.85, .6))):
+            runs = {'plain NCHW': peer, 'channels last': steps(last(ours[0]), ours[1]), 'channels last, bf16': steps(last(ours[0]), ours[1], True)}
+            med,ratio = interleaved(runs, 5)
+            for k,goal in zip(list(runs)[1:], goals): yield row(f'{what}, {name}, width {width:.2g}, batch 128', k, 'plain NCHW', ratio[k], goal, us_ours=1e6*med[k], us_peer=1e6*med['plain NCHW'])
+
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

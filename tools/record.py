@@ -1,0 +1,72 @@
+"""Gather finished grids into the recorded results of a paper, from which its page and the ledger read.
+
+    python tools/record.py PAPER STORE... [--root DIR]
+
+Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit) and results/PAPER_pictures.npz
+(images, reconstructions and first-layer filters of the first seed). What is recorded already and is in none of the stores is kept.
+"""
+import argparse, os
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+
+from pathlib import Path
+
+import numpy as np, pandas as pd, torch
+from safetensors.torch import load_file
+
+from aepretrain_nb.data import ImageDL
+from aepretrain_nb.experiment import read_results, write_whole
+from aepretrain_nb.transfer import copy_weights
+from aepretrain_nb.trial import build_autoencoder, first_filters, load_object
+
+RESULTS = Path(__file__).resolve().parents[1]/'results'
+TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'
+
+def tables(res):
+    "Rows of fits and autoencoders, and curves with what names them."
+    who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
+    return pd.concat([res.rows, res.encoders]), res.curves.round(4).assign(**who)
+
+def pictures(res, n=8):
+    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size."
+    out,row = {},res.rows.iloc[0]
+    for arm in dict.fromkeys(t.arm for t in res.trials):
+        own = [t for t in res.trials if t.arm==arm and t.head_seed==res.trials[0].head_seed and res.store.done(t)]
+        if not own: continue
+        at,t = f'{row.data}/{row.reading}/{arm}',max(own, key=lambda t: t.labels)
+        for k,v in load_file(res.store.file('filters', t.key, 'safetensors')).items(): out[f'{at}/{k}'] = v.numpy().astype(np.float16)
+        if t.encoder: out |= {f'{at}/{k}': v for k,v in reconstructions(res, t.encoder, n).items()}
+    return out
+
+def reconstructions(res, trial, n):
+    "Images and reconstructions of an autoencoder, uint8, and its first filters before training."
+    ae = build_autoencoder(trial, res.splits).eval()
+    before = first_filters(ae)
+    copy_weights(load_file(res.store.file('encoders', trial.key, 'safetensors')), ae)
+    x = ImageDL(res.splits.unlabelled.take(range(n)), target='x').one_batch()[0]
+    with torch.no_grad(): recon = ae.reconstruct(x)
+    return dict(before=before.numpy().astype(np.float16)) | {k: (255*v).round().byte().contiguous().numpy() for k,v in dict(images=x, reconstructed=recon).items()}
+
+def merge(file, new, key):
+    "New rows over those in `file` with the same key, sorted."
+    old = [pd.read_csv(file)] if file.exists() else []
+    d = pd.concat([*old, new]).drop_duplicates(key, keep='last')
+    write_whole(file, lambda f: d.sort_values([*dict.fromkeys([*key, *(k for k in TABLE if k in d)])] if 'step' in d else [*TABLE], kind='stable').to_csv(f, index=False))
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    p.add_argument('paper'), p.add_argument('stores', nargs='+'), p.add_argument('--root')
+    a = p.parse_args()
+    found = [read_results(s, a.root) for s in a.stores]
+    rows,curves = (pd.concat(t) for t in zip(*map(tables, found)))
+    said = load_object(f'aepretrain_nb.papers.{a.paper}:reported_rows')()
+    said['key'] = [f'reported-{i}' for i in range(len(said))]
+    squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
+    rows.loc[squared, 'mse'] = rows.value[squared]
+    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows]), ['kind', 'arm', 'reading', 'key'])
+    merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
+    file = RESULTS/f'{a.paper}_pictures.npz'
+    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r).items()}
+    write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
+    print(f'{len(rows)} rows from {len(found)} stores')
+
+if __name__=='__main__': main()
