@@ -609,7 +609,7 @@ def save(self:Results,
         plt.close(fig)
     return names
 
-# %% ../nbs/11_experiment.ipynb #4c2e7d58
+# %% ../nbs/11_experiment.ipynb #d0cb70d8
 def rate_trials(
     trials, # fits of the first seed, each with a list of rates
 )->list:    # the same fits, one for each rate
@@ -621,13 +621,14 @@ def choose_rates(
     trials,     # from `rate_trials`
     store:Store # where they have run
 )->pd.DataFrame: # arm, labels, lr, valid, valid_loss, chosen: a row per rate
-    "The rate that validation accuracy prefers in each cell, then validation loss; a rate whose fit failed is never chosen."
+    "The rate that validation accuracy prefers in each cell, then validation loss, then the smaller one; a rate whose fit failed is never chosen."
     def row(t):
         r = store.get(t.key)
         best = (r or {}).get('tuning') or [dict(valid=np.nan, valid_loss=np.nan)]
         return dict(arm=t.arm, labels=t.labels, lr=t.recipe['finetune']['lr'], **{k: best[0][k] for k in ('valid', 'valid_loss')})
     d = pd.DataFrame([row(t) for t in trials])
-    best = d.dropna().sort_values(['valid', 'valid_loss'], ascending=[False, True], kind='stable').drop_duplicates(['arm', 'labels'])
+    d = d.assign(cell=d.groupby(['labels', 'arm'], sort=False).ngroup()).sort_values(['cell', 'lr'], ignore_index=True).drop(columns='cell')
+    best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
 # %% ../nbs/11_experiment.ipynb #188d5c58

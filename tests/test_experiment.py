@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest, torch
 from safetensors.torch import load_file
 from aepretrain_nb.data import ImageSet, Splits, dataset
-from aepretrain_nb.experiment import TIMES, Store, compare, needed
+from aepretrain_nb.experiment import TIMES, Store, compare, needed, read_results
 from aepretrain_nb.trial import ExperimentError, build_classifier, canonical, find_recipe, plan, train_classifier
 
 digits = dataset('digits')
@@ -107,6 +107,47 @@ def test_every_arm_chooses_its_rate_on_its_own_validation_images(tmp_path):
         assert (rec['row']['lr'], rec['row']['value'], rec['row']['valid'])==(best['lr'], best['value'], best['valid'])
     assert set(res.rows.lrs)=={'0.02 0.2 2'}
 
+@pytest.mark.parametrize('arms', [['pretrained', 'random_paper']])
+def test_rates_chosen_on_the_first_seed_serve_all_and_survive_growth(tmp_path, arms):
+    kw = dict(arms=arms, labels=[100], recipe=smoke, lr=[.02, .2, 2.], tune='first', progress=False)
+    compare(digits, seeds=1, store=tmp_path/'s', **kw)
+    grown,fresh = compare(digits, seeds=3, store=tmp_path/'s', **kw),compare(digits, seeds=3, store=tmp_path/'f', **kw)
+    times = ['seconds', 'images_s']
+    assert grown.rows.drop(columns=times).equals(fresh.rows.drop(columns=times))
+    assert grown.rows.groupby('arm').lr.nunique().eq(1).all() and set(grown.rows.lrs)=={'0.02 0.2 2'} and len(grown.tuning)==6
+    assert len(list((tmp_path/'s'/'trials').glob('*.json')))==2*(3+2)+3
+    read = read_results(tmp_path/'s')
+    assert read.rows.equals(grown.rows) and read.tuning.equals(grown.tuning)
+
+def test_test_labels_do_not_move_the_rate_of_the_first_seed(tmp_path):
+    other = ImageSet(digits.test.x, torch.zeros_like(digits.test.y), classes=digits.test.classes)
+    kw = dict(arms=['random_paper'], labels=[100], seeds=2, recipe=smoke, lr=[.02, .2, 2.], tune='first', progress=False)
+    a,b = compare(digits, **kw, store=tmp_path/'a'),compare(Splits('digits', digits.train, other), **kw, store=tmp_path/'b')
+    same = ['lr', 'valid', 'valid_loss', 'chosen']
+    assert a.tuning[same].equals(b.tuning[same]) and not a.rows.value.equals(b.rows.value)
+
+def test_one_autoencoder_for_all_runs(tmp_path):
+    res = compare(digits, ['pretrained', 'random_paper'], [50, 100], 3, smoke, store=tmp_path/'s', one_encoder=True, progress=False)
+    assert len(list((tmp_path/'s'/'encoders').iterdir()))==1 and len(res.encoders)==1
+    assert res.rows[res.rows.arm=='random_paper'].encoder_seed.nunique()==3
+    assert set(res.differences().test)=={'paired t'} and not res.differences().missing.any()
+    assert any('1 autoencoder for 3 runs' in w for w in res.warnings)
+
+def test_an_arm_may_change_the_recipe_and_its_autoencoder():
+    arms = smoke['arms'] | dict(relu=smoke['arms']['pretrained'] | dict(change=dict(model=dict(act='relu'))), few=smoke['arms']['pretrained'] | dict(n_unlabelled=64))
+    r = smoke | dict(arms=arms, finetune=smoke['finetune'] | dict(steps={'50': 3, '100': 5}))
+    t = {(o.arm, o.labels): o for o in plan(digits, r, ['pretrained', 'relu', 'few', 'random_paper'], [50, 99, 100], 1)}
+    assert [t['pretrained', n].recipe['finetune']['steps'] for n in (50, 99, 100)]==[3, 3, 5]
+    assert len({t[a, 50].encoder.key for a in ('pretrained', 'relu', 'few')})==3 and t['few', 50].n_unlabelled==64
+    assert t['relu', 50].recipe['model']['act']=='relu' and 'change' not in t['relu', 50].spec
+    assert t['pretrained', 50].key==plan(digits, smoke | dict(finetune=smoke['finetune'] | dict(steps=3)), ['pretrained'], [50], 1)[0].key
+
+def test_a_fit_keeps_its_first_filters_and_losses(whole):
+    for t,r in zip(whole.trials, whole.records):
+        f = load_file(whole.store.file('filters', t.key, 'safetensors'))
+        assert f['start'].shape==f['end'].shape and len(r['losses'])==len(r['curve']) and -1<=r['row']['cosine']<=1
+        if t.encoder: assert torch.equal(f['start'], _weights(whole, t)['encoder.stages.conv1.conv.weight'])
+
 def _weights(res, t): return load_file(res.store.file('encoders', t.encoder.key, 'safetensors')) if t.encoder else None
 
 def test_a_rate_that_diverges_is_out_of_the_running(whole):
@@ -159,7 +200,8 @@ def test_a_failed_encoder_fails_its_fits_only(tmp_path):
 # Refusals
 
 @pytest.mark.parametrize('kw,say', [(dict(seeds=[1, 1]), 'no seed twice'), (dict(arms=['pretrain']), "did you mean 'pretrained'"), (dict(n_unlabelled=10**6), 'unlabelled images'),
-    (dict(precision='fp8'), 'fp32 or bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1')])
+    (dict(precision='fp8'), 'fp32 or bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1'),
+    (dict(tune='last'), 'each or first'), (dict(one_encoder=True, crossed=True), 'exclude each other')])
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, kw, say):
     with pytest.raises(ValueError) as e: compare(digits, **(small | kw), recipe=smoke, store=tmp_path/'s', progress=False)
     assert say in str(e.value) and '\n' not in str(e.value)

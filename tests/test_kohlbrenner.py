@@ -5,6 +5,7 @@ from hypothesis import given, settings, strategies as st
 from aepretrain_nb.autoencoder import ReconLoss, feature_sizes
 from aepretrain_nb.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
+from aepretrain_nb.trial import steps_at
 
 few = settings(max_examples=25, deadline=None)
 def gen(s=0): return torch.Generator().manual_seed(s)
@@ -92,10 +93,44 @@ def test_the_papers_numbers():
     r = recipe('paper')
     assert r['model']==dict(width=1., pools='table', act='scaled_tanh', downsample='max', dropout=.5)
     assert (r['pretrain']['opt'],r['pretrain']['lr'],r['pretrain']['bs'],r['pretrain']['steps'],r['pretrain']['loss'])==('sgd',.5,128,300_000,'mse')
-    assert (r['finetune']['opt'],r['finetune']['lr'],r['finetune']['bs'],r['finetune']['steps'])==('sgd',.1,128,5_000)
+    assert (r['finetune']['opt'],r['finetune']['lr'],r['finetune']['bs'])==('sgd',.1,128)
+    assert [steps_at(r['finetune']['steps'], n) for n in (1000, 10_000, 45_000, 55_000)]==[5000, 10_000, 20_000, 20_000]
     q = recipe('quick')
-    assert channels(q['model']['width'])==[33,50,67,128] and (q['pretrain']['steps'],q['finetune']['steps'])==(2000,1000)
+    assert channels(q['model']['width'])==[33,50,67,128] and (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
 
 @pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'digits, paper, quick, smoke'), (dict(model=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
 def test_recipe_errors(kw, msg):
     with pytest.raises(ValueError, match=msg): recipe(**kw)
+
+@pytest.mark.parametrize('setting', list(SETTINGS))
+@pytest.mark.parametrize('reading', [None, *READINGS])
+def test_readings_keep_their_flaws_by_name(setting, reading):
+    r = recipe(setting, reading)
+    assert json.loads(json.dumps(r))==r and r.get('reading')==reading
+    flawed = reading=='as_written'
+    assert (r['model']['pools'], r['model']['downsample'])==(('code', 'stride') if flawed else ('table', 'max'))
+    assert (r.get('protocol') or {}).get('one_encoder', False)==flawed and (r.get('protocol') or {}).get('policy')==('first_n' if flawed else None)
+    if reading=='fair' and setting!='digits': assert r['finetune']['tune']=='first' and len(r['finetune']['lr'])==3
+    assert recipe(setting, reading)['model'] is not recipe(setting, reading)['model']
+
+def test_a_study_changes_one_thing():
+    "Each arm of a study is an arm of the paper with one section, or the number of images, changed."
+    for name,arms in STUDIES.items():
+        for a in arms.values() if name!='main' else ():
+            base = {k: v for k,v in a.items() if k not in ('change', 'n_unlabelled')}
+            assert base in ARMS.values() and len(a)==len(base)+1 and len(a.get('change', [0]))==1
+
+def test_claims_are_answered_from_the_papers_own_runs():
+    "On the published accuracies the differences are those of Table 2."
+    from aepretrain_nb.ledger import settle
+    book = settle(CLAIMS, reported_rows()).set_index('claim')
+    assert set(book.outcome)=={'not run here'}
+    said = {'helps-mnist-1k': '+0.37', 'helps-mnist-10k': '+0.39', 'helps-mnist-full': '+0.32', 'not-cifar10-1k': '-0.20', 'helps-cifar10-10k': '+4.25', 'helps-cifar10-full': '+2.8', 'helps-ckplus': '+4.55'}
+    for k,v in said.items(): assert book.reported[k].startswith(v), (k, book.reported[k])
+    assert book.reported_outcome.replace('', np.nan).dropna().to_dict()=={k: 'holds' for k in said} | {'most-on-ckplus': 'not shown', 'not-cifar10-1k': book.reported_outcome['not-cifar10-1k']}
+    for c in book.command: assert c.startswith('aepretrain compare ')
+
+def test_the_commands_of_the_claims_can_be_given():
+    from aepretrain_nb.cli import parser
+    for c in CLAIMS:
+        for line in c.commands.values(): parser().parse_args(line.split()[1:])
