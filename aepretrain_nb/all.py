@@ -12,4 +12,5 @@ from .viz import *
 from .verdict import *
 from .report import *
 from .executor import *
+from .ckplus import *
 from .filters import *

@@ -8,12 +8,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data.html.md"""
 __all__ = ['TASKS', 'POLICIES', 'DATASETS', 'seed_of', 'generator', 'DataError', 'ImageSet', 'label_subset', 'idx_digest',
            'split_valid', 'Splits', 'Source', 'data_root', 'verify', 'dataset', 'ImageDL', 'image_dls']
 
-# %% ../nbs/00_data.ipynb #e3b9d838
+# %% ../nbs/00_data.ipynb #14c944a7
 from .imports import *
 import ctypes
 from contextlib import suppress
 from difflib import get_close_matches
 from inspect import signature
+from pkgutil import resolve_name
 from typing import Callable
 from fastcore.basics import patch, store_attr
 from fastcore.meta import delegates
@@ -57,7 +58,7 @@ def _task(y):
     if y.dim()==1: return 'classify'
     return 'multi-label' if y.dim()==2 else 'segment'
 
-# %% ../nbs/00_data.ipynb #3102d3e7
+# %% ../nbs/00_data.ipynb #a0cb47a3
 class ImageSet:
     "Images of one size, their targets and the task"
     def __init__(self,
@@ -65,9 +66,11 @@ class ImageSet:
         y=None, # targets: (n,) classes, (n,k) multi-hot, (n,h,w) masks, or None
         classes=None, # names of the classes; numbers if not given
         task=None, # one of `TASKS`; told from `y` if not given
-        name='' # for messages and tables
+        name='', # for messages and tables
+        groups=None # (n,) whole numbers: images that belong together (of one person, one scan) share one; None where each stands alone
     ):
         self.x,self.y,self.name = _tensor(x), y if y is None else _tensor(y), name
+        self.groups = groups if groups is None else _tensor(groups).long()
         if self.x.dim()==3: self.x = self.x[:,None]
         self.task = task or _task(self.y)
         if self.y is not None and self.task=='classify': self.y = self.y.long()
@@ -84,7 +87,7 @@ def _n_seen(self:ImageSet):
     n = self.y.shape[1] if self.task=='multi-label' else int(self.y.max())+1
     return [str(i) for i in range(n)]
 
-# %% ../nbs/00_data.ipynb #13eab253
+# %% ../nbs/00_data.ipynb #4678fe57
 @patch
 def _check(self:ImageSet):
     "Raise a `DataError` for images or targets that cannot be used"
@@ -96,6 +99,7 @@ def _check(self:ImageSet):
     if y is not None and len(y)!=len(x): raise DataError(f'{what}: {len(x)} images but {len(y)} targets')
     if self.task=='classify' and len(y) and not 0<=int(y.min())<=int(y.max())<len(self.classes):
         raise DataError(f'{what}: classes must lie in 0..{len(self.classes)-1}, found {int(y.min())}..{int(y.max())}')
+    if self.groups is not None and self.groups.shape!=(len(x),): raise DataError(f'{what}: {len(x)} images but groups of shape {tuple(self.groups.shape)}')
 
 # %% ../nbs/00_data.ipynb #6e21bac0
 @patch
@@ -148,7 +152,7 @@ def show(self:ImageSet,
     y = self.y if self.task in ('classify','multi-label') else None
     _grid(_unit(self.x[:n]), () if y is None else _names(y[:n], self.classes))
 
-# %% ../nbs/00_data.ipynb #55e3aa1c
+# %% ../nbs/00_data.ipynb #57d5cb18
 @patch
 def take(self:ImageSet,
     idxs # indices in the order wanted, or a boolean mask
@@ -156,13 +160,14 @@ def take(self:ImageSet,
     "The images and targets at `idxs`"
     idxs = torch.as_tensor(idxs)
     if idxs.dtype!=torch.bool: idxs = idxs.long()
-    return ImageSet(self.x[idxs], None if self.y is None else self.y[idxs], self.classes, self.task, self.name)
+    y,g = (None if o is None else o[idxs.to(o.device)] for o in (self.y, self.groups))
+    return ImageSet(self.x[idxs], y, self.classes, self.task, self.name, g)
 
-# %% ../nbs/00_data.ipynb #40a9317d
+# %% ../nbs/00_data.ipynb #eca2f5a3
 @patch
 def unlabelled(self:ImageSet) -> ImageSet: # shares the images
     "The same images, their targets forgotten"
-    return ImageSet(self.x, name=self.name)
+    return ImageSet(self.x, name=self.name, groups=self.groups)
 
 @patch
 def to(self:ImageSet,
@@ -170,9 +175,9 @@ def to(self:ImageSet,
 ) -> ImageSet: # this very set where it is there already
     "The set on a device"
     x = self.x.to(device)
-    return self if x is self.x else ImageSet(x, None if self.y is None else self.y.to(device), self.classes, self.task, self.name)
+    return self if x is self.x else ImageSet(x, None if self.y is None else self.y.to(device), self.classes, self.task, self.name, self.groups)
 
-# %% ../nbs/00_data.ipynb #f22ff967
+# %% ../nbs/00_data.ipynb #915a8044
 def _hash_tensor(h, t):
     "Feed dtype, shape and bytes of `t` to the hash `h`"
     h.update(repr(None if t is None else (str(t.dtype), tuple(t.shape))).encode())
@@ -183,7 +188,7 @@ def digest(self:ImageSet) -> str: # hex SHA-256
     "What identifies the images and targets; computed once"
     if self._digest is None:
         h = hashlib.sha256()
-        for t in (self.x, self.y): _hash_tensor(h, t)
+        for t in (self.x, self.y) + (() if self.groups is None else (self.groups,)): _hash_tensor(h, t)
         self._digest = h.hexdigest()
     return self._digest
 
@@ -235,7 +240,22 @@ def idx_digest(
     "What identifies a subset"
     return hashlib.sha256(torch.as_tensor(idx).long().contiguous().numpy().data).hexdigest()[:16]
 
-# %% ../nbs/00_data.ipynb #b52642d2
+# %% ../nbs/00_data.ipynb #11369fa9
+def _whole_groups(y, groups, n, gen):
+    "Which images validate: whole groups, about `n` images, at least one group and never all; `DataError` where there is one group only"
+    g = groups.unique(return_inverse=True)[1]
+    size,m = torch.bincount(g),F.one_hot(y.unique(return_inverse=True)[1] if y.dim()==1 else torch.zeros(len(y), dtype=torch.long))
+    per = torch.zeros(len(size), m.shape[1], dtype=torch.long).index_add_(0, g, m)
+    if len(size)<2: raise DataError(f'labels of {len(size)} group: validation by group needs at least 2, so spend more labels or leave groups out')
+    walk = list(dict.fromkeys(g[_fair_order(y, gen).flip(0)].tolist()))
+    chosen,count,left = [],0,per.sum(0)
+    for i in walk:
+        s = int(size[i])
+        if abs(count+s-n)<abs(count-n) and bool((left-per[i]>0).all()): chosen,count,left = chosen+[i],count+s,left-per[i]
+    if not chosen: chosen = [max(walk, key=lambda i: (int((left-per[i]>0).sum()), -int(size[i])))]
+    return torch.isin(g, torch.tensor(chosen))
+
+# %% ../nbs/00_data.ipynb #83d3dd51
 def split_valid(
     idx:Tensor, # indices of the labels spent, from `label_subset`
     y:Tensor, # all labels
@@ -244,18 +264,25 @@ def split_valid(
     frac=.2, # part of `idx` to validate on ('within')
     n_valid=None, # number of validation images; overrides `frac`, needed by 'extra'
     digest='', # `ImageSet.digest` of the data
-    pool=None # where 'extra' images may come from; all if not given
+    pool=None, # where 'extra' images may come from; all if not given
+    groups=None # (n,) group of every image, `ImageSet.groups`: no group is on both sides, and within `idx` the number is met nearly
 ) -> tuple: # (indices to train on, indices to validate on)
-    "Part labelled images into training and validation"
+    "Part labelled images into training and validation; `DataError` where that leaves a side empty"
     gen = generator('valid', digest, valid, seed)
     if valid=='within':
         n = max(1, round(frac*len(idx))) if n_valid is None else n_valid
         if not 0<n<len(idx): raise DataError(f'{n} of {len(idx)} labels to validate on leaves none to train on, or none to validate on')
+        if groups is not None:
+            v = _whole_groups(y[idx], _tensor(groups)[idx], n, gen)
+            return idx[~v], idx[v]
         o = _fair_order(y[idx], gen)
         return idx[o[:-n]], idx[o[-n:]]
     if valid!='extra': raise DataError(f"valid={valid!r} is neither 'within' nor 'extra'")
     pool = torch.arange(len(y)) if pool is None else torch.as_tensor(pool)
     pool = pool[~torch.isin(pool, idx)]
+    if groups is not None:
+        pool = pool[~torch.isin(_tensor(groups)[pool], _tensor(groups)[idx])]
+        if not len(pool): raise DataError("valid='extra' finds no image outside the groups of the labels: spend fewer, or use valid='within'")
     if n_valid is None or not 0<n_valid<=len(pool): raise DataError(f"valid='extra' takes n_valid from 1 to {len(pool)} here, got {n_valid}")
     return idx, pool[_fair_order(y[pool], gen)[:n_valid]]
 
@@ -285,7 +312,7 @@ class Splits:
 
     def __repr__(self): return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {"x".join(map(str, self.train.shape))})'
 
-# %% ../nbs/00_data.ipynb #24c0ac8b
+# %% ../nbs/00_data.ipynb #dd203560
 @dataclass(frozen=True)
 class Source:
     "Where a named data set comes from"
@@ -295,16 +322,19 @@ class Source:
     megabytes: float # size of the download
     licence: str
     origin: str
-    reader: Callable = None # torchvision's class; None where the images come with scikit-learn
+    reader: Callable|str = None # torchvision's class, or the import path of our own; None where the images come with scikit-learn
+    options: dict = field(default_factory=dict) # of our own reader's `splits`
 
-# %% ../nbs/00_data.ipynb #49e035b6
+# %% ../nbs/00_data.ipynb #358a5f9d
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
     mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', tvd.MNIST),
     fashion_mnist = Source(60000, 10000, 60000, (1,28,28), 10, 30.9, 'MIT', 'Zalando Research', tvd.FashionMNIST),
     cifar10 = Source(50000, 10000, 50000, (3,32,32), 10, 170.5, 'none stated', 'Krizhevsky', tvd.CIFAR10),
     cifar100 = Source(50000, 10000, 50000, (3,32,32), 100, 169.0, 'none stated', 'Krizhevsky', tvd.CIFAR100),
-    stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10))
+    stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10),
+    **{f'ckplus{k}': Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement', 'Affect Analysis Group, University of Pittsburgh; no download',
+        'aepretrain_nb.ckplus:CKPlus', v) for k,v in {'': {}, '_transductive': dict(transductive=True)}.items()})
 
 # %% ../nbs/00_data.ipynb #3e1411bf
 def _digits():
@@ -346,7 +376,7 @@ def _source(name):
     near = get_close_matches(name, DATASETS)
     raise DataError(f'unknown data set {name!r}; ' + (f'did you mean {" or ".join(near)}? ' if near else '') + f'known: {", ".join(DATASETS)}')
 
-# %% ../nbs/00_data.ipynb #fc5c4f2b
+# %% ../nbs/00_data.ipynb #8e4b562b
 def _md5(f):
     "md5 of the file `f`, None if there is none"
     if not f.is_file(): return None
@@ -355,9 +385,10 @@ def _md5(f):
 def verify(
     name:str, # one of `DATASETS`
     root=None # as in `data_root`
-) -> pd.DataFrame: # one row per file: file, status ('ok', 'missing', 'altered'), expected and found md5
-    "Check every file of a data set"
+) -> pd.DataFrame: # one row per file (md5) or part (counts): file, expected, found, status ('ok', 'missing', 'altered')
+    "Check every file of a data set, or every part of one that is read by ours"
     reader,root = _source(name).reader, data_root(root)
+    if isinstance(reader, str): return resolve_name(reader)(root).verify()
     rows = [] if reader is None else [(f, md5, _md5(root/f)) for f,md5 in _expected(reader).items()]
     status = ['missing' if found is None else 'ok' if md5 in (None, found) else 'altered' for _,md5,found in rows]
     return pd.DataFrame(rows, columns=['file','expected','found']).assign(status=status)
@@ -409,15 +440,16 @@ def _trim():
     "Give memory that was freed back to the system, where the C library can"
     with suppress(Exception): ctypes.CDLL(None).malloc_trim(0)
 
-# %% ../nbs/00_data.ipynb #52e6a6d0
+# %% ../nbs/00_data.ipynb #bd5bf876
 def dataset(
     name:str, # one of `DATASETS`
     root=None, # folder of the data; else $AEPRETRAIN_DATA, else the user's cache
     download=False # fetch what is missing?
 ) -> Splits: # its parts
-    "A data set by name; `DataError` where it is unknown, missing or altered"
+    "A data set by name; `DataError` where it is unknown, missing or altered, or licensed and not there"
     reader,root = _source(name).reader, data_root(root)
     if reader is None: return _digits()
+    if isinstance(reader, str): return resolve_name(reader)(root).splits(**_source(name).options)
     _fetch(name, root, download)
     parts = _stl10(reader, root, name) if issubclass(reader, tvd.STL10) else [_image_set(reader(root, train=t), name) for t in (True,False)]
     _trim()

@@ -127,6 +127,73 @@ def test_validation_extra_is_outside_and_fair():
     with pytest.raises(DataError, match="neither 'within' nor 'extra'"): split_valid(idx, y, 0, 'outside')
     with pytest.raises(DataError, match='n_valid'): split_valid(idx, y, 0, 'extra')
 
+# Images that belong together
+
+def test_groups_are_kept_and_are_part_of_the_digest_only_where_there_are_any():
+    ds,g = labelled(24), torch.arange(24)//4
+    grouped = ImageSet(ds.x, ds.y, ds.classes, groups=g)
+    assert ds.groups is None and ds.take([1]).groups is None and ds.unlabelled().groups is None
+    assert grouped.digest!=ds.digest and grouped.digest!=ImageSet(ds.x, ds.y, ds.classes, groups=g.flip(0)).digest
+    assert ImageSet(ds.x, ds.y, ds.classes, groups=g.to(torch.int32).numpy()).digest==grouped.digest
+    assert grouped.take([9,0]).groups.tolist()==[2,0] and grouped.take(g==5).groups.tolist()==[5]*4
+    assert torch.equal(grouped.unlabelled().groups, g) and torch.equal(grouped.unlabelled().to('meta').groups, g)
+    assert grouped.take([9,0]).groups.dtype==torch.int64
+
+@pytest.mark.parametrize('groups', [torch.zeros(23), torch.zeros(24,1), torch.tensor(1)])
+def test_groups_that_do_not_fit_are_refused(groups):
+    with pytest.raises(DataError, match='24 images but groups of shape'): ImageSet(images(24), groups=groups)
+
+def test_digests_and_splits_without_groups_are_as_they_were():
+    ds = ImageSet(torch.arange(24*64, dtype=torch.uint8).view(24,8,8), torch.arange(24)%3)
+    assert ds.digest=='c5e3e9cf307be521fdfbe4800cc3b1f8ab578d723f742dd48020200ba74f1779'
+    idx = label_subset(ds.y, 15, 0, digest=ds.digest)
+    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, digest=ds.digest)]==['c48b1bad5aa09bbb', '9562e7f5650c2080']
+    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, 'extra', n_valid=5, digest=ds.digest)]==['45efda35a15c541f', 'b65d407c436dff19']
+
+people = st.tuples(st.integers(2,12), st.integers(1,6), st.integers(2,5), st.integers(0,9))  # groups, images of the largest, classes, seed
+
+@settings(max_examples=80, deadline=None)
+@given(people, st.floats(.05,.6))
+def test_whole_groups_validate(o, frac):
+    k,most,c,seed = o
+    gen = generator('people', *o)
+    g = torch.repeat_interleave(torch.randperm(k, generator=gen)*7-3, torch.randint(1, most+1, (k,), generator=gen))
+    y = torch.randint(0, c, (len(g),), generator=gen)
+    idx = torch.randperm(len(g), generator=gen)
+    tr,va = split_valid(idx, y, seed, frac=frac, groups=g)
+    assert len(tr) and len(va) and sorted(tr.tolist()+va.tolist())==list(range(len(g)))
+    assert not set(g[tr].tolist()) & set(g[va].tolist())
+    assert [tr.tolist(), va.tolist()]==[o.tolist() for o in split_valid(idx, y, seed, frac=frac, groups=g.numpy())]
+    assert len(va)<=max(1, round(frac*len(idx)))+most
+
+def test_equal_groups_meet_the_number_and_keep_every_class():
+    g,y = torch.arange(200)//4, torch.arange(200)%4
+    for seed in range(5):
+        for n in (4,20,40,100):
+            tr,va = split_valid(torch.arange(200), y, seed, n_valid=n, groups=g)
+            assert len(va)==n and len(y[tr].unique())==4
+    firsts = {tuple(split_valid(torch.arange(200), y, s, groups=g)[1].tolist()) for s in range(5)}
+    assert len(firsts)==5
+
+def test_the_only_one_of_a_class_stays_with_the_training_labels():
+    g,y = torch.arange(30)//3, torch.zeros(30, dtype=torch.long)
+    y[4] = 1
+    assert all(4 in split_valid(torch.arange(30), y, s, frac=.3, groups=g)[0].tolist() for s in range(20))
+
+@pytest.mark.parametrize('seed', range(5))
+def test_extra_groups_are_strangers(seed):
+    g,y = torch.arange(60)//3, torch.arange(60)%5
+    tr,va = split_valid(torch.arange(30), y, seed, 'extra', n_valid=9, groups=g)
+    assert tr.tolist()==list(range(30)) and len(va)==9 and va.min()>=30
+    with pytest.raises(DataError, match='n_valid from 1 to 27 here'): split_valid(torch.arange(31), y, seed, 'extra', n_valid=28, groups=g)
+
+def test_groups_that_cannot_be_parted_are_refused_in_one_line():
+    y = torch.arange(12)%3
+    for bad in (lambda: split_valid(torch.arange(12), y, 0, groups=torch.zeros(12, dtype=torch.long)),
+                lambda: split_valid(torch.arange(0,12,2), y, 0, 'extra', n_valid=3, groups=torch.arange(12)//2)):
+        with pytest.raises(DataError, match='group') as e: bad()
+        assert '\n' not in str(e.value)
+
 # Named data sets
 
 def test_digits():
@@ -142,7 +209,7 @@ def test_root(monkeypatch, tmp_path):
     monkeypatch.setenv('AEPRETRAIN_DATA', str(tmp_path/'d')); assert data_root()==tmp_path/'d'
     assert data_root('x')==Path('x')
 
-@pytest.mark.parametrize('name', [o for o in DATASETS if o!='digits'])
+@pytest.mark.parametrize('name', [o for o in DATASETS if o!='digits' and not isinstance(DATASETS[o].reader, str)])
 def test_missing_data_names_file_digest_and_command(name, tmp_path):
     with pytest.raises(DataError) as e: dataset(name, tmp_path)
     msg = str(e.value)
