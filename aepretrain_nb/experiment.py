@@ -215,7 +215,7 @@ def _what(
     trial # an encoder or a fit
 ): return f'encoder, seed {trial.encoder_seed}' if trial.kind=='encoder' else f'{trial.arm}, {trial.labels} labels, seed {trial.head_seed}'
 
-# %% ../nbs/11_experiment.ipynb #76d38055
+# %% ../nbs/11_experiment.ipynb #99a52278
 _loaded = {}
 
 def data_ref(
@@ -235,6 +235,7 @@ def data_ref(
 
 def _tensors(splits):
     parts = dict(train_x=splits.train.x, train_y=splits.train.y, test_x=splits.test.x, test_y=splits.test.y, unlabelled_x=splits.unlabelled.x)
+    parts |= {f'{k}_groups': getattr(splits, k).groups for k in ('train', 'test', 'unlabelled') if getattr(splits, k).groups is not None}
     return {k: v.contiguous().clone() for k,v in parts.items()}
 
 def load_ref(
@@ -244,7 +245,8 @@ def load_ref(
     if ref['digest'] in _loaded: return _loaded[ref['digest']]
     if 'file' in ref:
         t = load_file(ref['file'])
-        splits = Splits(ref['name'], ImageSet(t['train_x'], t['train_y']), ImageSet(t['test_x'], t['test_y']), ImageSet(t['unlabelled_x']))
+        part = lambda k: ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'))
+        splits = Splits(ref['name'], *map(part, ('train', 'test', 'unlabelled')))
     else: splits = dataset(ref['name'], ref['root'])
     if splits.digest!=ref['digest']: raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
     _loaded[ref['digest']] = splits

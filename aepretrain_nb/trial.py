@@ -205,14 +205,14 @@ def _unlabelled(
     if not 1<=n<=most: raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {most} there are')
     return n
 
-# %% ../nbs/09_trial.ipynb #fa1adedd
+# %% ../nbs/09_trial.ipynb #de6212e4
 def _labelled(
     trial, # a fit
     splits # its data
 ):         # indices to train on, indices to validate on, digest of both
     y = splits.train.y
     idx = label_subset(y, trial.labels, trial.subset_seed, trial.policy, digest=splits.train.digest, folds=splits.folds)
-    tr,va = split_valid(idx, y, trial.subset_seed, trial.valid, n_valid=trial.n_valid, digest=splits.train.digest)
+    tr,va = split_valid(idx, y, trial.subset_seed, trial.valid, n_valid=trial.n_valid, digest=splits.train.digest, groups=splits.train.groups)
     return tr,va,idx_digest(torch.cat([tr, va]))
 
 # %% ../nbs/09_trial.ipynb #90fe1f9f

@@ -142,6 +142,17 @@ def test_an_arm_may_change_the_recipe_and_its_autoencoder():
     assert t['relu', 50].recipe['model']['act']=='relu' and 'change' not in t['relu', 50].spec
     assert t['pretrained', 50].key==plan(digits, smoke | dict(finetune=smoke['finetune'] | dict(steps=3)), ['pretrained'], [50], 1)[0].key
 
+def test_images_of_one_group_are_on_one_side_here_and_in_a_worker(tmp_path):
+    g = torch.arange(len(digits.train))//8
+    own = Splits('mine', ImageSet(digits.train.x, digits.train.y, groups=g), digits.test)
+    kw = dict(arms=['random_paper'], labels=[200], seeds=2, recipe=smoke, progress=False)
+    a,b = compare(own, **kw, store=tmp_path/'a'),compare(own, **kw, store=tmp_path/'b', executor='processes:1')
+    assert a.rows.value.tolist()==b.rows.value.tolist() and len(b.rows)==2
+    from aepretrain_nb.trial import _labelled
+    for t in a.trials:
+        tr,va,_ = _labelled(t, own)
+        assert not set(g[tr].tolist()) & set(g[va].tolist())
+
 def test_a_fit_keeps_its_first_filters_and_losses(whole):
     for t,r in zip(whole.trials, whole.records):
         f = load_file(whole.store.file('filters', t.key, 'safetensors'))
