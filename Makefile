@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraint
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs bench sync store clean
+.PHONY: help demo test docs bench ledger sync store clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -33,6 +33,9 @@ docs: $(STAMP)  ## render the notebooks into _docs/
 bench: $(STAMP)  ## measure the speed ratios; results/benchmarks.csv
 	@$(PIP) -e '.[bench]'
 	@$(BIN)/python benchmarks/run.py
+
+ledger: $(STAMP)  ## settle every claim of the papers from the recorded rows; results/ledger.csv
+	@$(BIN)/python tools/ledger.py
 
 sync: $(STAMP)  ## after editing a notebook: export, clean, README
 	@$(BIN)/python tools/sync.py

@@ -1,8 +1,9 @@
-"What pyproject.toml leaves open: read from settings.ini, the version from the package."
+"What pyproject.toml leaves open: read from settings.ini, the version from the package. A built package carries a copy of results/."
 import re
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 lib, here = 'aepretrain_nb', Path(__file__).parent
 cfg = ConfigParser(delimiters=['='], interpolation=None)
@@ -10,6 +11,17 @@ cfg.read(here/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 lines = lambda k: cfg[k].strip().splitlines()
 version = re.search(r'^__version__ = "(.+)"', (here/lib/'__init__.py').read_text(encoding='utf-8'), re.M)[1]
+
+class BuildPy(build_py):
+    "Puts results/*.csv into the package, unless it is installed as a link to the checkout, where they lie beside it"
+    def run(self):
+        super().run()
+        for src,dst in self.results():
+            self.mkpath(str(dst.parent))
+            self.copy_file(str(src), str(dst))
+
+    def results(self): return [] if self.editable_mode else [(f, Path(self.build_lib)/lib/'results'/f.name) for f in sorted((here/'results').glob('*.csv'))]
+    def get_outputs(self, include_bytecode=1): return super().get_outputs(include_bytecode) + [str(o) for _,o in self.results()]
 
 setup(
     version=version,
@@ -25,5 +37,6 @@ setup(
     include_package_data=True,
     install_requires=lines('requirements'),
     extras_require={k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')},
-    entry_points={'console_scripts': lines('console_scripts'), 'aepretrain_nb.recipes': lines('recipes'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
+    cmdclass=dict(build_py=BuildPy),
+    entry_points={'console_scripts': lines('console_scripts'), 'aepretrain_nb.recipes': lines('recipes'), 'aepretrain_nb.claims': lines('claims'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
     zip_safe=False)

@@ -12,5 +12,6 @@ from .viz import *
 from .verdict import *
 from .report import *
 from .executor import *
+from .ledger import *
 from .ckplus import *
 from .filters import *

@@ -1,7 +1,7 @@
 "What is declared fits what is used: requirements, tested versions, packages, entry points."
-import ast, importlib, re, sys
+import ast, importlib, os, re, shutil, subprocess, sys, tarfile
 from configparser import ConfigParser
-from importlib.metadata import packages_distributions
+from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,38 @@ def test_every_folder_with_modules_is_a_package():
 def test_entry_points_lead_somewhere(line):
     mod, obj = line.partition(' = ')[2].split(':')
     assert callable(getattr(importlib.import_module(mod), obj))
+
+@pytest.mark.parametrize('group', ['recipes', 'claims'])
+def test_entry_points_are_installed_as_declared(group):
+    "settings.ini is read when the package is installed: `make test` does it again after a change"
+    want = dict(l.split(' = ') for l in cfg[group].strip().splitlines())
+    assert want.items() <= {e.name: e.value for e in entry_points(group=f'{LIB}.{group}')}.items(), 'pip install -e . --no-deps --no-build-isolation'
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    "The wheel made from the sdist, installed without its requirements into a folder elsewhere; gives a call that runs Python there"
+    tmp = tmp_path_factory.mktemp('built')
+    shutil.copytree(ROOT, tmp/'src', ignore=lambda d, fs: [f for f in fs if f[0]=='.' or f in ('build', '_docs', '_proc', 'data', 'demo', '__pycache__') or f.endswith('.egg-info')])
+    def run(*args, cwd=tmp, **env):
+        r = subprocess.run([sys.executable, *map(str, args)], cwd=cwd, capture_output=True, text=True, env={**os.environ, **env})
+        assert not r.returncode, r.stdout + r.stderr
+        return r.stdout
+    backend = 'from setuptools import build_meta as b; b.build_{}("{}")'
+    run('-c', backend.format('sdist', tmp.as_posix()), cwd=tmp/'src')
+    with tarfile.open(next(tmp.glob('*.tar.gz'))) as t: t.extractall(tmp/'sdist', filter='data')
+    run('-c', backend.format('wheel', tmp.as_posix()), cwd=next((tmp/'sdist').iterdir()))
+    run('-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-deps', '--no-index', '--target', tmp/'site', next(tmp.glob('*.whl')))
+    return lambda *args: run(*args, PYTHONPATH=str(tmp/'site'))
+
+def test_a_wheel_carries_the_recorded_results(installed):
+    have = installed('-c', 'from aepretrain_nb import ledger as l; print(l.__file__, l._results(), *sorted(p.name for p in l._results().iterdir()), len(l.recorded("digits")))').split()
+    module, folder, *names, n = have
+    assert Path(folder)==Path(module).parent/'results' and not Path(folder).is_relative_to(ROOT)
+    assert names==sorted(p.name for p in (ROOT/'results').glob('*.csv'))
+    assert int(n)==len((ROOT/'results'/'digits.csv').read_text(encoding='utf-8').splitlines())-1
+
+def test_the_ledger_of_a_wheel_is_that_of_the_checkout(installed):
+    assert installed('-m', LIB, 'ledger', '--csv')==(ROOT/'results'/'ledger.csv').read_text(encoding='utf-8')
 
 def test_license_is_the_declared_one():
     assert 'Apache License' in (ROOT/'LICENSE').read_text(encoding='utf-8') and cfg['license']=='Apache-2.0'

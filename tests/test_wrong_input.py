@@ -60,6 +60,10 @@ def written(folder): return sorted(p.name for p in Path(folder).iterdir())
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
+    ('ledger nobody', "no claims of 'nobody'"),
+    ('ledger --results nowhere', 'nowhere is no folder of results'),
+    ('ledger --results', 'expected one argument'),
+    ('ledger digits --table', 'unrecognized arguments: --table'),
     ('data', 'arguments are required')])
 def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
     assert names in say(*argv.split())
