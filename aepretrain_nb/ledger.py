@@ -435,7 +435,7 @@ def settle(
     "Answer claims from rows."
     return _table(_line(c, rows) for c in claims)
 
-# %% ../nbs/17_ledger.ipynb #9cd6acb5
+# %% ../nbs/17_ledger.ipynb #e23a7276
 def _said(r, reading):
     "What a row says of one reading, as text."
     if r[f'{reading}_outcome']=='not run here': return 'not run here'
@@ -447,9 +447,10 @@ def _reported(r): return (r.reported or 'no figure') + (f': {r.reported_outcome}
 def _expected(r): return f'{r.expect}, in {r.unit}' if r.unit not in ('', 'times') else r.expect
 
 def _lines(head, text, width, join=''):
-    "Lines of `text` behind a `head`, each at most `width` wide where the words allow."
-    out = textwrap.wrap(text, width-14-len(join), break_long_words=False, break_on_hyphens=False) or ['']
-    return [f'  {head if i==0 else "":12}{o}' + (join if i<len(out)-1 else '') for i, o in enumerate(out)]
+    "Lines of `text` behind a `head`, each at most `width` wide where the words allow; an option stays with its value."
+    whole = re.sub(r'(?<=\s)(--\S+) (?=[^-\s])', '\\1\0', text)
+    out = textwrap.wrap(whole, width-14-len(join), break_long_words=False, break_on_hyphens=False) or ['']
+    return [f'  {head if i==0 else "":12}{o}'.replace('\0', ' ') + (join if i<len(out)-1 else '') for i, o in enumerate(out)]
 
 def _block(r, width):
     "A claim as lines."
