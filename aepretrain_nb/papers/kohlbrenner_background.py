@@ -141,29 +141,31 @@ def random_row(
     own = dict(arm='random', value=recon_mse(ae, splits.test), valid=recon_mse(ae, held_out(t, splits)), lr=None, lrs=None, steps=0, seconds=0., images_s=None, key=t.key)
     return row | own | _measures(w, w)
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #6ca5dae3
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #cc68efbc
 def choose_rate(
     splits:Splits, # the data
     arm:str, # one of `ARMS`
     setting:str, # one of `SETTINGS`
     seed:int, # of the finished runs
     store:Store, # where they are
+    steps:int=None, # updates they made; the setting's by default
 )->float: # learning rate
     "The rate with the least error on held-out images under the arm's own noise; `ExperimentError` where every one diverged"
     errs = {}
     for lr in SETTINGS[setting]['rates']:
-        t = background_trial(splits, arm, setting, seed, lr)
+        t = background_trial(splits, arm, setting, seed, lr, steps)
         if store.done(t): errs[lr] = recon_mse(load_trained(t, splits, store), held_out(t, splits), corruption(t.recipe['pretrain']['corrupt']))
     if not errs: raise ExperimentError(f'{arm} on {splits.name}: training diverged at every rate')
     return min(errs, key=errs.get)
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #7d813697
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #3ed8baf7
 def background(
     data, # name of a data set, see `dataset`, or `Splits`
     setting:str='quick', # one of `SETTINGS`
     seeds=3, # a number of seeds, or the seeds; the first also chooses the rates
     store='background', # a folder for finished trials, or a `Store`
     root=None, # where named data sets lie
+    steps:int=None, # updates; the setting's by default
     executor=None, # where trials run, see `run_grid`
     progress:bool=True, # say what finishes, on standard error
 )->pd.DataFrame: # a row per seed and arm, the arm `random` included
@@ -171,9 +173,9 @@ def background(
     splits,store = data if isinstance(data, Splits) else dataset(data, root), store if isinstance(store, Store) else Store(store)
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = lambda ts: run_grid(ts, store, splits, executor, root, progress=progress)
-    run([background_trial(splits, a, setting, seeds[0], lr) for a in ARMS for lr in SETTINGS[setting]['rates']])
-    best = {a: choose_rate(splits, a, setting, seeds[0], store) for a in ARMS}
-    trials = [(a, background_trial(splits, a, setting, s, best[a])) for s in seeds for a in ARMS]
+    run([background_trial(splits, a, setting, seeds[0], lr, steps) for a in ARMS for lr in SETTINGS[setting]['rates']])
+    best = {a: choose_rate(splits, a, setting, seeds[0], store, steps) for a in ARMS}
+    trials = [(a, background_trial(splits, a, setting, s, best[a], steps)) for s in seeds for a in ARMS]
     run([t for _,t in trials])
     rows = [background_row(t, splits, store, a, setting) for a,t in trials if store.done(t)]
     return pd.DataFrame([o for r in rows for o in ([random_row(r, splits)] if r['arm']=='plain' else []) + [r]])
@@ -194,7 +196,7 @@ def save_filters(
     write_whole(path, write)
     return ws
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #ac098ba3
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #741f2d4b
 def main(
     args=None, # words of the command line
 )->int: # exit code
@@ -203,10 +205,11 @@ def main(
     p.add_argument('data', nargs='+', help='names of data sets, such as mnist cifar10')
     p.add_argument('--setting', choices=list(SETTINGS), default='quick', help='how long to train')
     p.add_argument('--seeds', type=int, default=3, help='how many seeds')
+    p.add_argument('--steps', type=int, help='updates, if not those of the setting')
     p.add_argument('--root', help='where the data sets lie')
     p.add_argument('--out', type=Path, default=Path('background'), help='folder for table, filters and store')
     a = p.parse_args(args)
-    try: rows = pd.concat([background(d, a.setting, a.seeds, a.out/'store', a.root) for d in a.data])
+    try: rows = pd.concat([background(d, a.setting, a.seeds, a.out/'store', a.root, a.steps) for d in a.data])
     except ValueError as e: p.exit(2, f'{p.prog}: {e}\n')
     write_whole(a.out/'kohlbrenner_background.csv', lambda t: rows.to_csv(t, index=False))
     save_filters(a.out/'kohlbrenner_background_filters.npz', rows, a.out/'store')
