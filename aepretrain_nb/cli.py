@@ -76,7 +76,7 @@ def together(
         for k,v in s.items(): out[k] = together([out[k], v]) if isinstance(v, dict) and isinstance(out.get(k), dict) else v
     return out
 
-# %% ../nbs/13_cli.ipynb #754f393d
+# %% ../nbs/13_cli.ipynb #7a7bb2ab
 def compare(
     a # parsed arguments
 )->int: # exit code
@@ -85,7 +85,7 @@ def compare(
     from aepretrain_nb.report import report
     from aepretrain_nb.trial import find_recipe
     setting,change = a.setting or ('digits' if a.data=='digits' else 'smoke'),together(a.set or [])
-    out = a.out or '-'.join(['aepretrain', a.data, setting] + [str(change['reading'])]*('reading' in change))
+    out = a.out or '-'.join(map(str, filter(None, ['aepretrain', a.data, setting, change.get('reading')])))
     protocol = {k: getattr(a, k) for k in ('crossed', 'valid', 'n_valid', 'policy', 'n_unlabelled', 'precision') if getattr(a, k) not in (None, False)}
     recipe = find_recipe(a.recipe, setting, **change)
     try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr, tune=a.tune, metric=a.metric, **protocol)
@@ -119,9 +119,9 @@ def data_list(
 )->int: # exit code
     "What data sets there are."
     from aepretrain_nb.data import DATASETS
-    print(f'{"name":15}{"train":>7}{"test":>7}{"unlabelled":>12}  {"image":10}{"classes":>8}{"download":>10}  licence; source')
+    print(f'{"name":20}{"train":>7}{"test":>7}{"unlabelled":>12}  {"image":10}{"classes":>8}{"download":>10}  licence; source')
     for n,s in DATASETS.items():
-        print(f'{n:15}{s.train:7}{s.test:7}{s.unlabelled:12}  {"x".join(map(str, s.shape)):10}{s.n_classes:8}{s.megabytes:7.0f} MB  {s.licence}; {s.origin}')
+        print(f'{n:20}{s.train:7}{s.test:7}{s.unlabelled:12}  {"x".join(map(str, s.shape)):10}{s.n_classes:8}{f"{s.megabytes:.0f} MB" if s.megabytes else "-":>10}  {s.licence}; {s.origin}')
     return 0
 
 def data_verify(

@@ -9,7 +9,7 @@ __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'exper
            'load_ref', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
            'choose_rates', 'compare', 'read_results']
 
-# %% ../nbs/11_experiment.ipynb #39b0e23f
+# %% ../nbs/11_experiment.ipynb #23e05af6
 from .imports import *
 import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, file_arm, first_filters, find_recipe, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
+from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, first_filters, find_recipe, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .stats import differences
 from .verdict import Verdict, verdict
@@ -633,7 +633,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #188d5c58
+# %% ../nbs/11_experiment.ipynb #d602b21b
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -654,7 +654,9 @@ def compare(
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     r = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting)
+    check_recipe(r)
     r = r | dict(finetune=r['finetune'] | {k: v for k,v in dict(lr=lr, tune=tune).items() if v is not None})
+    check_recipe(r)
     pick_arms(r, arms)
     check_executor(executor)
     check_metric(metric)

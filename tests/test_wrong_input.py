@@ -29,6 +29,11 @@ def say(capsys, tmp_path, monkeypatch):
 
 def written(folder): return sorted(p.name for p in Path(folder).iterdir())
 
+@pytest.mark.parametrize('change,folder', [([], 'aepretrain-digits-smoke'), (['--set', 'reading=fair'], 'aepretrain-digits-smoke-fair')])
+def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypatch, capsys, change, folder):
+    monkeypatch.chdir(tmp_path)
+    assert main(['compare', 'digits', *SMALL, *change])==0 and written('.')==[folder]
+
 @pytest.mark.parametrize('argv,names', [
     ('compare mnits', "unknown data set 'mnits'; did you mean mnist"),
     ('compare digits --arms pretraind', "unknown arm 'pretraind'; did you mean 'pretrained'"),
@@ -49,6 +54,18 @@ def written(folder): return sorted(p.name for p in Path(folder).iterdir())
     ('compare digits --seeds 2.5', "'2.5' is not a whole number from 1"),
     ('compare digits --lr 0', "'0' is not a number above 0"),
     ('compare digits --lr .1,nan', "'nan' is not a number above 0"),
+    ('compare digits --set reading', "'reading' is not a setting such as finetune.steps=2000"),
+    ('compare digits --set reading=literal', "unknown reading 'literal': one of as_written, fair"),
+    ('compare digits --set study=relus', "unknown study 'relus'"),
+    ('compare digits --set finetune.stepz=3', "no 'stepz'"),
+    ('compare digits --set finetune.steps=many', "finetune.steps is 'many': a whole number from 1"),
+    ('compare digits --set finetune.steps=0', "finetune.steps is 0: a whole number from 1"),
+    ('compare digits --set pretrain.lr=-1', "pretrain.lr is -1: a number above 0"),
+    ('compare digits --set finetune=3', "finetune is 3: a section of settings"),
+    ('compare digits --set model.width=wide', "the nets cannot be built from model="),
+    ('compare digits --set seeds=some', "seeds is 'some': a whole number from 1"),
+    ('compare digits --set labels=few', "labels is 'few': a whole number from 1, or several"),
+    ('compare digits --tune last', "invalid choice: 'last'"),
     ('compare digits --metric acuracy', "unknown metric 'acuracy'; did you mean 'accuracy'"),
     ('compare digits --executor slurm', "executor 'slurm'"),
     ('compare digits --executor processes:0', "executor 'processes:0'"),
