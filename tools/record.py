@@ -22,9 +22,11 @@ RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'
 
 def tables(res):
-    "Rows of fits and autoencoders, and curves with what names them."
+    "Rows of fits and autoencoders (beside their squared error that of the mean image, the best that ignores its input), and curves with what names them."
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
-    return pd.concat([res.rows, res.encoders]), res.curves.round(4).assign(**who)
+    x = res.splits.unlabelled.x
+    grey = (x.float().div(255).var(0, unbiased=False).mean().item() if x.dtype==torch.uint8 else None)
+    return pd.concat([res.rows, res.encoders.assign(mean_image=grey)]), res.curves.round(4).assign(**who)
 
 def pictures(res, n=8):
     "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size."
