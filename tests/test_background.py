@@ -5,6 +5,7 @@ from aepretrain_nb.imports import *
 from aepretrain_nb import trial as core
 from aepretrain_nb.data import ImageSet, Splits, dataset, generator
 from aepretrain_nb.experiment import Store
+from aepretrain_nb.filters import measure_filters
 from aepretrain_nb.papers.kohlbrenner_background import *
 
 DIGITS = dataset('digits')
@@ -79,3 +80,19 @@ def test_the_command(tmp_path, capsys):
     capsys.readouterr()
     with pytest.raises(SystemExit) as e: main(['digit', '--setting', 'smoke', '--out', str(tmp_path)])
     assert e.value.code==2 and len(capsys.readouterr().err.strip().splitlines())==1
+
+RECORD = pd.read_csv(RESULTS/'kohlbrenner_background.csv')
+
+def test_the_record_is_whole():
+    cells = RECORD.groupby(['data','arm']).encoder_seed
+    assert not RECORD.revision.str.contains('dirty').any() and set(RECORD.reading)=={'fair'} and RECORD.key.is_unique
+    assert set(RECORD.arm)=={'random', *ARMS} and (cells.nunique()==3).all() and (cells.size()==3).all()
+    assert (RECORD[RECORD.arm!='random'].groupby(['data','arm']).lr.nunique()==1).all()
+
+def test_the_recorded_filters_give_the_recorded_measures():
+    ws = np.load(RESULTS/'kohlbrenner_background_filters.npz')
+    rows = RECORD[(RECORD.encoder_seed==0) & (RECORD.arm!='random')]
+    assert set(ws)==set(rows.data+'.'+rows.arm)
+    for r in rows.itertuples():
+        got = measure_filters(ws[f'{r.data}.{r.arm}']).median()
+        np.testing.assert_allclose([got.localisation, got.spread, got.smoothness], [r.localisation, r.spread, r.smoothness], rtol=.01, atol=.005)

@@ -109,7 +109,7 @@ def conv_filters(
     "Its filters"
     return ae.encoder.stages.conv1.conv.weight.detach().numpy()
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #8be23a93
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #9f24c2ef
 def _measures(w, before):
     "Medians over filters, deviation of all weights, share of point filters"
     m = measure_filters(w, before)
@@ -127,7 +127,8 @@ def background_row(
     noise = corruption(trial.recipe['pretrain']['corrupt'])
     own = dict(arm=arm, reading='fair', setting=setting, metric='mse', value=recon_mse(ae, splits.test), valid=recon_mse(ae, held_out(trial, splits), noise),
         lr=trial.recipe['pretrain']['lr'], lrs=' '.join(f'{v:g}' for v in SETTINGS[setting]['rates']))
-    return store.get(trial.key)['row'] | own | _measures(conv_filters(ae), start)
+    of_trial = {k: v for k,v in store.get(trial.key)['row'].items() if k!='mse'}
+    return of_trial | own | _measures(conv_filters(ae), start)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #9f12540b
 def random_row(
