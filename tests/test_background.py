@@ -6,6 +6,7 @@ from aepretrain_nb import trial as core
 from aepretrain_nb.data import ImageSet, Splits, dataset, generator
 from aepretrain_nb.experiment import Store
 from aepretrain_nb.filters import measure_filters
+from aepretrain_nb.ledger import recorded
 from aepretrain_nb.papers.kohlbrenner_background import *
 
 DIGITS = dataset('digits')
@@ -81,7 +82,7 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as e: main(['digit', '--setting', 'smoke', '--out', str(tmp_path)])
     assert e.value.code==2 and len(capsys.readouterr().err.strip().splitlines())==1
 
-RECORD = pd.read_csv(RESULTS/'kohlbrenner_background.csv')
+RECORD = recorded('kohlbrenner').query("recipe=='kohlbrenner_background'")
 
 def test_the_record_is_whole():
     cells = RECORD.groupby(['data','arm']).encoder_seed

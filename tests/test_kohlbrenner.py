@@ -128,9 +128,11 @@ def test_claims_are_answered_from_the_papers_own_runs():
     said = {'helps-mnist-1k': '+0.37', 'helps-mnist-10k': '+0.39', 'helps-mnist-full': '+0.32', 'not-cifar10-1k': '-0.20', 'helps-cifar10-10k': '+4.25', 'helps-cifar10-full': '+2.8', 'helps-ckplus': '+4.55'}
     for k,v in said.items(): assert book.reported[k].startswith(v), (k, book.reported[k])
     assert book.reported_outcome.replace('', np.nan).dropna().to_dict()=={k: 'holds' for k in said} | {'most-on-ckplus': 'not shown', 'not-cifar10-1k': book.reported_outcome['not-cifar10-1k']}
-    for c in book.command: assert c.startswith('aepretrain compare ')
+    for c in book.command: assert c.startswith(('aepretrain compare ', 'python -m aepretrain_nb.papers.kohlbrenner_background '))
 
 def test_the_commands_of_the_claims_can_be_given():
     from aepretrain_nb.cli import parser
     for c in CLAIMS:
-        for line in c.commands.values(): parser().parse_args(line.split()[1:])
+        for line in c.commands.values():
+            if line.startswith('aepretrain '): parser().parse_args(line.split()[1:])
+            else: assert line.split()[:3]==['python', '-m', 'aepretrain_nb.papers.kohlbrenner_background'] and line.split()[3] in ('mnist', 'cifar10')

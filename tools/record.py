@@ -1,9 +1,10 @@
 """Gather finished grids into the recorded results of a paper, from which its page and the ledger read.
 
-    python tools/record.py PAPER STORE... [--root DIR]
+    python tools/record.py PAPER STORE... [--rows FILE] [--root DIR]
 
 Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit) and results/PAPER_pictures.npz
-(images, reconstructions and first-layer filters of the first seed). What is recorded already and is in none of the stores is kept.
+(images, reconstructions and first-layer filters of the first seed). Rows that
+were made otherwise come as a CSV FILE. What is recorded already and is in none of these is kept.
 """
 import argparse, os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
@@ -56,7 +57,7 @@ def merge(file, new, key):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    p.add_argument('paper'), p.add_argument('stores', nargs='+'), p.add_argument('--root')
+    p.add_argument('paper'), p.add_argument('stores', nargs='+'), p.add_argument('--rows'), p.add_argument('--root')
     a = p.parse_args()
     found = [read_results(s, a.root) for s in a.stores]
     rows,curves = (pd.concat(t) for t in zip(*map(tables, found)))
@@ -64,7 +65,7 @@ def main():
     said['key'] = [f'reported-{i}' for i in range(len(said))]
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
-    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows]), ['kind', 'arm', 'reading', 'key'])
+    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows] + [pd.read_csv(a.rows)]*bool(a.rows)), ['kind', 'arm', 'reading', 'key'])
     merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
     arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r).items()}
