@@ -65,7 +65,7 @@ def main():
     said['key'] = [f'reported-{i}' for i in range(len(said))]
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
-    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows] + [pd.read_csv(a.rows)]*bool(a.rows)), ['kind', 'arm', 'reading', 'key'])
+    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows] + ([pd.read_csv(a.rows)] if a.rows else [])), ['kind', 'arm', 'reading', 'key'])
     merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
     arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r).items()}
