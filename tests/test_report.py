@@ -102,7 +102,7 @@ def test_reason_of_a_failure_is_text(tmp_path):
     assert 'ValueError: <script>alert(1)</script>' in p.text and '3 of 4 fits finished' in p.text and '1 of 2' in p.text
 
 def test_trials_that_never_ran(whole, tmp_path):
-    res = type(whole)(whole.trials + [replace(whole.trials[-1], labels=200)], whole.store, whole.splits, whole.setting)
+    res = type(whole)(whole.trials + [replace(whole.trials[-1], labels=200)], whole.store, whole.splits, dict(setting=whole.setting))
     p = check(report(res, tmp_path/'a.html'))
     assert 'not run' in p.text and 'no runs' in p.text and '18 of 19 fits finished' in p.text
 
