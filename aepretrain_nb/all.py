@@ -4,6 +4,7 @@ from .corrupt import *
 from .layers import *
 from .autoencoder import *
 from .train import *
+from .schedule import *
 from .transfer import *
 from .trial import *
 from .stats import *
