@@ -71,7 +71,13 @@ class Down(nn.Module):
         if isinstance(self.layer, nn.Linear): return self.layer(z.flatten(1)).view(len(z), *self.shape)
         return self.layer(z, output_size=self.shape[1:])
 
-# %% ../nbs/05_schedule.ipynb #8145c6af
+# %% ../nbs/05_schedule.ipynb #e5d30b73
+def _act_name(act):
+    "What `act_layer` calls this layer"
+    for n in ACTS:
+        if type(act_layer(n)) is type(act): return n
+    raise ValueError(f"an activation {type(act).__name__} cannot be reconstructed: use one of {', '.join(ACTS)}")
+
 class StagedAE(nn.Module):
     "An encoder of named stages with untied decoders from each level, by step and direct"
     def __init__(self,
@@ -82,14 +88,16 @@ class StagedAE(nn.Module):
         init:dict=None, # spec of `init_`; PyTorch's own if not given
     ):
         super().__init__()
-        self.encoder,self.out_act,self.seed,self.init = encoder,out_act,seed,init or dict(dist='default')
+        self.encoder,self.seed,self.init = encoder,seed,init or dict(dist='default')
         self.names,stages = list(encoder.stages),list(encoder.stages.values())
+        self.acts = [out_act, *(_act_name(s.act) for s in stages)]
+        self.squash = nn.ModuleList(act_layer(a) for a in self.acts)
         shapes = [tuple(shape), *feature_sizes(encoder, *shape).values()]
         pairs = [(i+1, lo) for i in range(len(stages)) for lo in sorted({0, i})]
         self.downs = nn.ModuleDict({f'{hi}_{lo}': Down(stages[lo:hi], shapes[hi], shapes[lo]) for hi,lo in pairs})
         for n,m in (*encoder.stages.items(), *self.downs.items()): init_(m, self.init, generator(seed, 'init', n))
 
-# %% ../nbs/05_schedule.ipynb #3f9bfa77
+# %% ../nbs/05_schedule.ipynb #08e6cafc
 @patch
 def level(self:StagedAE,
     name:str, # 'input' or a stage
@@ -99,16 +107,7 @@ def level(self:StagedAE,
     if name not in self.names: raise ValueError(f"no stage {name!r}: one of input, {', '.join(self.names)}")
     return self.names.index(name)+1
 
-@patch
-def act(self:StagedAE,
-    level:int, # 0 for the image
-)->str: # a name in `ACTS`
-    "The activation that makes the values of a level"
-    if not level: return self.out_act
-    a = type(self.encoder.stages[self.names[level-1]].act)
-    return next(n for n in ACTS if type(act_layer(n)) is a)
-
-# %% ../nbs/05_schedule.ipynb #459b9cd8
+# %% ../nbs/05_schedule.ipynb #610175c8
 @patch
 def route(self:StagedAE,
     hi:int, # level of the code
@@ -125,7 +124,7 @@ def route(self:StagedAE,
 def decode(self:StagedAE, z, keys):
     "Follow a route; the result is before its activation"
     for i,k in enumerate(keys):
-        if i: z = act_layer(self.act(int(k.split('_')[0])))(z)
+        if i: z = self.squash[int(k.split('_')[0])](z)
         z = self.downs[k](z)
     return z
 
@@ -347,7 +346,7 @@ class PhaseCB(Callback):
         for g,(a,b) in zip(learn.opt.opt.param_groups, self.factors): g['lr'] = self.base*float(a+(b-a)*t)
         self.done += 1
 
-# %% ../nbs/05_schedule.ipynb #bc988ec4
+# %% ../nbs/05_schedule.ipynb #a38ede37
 def _check_dls(dls):
     "Loaders have to give clean images in [0,1]"
     for dl in dls:
@@ -361,14 +360,14 @@ def _fit_phase(ae, p, dls, corrupt, loss, lr, opt_func, seed, every):
     if p.fresh:
         for k in net.keys: init_(ae.downs[k], ae.init, generator(ae.seed, 'fresh', p.name, k))
     ae.eval()
-    cb,loss_func = PhaseCB(ae, p, corrupt, seed, lr, every),ReconLoss(loss, ae.act(ae.level(p.target)), 'sum_pixels')
+    cb,loss_func = PhaseCB(ae, p, corrupt, seed, lr, every),ReconLoss(loss, ae.acts[ae.level(p.target)], 'sum_pixels')
     loaders = DataLoaders(dls.train.new(shuffle=True, steps=every, seed=seed_of(seed, 'phase', p.name)), dls.valid.new())
     learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB()], bar=False,
                          splitter=lambda m: [list(g.parameters()) for g in m.groups()])
     with learn.no_logging(): learn.fit(-(-p.steps//every))
     return learn
 
-# %% ../nbs/05_schedule.ipynb #9f18eed9
+# %% ../nbs/05_schedule.ipynb #d8b9ca3a
 def run_schedule(
     ae:StagedAE, # trained in place
     schedule:list, # of `Phase`
@@ -387,7 +386,7 @@ def run_schedule(
         start,learn = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, lr, opt_func or torch_opt('sgd', momentum=.9), seed, every)
         n,curve = sum(o.numel() for g in learn.model.groups() for o in g.parameters()),[float(v[1]) for v in learn.recorder.values]
         rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-start,
-                         valid=min(curve), curve=curve))
+                         valid=-learn.best_weights.best, curve=curve))
     ae.requires_grad_(True)
     return pd.DataFrame(rows)
 

@@ -159,7 +159,11 @@ def test_other_noise_losses_and_activations():
     for act in ('relu','scaled_tanh'): run_schedule(conv(2, act=act), hybrid(names(2), 4, 4, .5), dls(), Gaussian(.1), 'mse', 1e-3)
     run_schedule(dense(), stacked(names(2), 4, 4), dls(), None)
 
+def test_divergence_shows():
+    assert run_schedule(dense(1), gradual(['l1'], 10, 1), dls(), lr=float('inf')).valid[0] == float('inf')
+
 def test_wrong_input_in_one_line():
+    with pytest.raises(ValueError, match='PReLU'): StagedAE(DenseEncoder(64, [4], nn.PReLU()), (1,8,8))
     for bad in (dict(corrupt=Masking(.1)), dict(norm=(.5,.5))):
         with pytest.raises(ValueError, match='clean images'): run_schedule(dense(), gradual(['l1'], 1, 1), dls(**bad))
     with pytest.raises(ValueError, match='validation images'): run_schedule(dense(), gradual(['l1'], 1, 1), image_dls(digits.take(range(40)), target='x'))
