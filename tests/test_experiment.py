@@ -43,7 +43,8 @@ def _csv(res, folder):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     out = tmp_path/'grid'
-    p = subprocess.Popen(cli(out, '--set', 'finetune.steps=1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen(cli(out, '--set', 'finetune.steps=1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background jobs ignore it
     err = ''
     while '[2/' not in err: err += p.stderr.readline()
     p.send_signal(signal.SIGINT)
