@@ -32,7 +32,7 @@ class InProcess(Executor):
         except Exception as e: f.set_exception(e)
         return f
 
-# %% ../nbs/16_executor.ipynb #0c90c2bd
+# %% ../nbs/16_executor.ipynb #79f9e964
 class WorkerLost(RuntimeError): "The worker that ran a trial died before it could say how the trial ended; the message is how it died."
 
 def _worker():
@@ -50,8 +50,8 @@ class _Single:
         return self
 
     def death(self)->str: # such as 'killed by SIGKILL, perhaps for lack of memory'
-        self.process.join(5)
-        code = self.process.exitcode
+        end = time.monotonic()+10
+        while (code := self.process.exitcode) is None and time.monotonic()<end: time.sleep(.01) # the pool's own thread may be collecting it
         if code is None or code>=0: return f'ended with exit code {code}'
         return f'killed by {signal.Signals(-code).name}' + (', perhaps for lack of memory' if code==-signal.SIGKILL else '')
 
