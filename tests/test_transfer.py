@@ -10,7 +10,7 @@ from fastai.losses import CrossEntropyLossFlat
 from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, MirrorDecoder, TiedDecoder
 from aepretrain_nb.data import ImageSet, generator, image_dls
 from aepretrain_nb.layers import init_
-from aepretrain_nb.transfer import Classifier, TransferError, copy_weights, fc_head, freeze, load_encoder, save_encoder, unfreeze
+from aepretrain_nb.transfer import Classifier, TransferError, copy_weights, fc_head, features, freeze, load_encoder, save_encoder, unfreeze
 
 def bn_encoder(seed=0, nf=4):
     m = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, nf, 3, padding=1), bn=nn.BatchNorm2d(nf), act=nn.ReLU(), drop=nn.Dropout(.3), pool=nn.MaxPool2d(2)))
@@ -109,6 +109,50 @@ def test_frozen_survives_copy_and_pickle_and_ends_with_unfreeze():
 def test_part_of_an_encoder_can_be_frozen():
     enc = bn_encoder(); freeze(enc.bn); enc.train()
     assert enc.drop.training and not enc.bn.training and enc.conv.weight.requires_grad and not enc.bn.weight.requires_grad
+
+# Features
+
+def images(n, c=1): return ImageSet(torch.randint(0, 256, (n,c,8,8), generator=generator('features', n)).to(torch.uint8))
+
+@pytest.mark.parametrize('make', [bn_encoder, lambda: tied().encoder, lambda: freeze(bn_encoder()), lambda: Classifier(freeze(bn_encoder()), nn.Flatten()).train()])
+def test_features_leave_no_trace(make):
+    net = make(); before,flags = state(net),[m.training for m in net.modules()]
+    grads = [p.requires_grad for p in net.parameters()]
+    features(net, images(20), bs=6)
+    assert same(before, state(net)) and flags==[m.training for m in net.modules()] and grads==[p.requires_grad for p in net.parameters()]
+
+@pytest.mark.parametrize('norm', [None, (.3,.2), ([.3],[.2])])
+@pytest.mark.parametrize('n,bs', [(1,1), (1,1000), (20,1), (20,6), (20,20), (20,1000)])
+def test_features_are_those_of_one_pass(norm, n, bs):
+    net,ds = bn_encoder().train(),images(n)
+    x = ds.x/255. if norm is None else (ds.x/255.-.3)/.2
+    f = features(net, ds, norm=norm, bs=bs)
+    with torch.no_grad(): torch.testing.assert_close(f, net.eval()(x).flatten(1), atol=1e-5, rtol=1e-5)  # rounding: sums may be ordered by batch size
+    assert f.dtype==torch.float32 and f.is_contiguous() and not f.requires_grad
+
+def test_features_need_no_labels_and_serve_training():
+    ds,net = images(20),bn_encoder()
+    other = ImageSet(ds.x, torch.arange(20)%3)
+    f = features(net, ds)
+    assert torch.equal(f, features(net, other))
+    nn.Linear(f.shape[1], 3)(f).sum().backward()
+
+def test_features_of_other_results():
+    ds = images(5)
+    assert features(lambda_(lambda x: x.mean((1,2,3))), ds).shape==(5,1) and features(nn.Flatten().double(), ds).dtype==torch.float32
+    for net,msg in ((lambda_(lambda x: (x,x)), 'gives a tuple'), (lambda_(lambda x: x[:1]), 'gives 1 rows for 5 images')):
+        with pytest.raises(TransferError, match=msg) as e: features(net, ds)
+        assert one_line(e)
+    with pytest.raises(TransferError, match='no images'): features(nn.Flatten(), ds.take([]))
+
+class lambda_(nn.Module):
+    def __init__(self, f): super().__init__(); self.f = f
+    def forward(self, x): return self.f(x)
+
+def test_flags_are_put_back_after_an_error():
+    net = Classifier(freeze(bn_encoder()), nn.Linear(3,3)).train(); flags = [m.training for m in net.modules()]
+    with pytest.raises(RuntimeError): features(net, images(5))
+    assert flags==[m.training for m in net.modules()] and torch.is_grad_enabled()
 
 # To disk and back
 
