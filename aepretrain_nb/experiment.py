@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'data_ref',
-           'load_ref', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
+           'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
            'choose_rates', 'compare', 'read_results']
 
 # %% ../nbs/11_experiment.ipynb #23e05af6
@@ -132,7 +132,7 @@ def log(self:Store,
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
 
-# %% ../nbs/11_experiment.ipynb #146a2591
+# %% ../nbs/11_experiment.ipynb #bc505d91
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
     "The version of this package, with the commit when it runs from a checkout."
@@ -155,24 +155,37 @@ def row_of(
     return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm, encoder=s.get('encoder'), protocol=s.get('protocol'),
         labels=trial.labels, n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'), metric=res['metric'], unit=res['unit'], value=res['value'],
-        valid=res.get('valid'), best=res.get('best'), cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        valid=res.get('valid'), train=res.get('train'), best=res.get('best'), cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
-# %% ../nbs/11_experiment.ipynb #25502302
+# %% ../nbs/11_experiment.ipynb #d6dd6711
 _turn = threading.Lock()  # one thread and one global random stream: one trial at a time in a process
 
 def _run(trial, splits, store, device):
     "Run a trial and keep its encoder; gives its record."
-    start = trial.encoder.key if trial.encoder else (trial.spec or {}).get('file')
+    start = _start(trial)
     weights = load_file(store.file('encoders', start, 'safetensors')) if start else None
     if trial.kind=='encoder': net,res = train_autoencoder(trial, splits, device)
     else: net,res = train_classifier(trial, splits, weights, device)
     if not math.isfinite(res['value']): raise TrialFailed(f'{res["metric"]} is {res["value"]}')
     if trial.kind=='encoder':
-        state = {k: v.cpu().contiguous() for k,v in net.state_dict().items()}
-        write_whole(store.file('encoders', trial.key, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
-    elif 'filters' in res: write_whole(store.file('filters', trial.key, 'safetensors'), lambda f: save_file(dict(zip(('start', 'end'), res['filters'])), f))
-    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], losses=res.get('losses'), tuning=res.get('tuning'))
+        for at,state in {**{f'@{k}': v for k,v in res['checkpoints'].items()}, '': net.state_dict()}.items(): _keep_encoder(store, trial, at, state)
+    return _record(trial, splits, store, res, device)
+
+def _record(trial, splits, store, res, device):
+    "What is kept of a trial that ended well."
+    if 'filters' in res: write_whole(store.file('filters', trial.key, 'safetensors'), lambda f: save_file(dict(zip(('start', 'end'), res['filters'])), f))
+    return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], **{k: res.get(k) for k in ('losses', 'tuning', 'confusion')})
+
+def _start(trial):
+    "The name of the weights that a fit starts from, under `encoders` in the store; None for a random start."
+    spec = trial.spec or {}
+    if trial.encoder is None: return spec.get('file')
+    return trial.encoder.key + (f'@{spec["checkpoint"]}' if 'checkpoint' in spec else '')
+
+def _keep_encoder(store, trial, at, state):
+    state = {k: v.cpu().contiguous() for k,v in state.items()}
+    write_whole(store.file('encoders', trial.key+at, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
 
 @patch
 def done(self:Store,
@@ -193,7 +206,7 @@ def fail(self:Store,
 def work(
     trial:Trial,  # what to run
     store:Store,  # where to keep it
-    splits,       # the data, or where it comes from, see `data_ref`
+    refs,         # where the data comes from, see `data_ref`; several where arms pre-train on other data
     device='cpu', # where to run
     ticket=None   # sets one hand-out apart from another, for schedulers that remember results by their arguments
 )->str:           # 'done', 'failed' or 'busy'
@@ -202,7 +215,7 @@ def work(
         if store.done(trial): return 'done'
         if not mine: return 'busy'
         try:
-            with _turn: record = _run(trial, load_ref(splits), store, device)
+            with _turn: record = _run(trial, data_of(trial, refs), store, device)
         except (TrialFailed, RuntimeError, ValueError, ArithmeticError) as e:
             store.fail(trial, f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""}')
             return 'failed'
@@ -215,7 +228,7 @@ def _what(
     trial # an encoder or a fit
 ): return f'encoder, seed {trial.encoder_seed}' if trial.kind=='encoder' else f'{trial.arm}, {trial.labels} labels, seed {trial.head_seed}'
 
-# %% ../nbs/11_experiment.ipynb #99a52278
+# %% ../nbs/11_experiment.ipynb #b922279a
 _loaded = {}
 
 def data_ref(
@@ -236,7 +249,7 @@ def data_ref(
 def _tensors(splits):
     parts = dict(train_x=splits.train.x, train_y=splits.train.y, test_x=splits.test.x, test_y=splits.test.y, unlabelled_x=splits.unlabelled.x)
     parts |= {f'{k}_groups': getattr(splits, k).groups for k in ('train', 'test', 'unlabelled') if getattr(splits, k).groups is not None}
-    return {k: v.contiguous().clone() for k,v in parts.items()}
+    return {k: v.contiguous().clone() for k,v in parts.items() if v is not None}
 
 def load_ref(
     ref # from `data_ref`
@@ -251,6 +264,15 @@ def load_ref(
     if splits.digest!=ref['digest']: raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
+
+# %% ../nbs/11_experiment.ipynb #6f73cc88
+def data_of(
+    trial, # an encoder or a fit
+    refs   # from `data_ref`, one or several
+)->Splits: # its data
+    "The data set that a trial is about, among several."
+    refs = [refs] if isinstance(refs, dict) else refs
+    return load_ref(next(r for r in refs if r['digest']==trial.digest))
 
 # %% ../nbs/11_experiment.ipynb #532f5e1e
 class Progress:
@@ -405,7 +427,7 @@ def run(self:Grid):
     finally:
         for f in self.running: f.cancel()
 
-# %% ../nbs/11_experiment.ipynb #e1669fec
+# %% ../nbs/11_experiment.ipynb #47aff5f2
 def run_grid(
     trials,        # fits, from `plan`
     store:Store,   # where results go
@@ -413,16 +435,17 @@ def run_grid(
     executor=None, # where trials run, see `check_executor`
     root=None,     # where a named data set lies, for other processes
     device='cpu',  # where trials run
-    progress=True  # say what finishes, on standard error
+    progress=True, # say what finishes, on standard error
+    others=()      # `Splits` of other data sets that arms pre-train on
 ):
     "Run what is not finished; each trial is tried once, or more often if its worker dies, and one that another run has claimed is waited for."
     todo,there = needed(trials, store),Store(store.path.resolve())
     before = sum(map(store.done, trials))
     if progress and before: print(f'{before} of {len(trials)} fits are in the store already', file=sys.stderr)
     with executor_of(executor, there.path/'jobs') as ex:
-        ref,width = data_ref(splits, there, root),getattr(ex, 'width', None)
+        refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None
-        submit = lambda t: ex.submit(work, t, there, ref, device, uuid.uuid4().hex)
+        submit = lambda t: ex.submit(work, t, there, refs, device, uuid.uuid4().hex)
         try: Grid(todo, store, submit, width or 10**6, say).run()
         except (BrokenExecutor, CancelledError) as e:
             raise ExperimentError(f'the executor broke or dropped its trials ({type(e).__name__}); nothing finished is lost: '
@@ -519,7 +542,7 @@ def rising(self:Results,
         if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
-# %% ../nbs/11_experiment.ipynb #63d74dc9
+# %% ../nbs/11_experiment.ipynb #d0e269a3
 def _stuck(
     rows, # of finished fits
     low   # validation accuracy that is little better than guessing, in per cent
@@ -531,7 +554,8 @@ def _stuck(
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out,runs = [],{(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
+    out = ['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)
+    runs = {(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing): out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
@@ -566,7 +590,7 @@ def text(self:Results,
 @patch
 def __repr__(self:Results): return self.text()
 
-# %% ../nbs/11_experiment.ipynb #2b2b4b2b
+# %% ../nbs/11_experiment.ipynb #0d95fa4a
 @patch
 def label_curve(self:Results)->plt.Axes:
     "Metric against labels, with a band and a dot for each run."
@@ -578,7 +602,7 @@ def pretraining(self:Results,
     n:int=10 # images
 )->plt.Figure: # None where no autoencoder was trained
     "Reconstructions and first-layer filters of the first autoencoder, before and after."
-    t = next((t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)), None)
+    t = next((t.encoder for t in self.trials if t.encoder and not t.pretrain_digest and self.store.done(t.encoder)), None)
     if t is None: return None
     before,after = (build_autoencoder(t, self.splits).eval() for _ in range(2))
     copy_weights(load_file(self.store.file('encoders', t.key, 'safetensors')), after)
@@ -633,7 +657,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #d602b21b
+# %% ../nbs/11_experiment.ipynb #68be1087
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -650,6 +674,7 @@ def compare(
     lr=None,              # learning rate of the classifiers, or several, of which each fit chooses one on its validation images; the recipe's by default
     tune=None,            # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric='accuracy',    # one of `METRICS`
+    pretrain_sets=None,   # name -> `Splits`, for arms that pre-train on other data; data sets of `DATASETS` are found by name
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
@@ -663,13 +688,14 @@ def compare(
     first = _on_first(r)
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     grid = dict(arms=arms, labels=labels or r.get('labels', (100, 1000)), seeds=seeds or r.get('seeds', 5)) | r.get('protocol', {}) | kw
+    grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
     trials = plan(splits, r, **grid)
     files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
-    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None, device)
+    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None, device, others.get(t.spec.get('pretrain_data')))
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
-    go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress),None
+    go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress, others=others.values()),None
     if first:
         tried = rate_trials(t for t in trials if t.head_seed==trials[0].head_seed and t.encoder_seed==trials[0].encoder_seed)
         go(tried)
@@ -677,6 +703,11 @@ def compare(
         trials = plan(splits, r, **grid, lr=_chosen(rate))
     go(trials)
     return Results(trials, store, splits, r, metric, rate)
+
+def _others(splits, arms, given, root, download):
+    "name -> `Splits` of what arms pre-train on beside `splits`"
+    names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
+    return {n: given[n] if n in given else splits if n==splits.name else dataset(n, root, download) for n in sorted(names)}
 
 def _on_first(recipe):
     "Is the rate chosen on the first seed?"
@@ -691,7 +722,7 @@ def _chosen(
     if not lost.all(): raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
     return {(o.arm, o.labels): o.lr for o in rate[rate.chosen].itertuples()}
 
-# %% ../nbs/11_experiment.ipynb #57f67866
+# %% ../nbs/11_experiment.ipynb #a3f6ac7e
 def read_results(
     folder,    # of a store
     root=None, # where named data sets lie, see `dataset`
@@ -705,8 +736,8 @@ def read_results(
     trials = sorted((t for t in fits.values() if t.kind=='fit'), key=lambda t: (t.head_seed, t.encoder_seed, t.subset_seed, t.labels, arms.index(t.arm) if t.arm in arms else len(arms), t.arm))
     if trials and _on_first(own['recipe']): trials,rate = _tuned(trials, store)
     if not trials: raise ExperimentError(f'no fit has ended in {folder} yet')
-    files = list((store.path/'data').glob('[!.]*.safetensors'))
-    ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(files[0])) if files else {})
+    f = store.file('data', own['digest'][:20], 'safetensors')
+    ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(f)) if f.exists() else {})
     return Results(trials, store, load_ref(ref), own['recipe'], metric, rate)
 
 def _tuned(

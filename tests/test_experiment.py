@@ -235,7 +235,7 @@ def test_canonical_json():
 def test_every_field_counts(whole):
     t = whole.trials[0]
     other = dict(recipe=t.recipe | dict(version=99), digest='0'*64, encoder_seed=7, n_unlabelled=7, task='segment', arm='x', spec=dict(encoder='random', protocol='frozen'), labels=7, valid='extra',
-        n_valid=7, policy='uniform', subset_seed=7, head_seed=7, precision='bf16', kind='encoder')
+        n_valid=7, policy='uniform', subset_seed=7, head_seed=7, precision='bf16', kind='encoder', pretrain_digest='1'*64)
     assert set(other)==set(asdict(t))
     assert len({t.key} | {replace(t, **{k: v}).key for k,v in other.items()})==len(other)+1
 
