@@ -286,7 +286,7 @@ def split_valid(
     if n_valid is None or not 0<n_valid<=len(pool): raise DataError(f"valid='extra' takes n_valid from 1 to {len(pool)} here, got {n_valid}")
     return idx, pool[_fair_order(y[pool], gen)[:n_valid]]
 
-# %% ../nbs/00_data.ipynb #01d167d2
+# %% ../nbs/00_data.ipynb #bb01d068
 class Splits:
     "The parts of a data set"
     def __init__(self,
@@ -294,7 +294,8 @@ class Splits:
         train:ImageSet, # labelled images
         test:ImageSet, # images that choose nothing
         unlabelled=None, # an `ImageSet`, or a function that gives one; the training images if not given
-        folds=None # official subsets of `train`, index tensors
+        folds=None, # official subsets of `train`, index tensors
+        derived=False # made from the data set of that name, and not what its loader gives?
     ):
         store_attr(but='unlabelled')
         self._unlabelled = unlabelled or train.unlabelled()

@@ -9,7 +9,7 @@ __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'exper
            'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
            'choose_rates', 'compare', 'read_results']
 
-# %% ../nbs/11_experiment.ipynb #23e05af6
+# %% ../nbs/11_experiment.ipynb #9eed4ee0
 from .imports import *
 import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, first_filters, find_recipe, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
+from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, first_filters, find_recipe, load_object, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .stats import differences
 from .verdict import Verdict, verdict
@@ -228,7 +228,7 @@ def _what(
     trial # an encoder or a fit
 ): return f'encoder, seed {trial.encoder_seed}' if trial.kind=='encoder' else f'{trial.arm}, {trial.labels} labels, seed {trial.head_seed}'
 
-# %% ../nbs/11_experiment.ipynb #b922279a
+# %% ../nbs/11_experiment.ipynb #a2990e23
 _loaded = {}
 
 def data_ref(
@@ -236,11 +236,11 @@ def data_ref(
     store:Store,   # where other processes find it
     root=None      # where a named data set lies
 )->dict:           # plain JSON
-    "Where a worker gets the data from; images that have no name in `DATASETS` are kept in the store."
+    "Where a worker gets the data from; images that no loader of `DATASETS` gives are kept in the store."
     _loaded[splits.digest] = splits
     there = str(data_root(root).resolve()) if root or 'AEPRETRAIN_DATA' in os.environ else None
     ref = dict(name=splits.name, root=there, digest=splits.digest)
-    if splits.name not in DATASETS:
+    if splits.name not in DATASETS or splits.derived:
         f = store.file('data', splits.digest[:20], 'safetensors')
         if not f.exists(): write_whole(f, lambda t: save_file(_tensors(splits), t))
         ref['file'] = str(f.resolve())
@@ -657,7 +657,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #68be1087
+# %% ../nbs/11_experiment.ipynb #51fac4b3
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -687,6 +687,7 @@ def compare(
     check_metric(metric)
     first = _on_first(r)
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
+    if 'view' in r: splits = load_object(r['view'])(splits)
     grid = dict(arms=arms, labels=labels or r.get('labels', (100, 1000)), seeds=seeds or r.get('seeds', 5)) | r.get('protocol', {}) | kw
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
     trials = plan(splits, r, **grid)
