@@ -77,13 +77,13 @@ class Classifier(nn.Module):
         self.encoder,self.head = encoder,head
     def forward(self, x): return self.head(self.encoder(x))
 
-# %% ../nbs/06_transfer.ipynb #eb96f001
+# %% ../nbs/06_transfer.ipynb #aaddd473
 def fc_head(
     n_in, # number of features, or their (c,h,w)
     n_classes:int, # number of logits
     hidden:int=None, # width of a hidden layer; a plain linear head without
     act='scaled_tanh', # after the hidden layer, a name that `act_layer` knows
-    dropout=0., # after the activation
+    dropout=0., # before the last layer
     init:dict=None, # for `init_`; PyTorch's own distribution if not given
     gen:torch.Generator=None # stream of the weights; the global one if not given, which `init` does not take
 ) -> nn.Sequential: # flatten, then the layers
@@ -91,7 +91,8 @@ def fc_head(
     if init and gen is None: raise TransferError('init draws from a stream: give gen as well')
     n_in = n_in if isinstance(n_in, int) else math.prod(n_in)
     layers = dict(flatten=nn.Flatten())
-    if hidden: layers |= dict(fc=nn.Linear(n_in, hidden), act=act_layer(act), drop=nn.Dropout(dropout))
+    if hidden: layers |= dict(fc=nn.Linear(n_in, hidden), act=act_layer(act))
+    if hidden or dropout: layers |= dict(drop=nn.Dropout(dropout))
     head = nn.Sequential(OrderedDict(layers, out=nn.Linear(hidden or n_in, n_classes)))
     return head if gen is None else init_(head, init or dict(dist='default'), gen)
 

@@ -8,11 +8,12 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/kohlbrenner.html.md"""
 __all__ = ['POOLS', 'CAE_INIT', 'FC_INIT', 'REF_INIT', 'ARMS', 'SETTINGS', 'STUDIES', 'READINGS', 'CLAIMS', 'channels', 'encoder',
            'tied_cae', 'strided', 'cnn', 'recipe', 'reported_rows']
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #643a21ef
+# %% ../../nbs/papers/kohlbrenner.ipynb #4eb3f496
 from ..imports import *
 from ..layers import init_
 from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder, feature_sizes
 from ..transfer import Classifier, fc_head
+from ..trial import merged
 from ..stats import reported
 from ..ledger import Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend
 from .kohlbrenner_background import CLAIMS as BACKGROUND
@@ -127,14 +128,7 @@ READINGS = dict(
     as_written=dict(model=dict(pools='code', downsample='stride'), protocol=dict(policy='first_n', valid='extra', n_valid=1024, one_encoder=True)),
     fair=dict(finetune=dict(lr=[.1, .3, 1.], tune='first')))
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #3c2efaae
-def _merge(r, new):
-    "`r` with the settings of `new` put in; a dict is merged into a dict, anything else (and `arms`) replaced"
-    for k,v in new.items():
-        if k not in r: raise ValueError(f"a kohlbrenner recipe has no {k!r}: one of {', '.join(r)}")
-        r[k] = _merge(dict(r[k]), v) if isinstance(r[k], dict) and isinstance(v, dict) and k not in ('arms', 'steps') else copy.deepcopy(v)
-    return r
-
+# %% ../../nbs/papers/kohlbrenner.ipynb #2600354c
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, ckplus, paper
     reading:str=None, # one of `READINGS`: as_written, fair; None for the bare experiment
@@ -149,9 +143,9 @@ def recipe(
     if reading:
         r |= dict(reading=reading, protocol=dict(READINGS[reading].get('protocol', {})))
         r['finetune']['tune'] = 'each'
-        _merge(r, READINGS[reading])
+        r = merged(r, READINGS[reading])
         if setting in ('smoke', 'digits') and reading=='as_written': r['protocol']['n_valid'] = 256
-    return _merge(_merge(r, SETTINGS[setting]), overrides)
+    return merged(merged(r, SETTINGS[setting]), overrides)
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #72b1c3ee
 def reported_rows()->pd.DataFrame: # a row per run, in the columns of a recorded row
