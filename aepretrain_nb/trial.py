@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 __all__ = ['KEEP', 'INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'check_recipe', 'merged', 'Trial',
            'canonical', 'seed_list', 'file_arm', 'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed', 'alone',
            'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters', 'rates',
-           'train_classifier', 'confusion', 'rehearse', 'devices']
+           'train_classifier', 'count_confusions', 'rehearse', 'devices']
 
 # %% ../nbs/09_trial.ipynb #e7b25dc3
 from .imports import *
@@ -463,7 +463,7 @@ def first_filters(
 def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
-# %% ../nbs/09_trial.ipynb #8df4a0f1
+# %% ../nbs/09_trial.ipynb #36503c42
 def rates(
     trial:Trial # a fit
 )->list:        # learning rates to try
@@ -498,10 +498,10 @@ def _marks(
     with alone('test'), learn.no_logging():
         out = dict(value=right(splits.test))
         if f.get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
-        if f.get('confusion'): out['confusion'] = confusion(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
+        if f.get('confusion'): out['confusion'] = count_confusions(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
     return out
 
-def confusion(
+def count_confusions(
     net, # a classifier
     dl,  # batches of images and classes, such as an `ImageDL`
     k:int # classes
