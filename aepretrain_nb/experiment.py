@@ -9,7 +9,7 @@ __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'exper
            'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results', 'rate_trials',
            'choose_rates', 'compare', 'read_results']
 
-# %% ../nbs/11_experiment.ipynb #9eed4ee0
+# %% ../nbs/11_experiment.ipynb #eaff8b45
 from .imports import *
 import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, first_filters, find_recipe, load_object, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
+from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object, near, pick_arms, plan, rates, rehearse, train_autoencoder, train_classifier
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .stats import differences
 from .verdict import Verdict, verdict
@@ -460,7 +460,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #bdcc536a
+# %% ../nbs/11_experiment.ipynb #ca32feda
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -479,6 +479,7 @@ class Results:
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
         if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=self.reading).astype(dict(n_unlabelled='Int64'))
         if len(self.rows): self.rows['fall'] = [round(max(r['curve'])-r['curve'][-1], 4) for r in self.records if r]
+        if any(r and r.get('confusion') for r in self.records): self.rows['never'] = [_never(r.get('confusion')) for r in self.records if r]
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
         self.missing = pd.DataFrame([self._gap(t) for t,r in zip(trials, self.records) if not r], columns=['arm', 'labels', *_SEEDS, 'reason'])
 
@@ -488,6 +489,10 @@ class Results:
         return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
 
 _SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
+
+def _never(confused):
+    "Classes that were there and were never predicted"
+    return None if confused is None else int(((m := np.array(confused)).sum(1)>0).sum() - ((m.sum(1)>0)&(m.sum(0)>0)).sum())
 
 @patch(as_prop=True)
 def cells(self:Results)->pd.DataFrame: # arm, labels, n, missing, mean, sd
@@ -657,7 +662,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #51fac4b3
+# %% ../nbs/11_experiment.ipynb #9572b39d
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -708,7 +713,7 @@ def compare(
 def _others(splits, arms, given, root, download):
     "name -> `Splits` of what arms pre-train on beside `splits`"
     names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
-    return {n: given[n] if n in given else splits if n==splits.name else dataset(n, root, download) for n in sorted(names)}
+    return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
 
 def _on_first(recipe):
     "Is the rate chosen on the first seed?"

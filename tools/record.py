@@ -1,10 +1,10 @@
 """Gather finished grids into the recorded results of a paper, from which its page and the ledger read.
 
-    python tools/record.py PAPER STORE... [--rows FILE] [--root DIR]
+    python tools/record.py PAPER [STORE...] [--rows FILE] [--root DIR] [--curves SIZES] [--confusion SIZE]
 
-Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit) and results/PAPER_pictures.npz
-(images, reconstructions and first-layer filters of the first seed). Rows that
-were made otherwise come as a CSV FILE. What is recorded already and is in none of these is kept.
+Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at all SIZES or the ones named) and
+results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, and its confusion matrix at SIZE). Rows that were made
+otherwise come as a CSV FILE. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
 """
 import argparse, os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from safetensors.torch import load_file
 
-from aepretrain_nb.data import ImageDL
+from aepretrain_nb.data import ImageDL, dataset
 from aepretrain_nb.experiment import read_results, write_whole
 from aepretrain_nb.transfer import copy_weights
 from aepretrain_nb.trial import build_autoencoder, first_filters, load_object
@@ -26,28 +26,31 @@ def tables(res):
     "Rows of fits and autoencoders (beside their squared error that of the mean image, the best that ignores its input), and curves with what names them."
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
     x = res.splits.unlabelled.x
-    grey = (x.float().div(255).var(0, unbiased=False).mean().item() if x.dtype==torch.uint8 else None)
+    plain = x.dtype==torch.uint8 and not any(t.recipe['pretrain'].get('norm_target') for t in res.trials if t.encoder)
+    grey = x.float().div(255).var(0, unbiased=False).mean().item() if plain else None
     return pd.concat([res.rows, res.encoders.assign(mean_image=grey)]), res.curves.round(4).assign(**who)
 
-def pictures(res, n=8):
-    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size."
+def pictures(res, size=None, root=None, n=8):
+    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`."
     out,row = {},res.rows.iloc[0]
     for arm in dict.fromkeys(t.arm for t in res.trials):
         own = [t for t in res.trials if t.arm==arm and t.head_seed==res.trials[0].head_seed and res.store.done(t)]
         if not own: continue
         at,t = f'{row.data}/{row.reading}/{arm}',max(own, key=lambda t: t.labels)
         for k,v in load_file(res.store.file('filters', t.key, 'safetensors')).items(): out[f'{at}/{k}'] = v.numpy().astype(np.float16)
-        if t.encoder: out |= {f'{at}/{k}': v for k,v in reconstructions(res, t.encoder, n).items()}
+        out |= {f'{at}/confusion{o.labels}': np.array(res.store.get(o.key)['confusion']) for o in own if o.labels==size}
+        if t.encoder: out |= {f'{at}/{k}': v for k,v in reconstructions(res, t, dataset(t.spec['pretrain_data'], root) if t.pretrain_digest else res.splits, n).items()}
     return out
 
-def reconstructions(res, trial, n):
-    "Images and reconstructions of an autoencoder, uint8, and its first filters before training."
-    ae = build_autoencoder(trial, res.splits).eval()
+def reconstructions(res, trial, splits, n):
+    "Images and reconstructions of a fit's autoencoder, uint8, and its first filters before training."
+    ae,norm = build_autoencoder(trial.encoder, splits).eval(),trial.recipe.get('norm')
     before = first_filters(ae)
-    copy_weights(load_file(res.store.file('encoders', trial.key, 'safetensors')), ae)
-    x = ImageDL(res.splits.unlabelled.take(range(n)), target='x').one_batch()[0]
+    copy_weights(load_file(res.store.file('encoders', trial.encoder.key, 'safetensors')), ae)
+    x,clean = ImageDL(splits.unlabelled.take(range(n)), target='x', norm=norm).one_batch()
     with torch.no_grad(): recon = ae.reconstruct(x)
-    return dict(before=before.numpy().astype(np.float16)) | {k: (255*v).round().byte().contiguous().numpy() for k,v in dict(images=x, reconstructed=recon).items()}
+    if trial.recipe['pretrain'].get('norm_target'): recon = recon*norm[1]+norm[0]
+    return dict(before=before.numpy().astype(np.float16)) | {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy() for k,v in dict(images=clean, reconstructed=recon).items()}
 
 def merge(file, new, key):
     "New rows over those in `file` with the same key, sorted."
@@ -57,19 +60,20 @@ def merge(file, new, key):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    p.add_argument('paper'), p.add_argument('stores', nargs='+'), p.add_argument('--rows'), p.add_argument('--root')
+    p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
     a = p.parse_args()
     found = [read_results(s, a.root) for s in a.stores]
-    rows,curves = (pd.concat(t) for t in zip(*map(tables, found)))
+    rows,curves = (pd.concat(t) for t in zip(*map(tables, found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
+    if a.curves and len(curves): curves = curves[curves.labels.isin([int(n) for n in a.curves.split(',')])]
     said = load_object(f'aepretrain_nb.papers.{a.paper}:reported_rows')()
     said['key'] = [f'reported-{i}' for i in range(len(said))]
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows] + ([pd.read_csv(a.rows)] if a.rows else [])), ['kind', 'arm', 'reading', 'key'])
-    merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
+    if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
-    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r).items()}
-    write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
+    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, a.confusion, a.root).items()}
+    if arrays: write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
     print(f'{len(rows)} rows from {len(found)} stores')
 
 if __name__=='__main__': main()

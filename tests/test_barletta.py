@@ -1,0 +1,88 @@
+"Barletta & De Benedetti: what their numbers are, what their code did, and what neither reading may do"
+import pytest, torch
+from aepretrain_nb.data import Splits, dataset, generator
+from aepretrain_nb.experiment import compare
+from aepretrain_nb.papers.barletta import LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
+from aepretrain_nb.trial import build_classifier, plan, train_autoencoder
+
+digits = dataset('digits')
+others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))
+count = lambda m: sum(p.numel() for p in m.parameters())
+
+# The table of facts.md section 002 (a): accuracy after 100 epochs, from the authors' logs
+PINNED = dict(cnn=(68.09, 81.25, 84.44, 90.27, 91.94, 89.38, 88.28, 85.98, 88.68), sparse=(61.21, 83.38, 77.68, 82.25, 85.49, 84.93, 86.81, 90.19, 86.50), plain=(66.64, 79.38, 86.36, 87.23, 80.65, 77.59, 83.14, 92.35, 85.55),
+    sparse_fashion=(54.47, 68.78, 72.47, 73.14, 77.98, 76.75, 82.39, 92.20, 81.18), random=(55.85, 65.95, 73.35, 74.02, 80.27, 82.26, 86.84, 93.31, 84.75))
+
+@pytest.mark.parametrize('arm', PINNED)
+def test_the_reported_accuracies_are_those_of_the_logs(arm):
+    r = reported_rows().query('arm==@arm').set_index('labels').value
+    assert [round(r[n], 2) for n in (160, 480, 960, 1120, 1920, 2080, 4000, 8000)] + [round(r.mean(), 2)]==pytest.approx(PINNED[arm], abs=.0051)
+
+def test_random_beats_the_others_as_often_as_their_own_numbers_say():
+    r = reported_rows().pivot(index='labels', columns='arm', values='value')
+    assert {a: int((r.random>r[a]).sum()) for a in ('sparse_fashion', 'plain', 'sparse', 'cnn')}==dict(sparse_fashion=47, plain=29, sparse=21, cnn=15)
+    assert int((r['sparse']>r['plain']).sum())==32 and int((r['sparse']>r['cnn']).sum())==14
+
+def test_parameter_counts():
+    g = torch.Generator()
+    assert count(encoder(1))==372 and count(softmax_net(encoder(1), 1, 28, 28, 10, g).head)==1970 and count(softmax_net(encoder(1, (5, 5)), 1, 28, 28, 10, g, dropout=.2))==2740
+
+@pytest.mark.parametrize('c,h,w', [(1, 28, 28), (3, 32, 32), (1, 13, 9), (2, 7, 30)])
+def test_a_reconstruction_has_the_size_of_its_image(c, h, w):
+    ae,x = conv_ae(c, h, w, torch.Generator().manual_seed(0)),torch.rand(2, c, h, w)
+    assert ae(x).shape==x.shape
+    ae(x).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum()>0 for p in ae.parameters())
+
+def test_the_views_of_mnist_are_the_authors():
+    from aepretrain_nb.data import ImageSet
+    images = lambda n, at: ImageSet(torch.arange(at, at+n, dtype=torch.int32).remainder(251).to(torch.uint8).reshape(n, 1, 1, 1).expand(n, 1, 2, 2).clone(), torch.arange(n)%10)
+    s = Splits('mnist', images(60_000, 0), images(10_000, 7))
+    f,c = frozen_view(s),cnn_view(s)
+    assert torch.equal(f.train.x, s.test.x[:8000]) and torch.equal(f.test.x, s.test.x[8000:8350]) and len(f.unlabelled)==60_000
+    assert torch.equal(c.train.x, s.train.x[:8000]) and torch.equal(c.test.x, s.test.x[:350]) and f.derived and c.derived
+
+def test_as_written_trains_on_the_first_n_and_shares_one_encoder():
+    r = recipe('smoke', 'as_written', 'frozen')
+    ts = plan(frozen_view(digits), r, labels=[64], seeds=3, pretrain_sets=others, **r['protocol'])
+    assert {t.encoder_seed for t in ts}=={0} and {t.head_seed for t in ts}=={0, 1, 2} and {t.valid for t in ts}=={'test'}
+    random = [build_classifier(t, frozen_view(digits)).encoder.state_dict() for t in ts if t.arm=='random']
+    assert all(torch.equal(v, random[0][k]) for s in random for k,v in s.items())
+
+def test_fair_draws_encoders_anew_and_gives_every_arm_the_same_images():
+    r = recipe('smoke', 'fair')
+    ts = plan(digits, r, labels=[64], seeds=3, pretrain_sets=others)
+    assert {t.arm for t in ts}==set(arms()) and {t.encoder_seed for t in ts}=={0, 1, 2} and {t.valid for t in ts}=={'within'}
+    a,b = (build_classifier(t, digits).encoder.state_dict() for t in [t for t in ts if t.arm=='random'][:2])
+    assert not any(torch.equal(v, b[k]) for k,v in a.items())
+
+def test_arms_differ_in_the_one_thing_under_test():
+    r = recipe('paper', 'fair')
+    ts = {t.arm: t for t in plan(digits, r | dict(pretrain=r['pretrain'] | dict(n_valid=97)), labels=[160], seeds=1, pretrain_sets=others)}
+    frozen = [ts[a] for a in arms() if a!='cnn']
+    assert len({str(t.recipe['finetune']) for t in frozen})==1 and len({str(t.recipe['model']) for t in frozen})==1
+    assert ts['plain'].recipe['pretrain'] | dict(sparsity=1e-3, penalty='code')==ts['sparse'].recipe['pretrain']
+    assert ts['sparse'].recipe['pretrain'] | dict(steps=100*((900-97)//32))==ts['sparse_fashion'].recipe['pretrain']
+    assert ts['sparse_fashion'].encoder.digest==others['fashion_mnist'].digest!=ts['sparse'].encoder.digest
+    assert ts['plain'].recipe['finetune']['steps']==100*(128//16)
+
+@pytest.mark.parametrize('study', [s for s in studies() if s not in ('main', 'knn')])
+def test_every_study_runs(study):
+    got = compare(digits, recipe=recipe('smoke', 'fair', study) | dict(labels=[64], seeds=1) | (dict(pretrain=recipe('smoke')['pretrain'] | dict(checkpoints=[1, 2, 5, 10, 20, 50, 'best'])) if study=='stopped' else {}),
+        arms=[a for a in studies()[study] if not a.startswith('plain_') or a in ('plain_1', 'plain_best') or study!='stopped'], pretrain_sets=others, progress=False)
+    assert not len(got.missing) and got.rows.value.between(0, 100).all() and got.rows.never.notna().all()
+
+def test_held_out_images_are_not_trained_on():
+    t = next(t for t in plan(digits, recipe('smoke', 'fair', 'frozen'), labels=[64], seeds=1, pretrain_sets=others) if t.arm=='plain').encoder
+    order = torch.randperm(len(digits.unlabelled), generator=generator('unlabelled', digits.digest, t.encoder_seed))
+    x = digits.unlabelled.x.clone(); x[order[:97]] = 255-x[order[:97]]
+    other = Splits('digits', digits.train, digits.test, type(digits.unlabelled)(x))
+    a = train_autoencoder(t, digits)[0].state_dict()
+    b = train_autoencoder(t, Swapped(other, digits.digest))[0].state_dict()
+    assert all(torch.equal(v, b[k]) for k,v in a.items())
+
+class Swapped:
+    "Splits with other pixels under the same digest, so that all streams stay the same"
+    def __init__(self, splits, digest): self.train,self.test,self.unlabelled,self.digest = splits.train,splits.test,splits.unlabelled,digest
+
+def test_sizes_are_the_papers(): assert (len(LABELS), LABELS[0], LABELS[-1], sum(n//16 for n in LABELS))==(50, 160, 8000, 12_750)
