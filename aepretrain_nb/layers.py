@@ -67,7 +67,7 @@ def _cells(h, k, position, device=None):
     start = torch.arange(0, h, k, device=device)
     return start if position=='upper_left' else start + (h-start).clamp(max=k)//2
 
-# %% ../nbs/02_layers.ipynb #0885d828
+# %% ../nbs/02_layers.ipynb #d768e5a5
 class FixedUnpool(nn.Module):
     "Spread each value over its `k`x`k` block at a fixed `position`, zeros elsewhere; copies everywhere for 'nearest'"
     def __init__(self,
@@ -81,7 +81,7 @@ class FixedUnpool(nn.Module):
 
     def forward(self, z, out_size, switches=None):
         h,w = out_size
-        if self.position=='nearest': return z.repeat_interleave(self.k, 2).repeat_interleave(self.k, 3)[..., :h, :w]
+        if self.position=='nearest': return F.interpolate(z, scale_factor=self.k)[..., :h, :w]
         out = z.new_zeros(*z.shape[:2], h, w)
         iy,ix = (_cells(s, self.k, self.position, z.device) for s in (h,w))
         out[:, :, iy[:,None], ix] = z
