@@ -6,6 +6,7 @@ from .autoencoder import *
 from .train import *
 from .schedule import *
 from .transfer import *
+from .probe import *
 from .trial import *
 from .stats import *
 from .experiment import *

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data.html.md"""
 
 # %% auto #0
 __all__ = ['TASKS', 'POLICIES', 'DATASETS', 'seed_of', 'generator', 'DataError', 'ImageSet', 'label_subset', 'idx_digest',
-           'split_valid', 'Splits', 'Source', 'data_root', 'verify', 'dataset', 'ImageDL', 'image_dls']
+           'split_valid', 'Splits', 'Source', 'data_root', 'verify', 'dataset', 'ImageDL', 'next_order', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #14c944a7
 from .imports import *
@@ -524,16 +524,26 @@ def batch(self:ImageDL,
     if self.target=='y': return x,y
     return x, (self._normalise(clean) if self.norm_target else clean)
 
-# %% ../nbs/00_data.ipynb #42939e4e
+# %% ../nbs/00_data.ipynb #8216c5f7
+def next_order(
+    n:int, # images
+    need:int, # indices asked for
+    gen:torch.Generator, # stream of the permutations, on the CPU
+    left:Tensor=None # what the last call left over; nothing if not given
+) -> tuple: # (need,) indices below `n`, and what is left over now
+    "The next indices of permutations of `n` put end to end"
+    if left is None: left = torch.empty(0, dtype=torch.long)
+    perms = [torch.randperm(n, generator=gen) for _ in range(-(-(need-len(left))//n))] if n else []
+    o = torch.cat([left, *perms])
+    return o[:need], o[need:]
+
+# %% ../nbs/00_data.ipynb #504d09c7
 @patch
 def _order(self:ImageDL):
     "Indices of the next epoch"
     n = len(self.dataset)
-    need = self.steps*min(self.bs, n) if self.steps else n
-    perms = [torch.randperm(n, generator=self._order_gen) for _ in range(-(-(need-len(self._queue))//n))] if n else []
-    o = torch.cat([self._queue, *perms])
-    self._queue = o[need:]
-    return o[:need]
+    o,self._queue = next_order(n, self.steps*min(self.bs, n) if self.steps else n, self._order_gen, self._queue)
+    return o
 
 # %% ../nbs/00_data.ipynb #d327e098
 @patch
