@@ -100,9 +100,10 @@ class SwitchUnpool(nn.Module):
         if switches is None: raise ValueError("SwitchUnpool needs the pool's switches: encode with switches=True")
         return F.max_unpool2d(z, switches, self.k, output_size=tuple(out_size))
 
-# %% ../nbs/02_layers.ipynb #ebdddf09
+# %% ../nbs/02_layers.ipynb #ee954681
 def _normal_(w, gen, mean=0., std=1.): return nn.init.normal_(w, mean, std, generator=gen)
 def _trunc_normal_(w, gen, mean=0., std=1.): return nn.init.trunc_normal_(w, mean, std, mean-2*std, mean+2*std, generator=gen)
+def _xavier_uniform_(w, gen): return nn.init.xavier_uniform_(w, generator=gen)
 
 # %% ../nbs/02_layers.ipynb #47c2c684
 def _default_(m, gen):
@@ -111,20 +112,21 @@ def _default_(m, gen):
         torch.manual_seed(torch.randint(2**62, (1,), generator=gen).item())
         m.reset_parameters()
 
-# %% ../nbs/02_layers.ipynb #72314416
-_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, default=None)
+# %% ../nbs/02_layers.ipynb #418e89b3
+_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, default=None)
 _keys = {'dist', 'mean', 'std', 'bias'}
 
 def _check_spec(spec):
     "`spec`, or a `ValueError` that says what is wrong with it"
     if spec.get('dist') not in _dists: raise ValueError(f"unknown initialisation {spec.get('dist')!r}: dist is one of {', '.join(_dists)}")
     if bad := set(spec)-_keys: raise ValueError(f"unknown key {sorted(bad)[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
+    if bad := set(spec)&{'mean','std'} if spec['dist']=='xavier_uniform' else (): raise ValueError(f"xavier_uniform takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
     return spec
 
-# %% ../nbs/02_layers.ipynb #c96f0422
+# %% ../nbs/02_layers.ipynb #9d0b7084
 def init_(
     module:nn.Module, # every convolution and linear layer within is filled in place, in the order of `module.modules()`
-    spec:dict, # {'dist': 'normal'|'trunc_normal'|'default', 'mean': 0., 'std': 1., 'bias': 0.}; with 'default' the bias too is PyTorch's unless given
+    spec:dict, # {'dist': 'normal'|'trunc_normal'|'xavier_uniform'|'default', 'mean': 0., 'std': 1., 'bias': 0.}; with 'default' the bias too is PyTorch's unless given
     gen:torch.Generator, # the stream to draw from, on the device of the weights
 )->nn.Module: # `module`
     "Initialise the weights as `spec` says and the biases with its constant; `ValueError` for an unknown spec"

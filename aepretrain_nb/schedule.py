@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/schedule.html.md"""
 __all__ = ['DenseStage', 'DenseEncoder', 'Down', 'StagedAE', 'Phase', 'budget', 'hybrid', 'stacked', 'gradual',
            'input_noise_frozen', 'de_novo', 'joint', 'draw_schedule', 'PhaseNet', 'PhaseCB', 'run_schedule', 'find_n']
 
-# %% ../nbs/05_schedule.ipynb #06ff7b7c
+# %% ../nbs/05_schedule.ipynb #bf15247b
 from .imports import *
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
@@ -17,7 +17,7 @@ from .autoencoder import Code, ReconLoss, feature_sizes
 from .corrupt import Masking
 from .data import generator, seed_of
 from .layers import ACTS, act_layer, init_
-from .train import BestWeightsCB, ImageLearner, torch_opt
+from .train import BestWeightsCB, ImageLearner, NormalisedGradCB, torch_opt
 
 # %% ../nbs/05_schedule.ipynb #64006e55
 class DenseStage(nn.Module):
@@ -346,7 +346,7 @@ class PhaseCB(Callback):
         for g,(a,b) in zip(learn.opt.opt.param_groups, self.factors): g['lr'] = self.base*float(a+(b-a)*t)
         self.done += 1
 
-# %% ../nbs/05_schedule.ipynb #a38ede37
+# %% ../nbs/05_schedule.ipynb #e4960487
 def _check_dls(dls):
     "Loaders have to give clean images in [0,1]"
     for dl in dls:
@@ -354,7 +354,11 @@ def _check_dls(dls):
             raise ValueError("a schedule wants clean images: image_dls(..., target='x') without corrupt and norm")
     if not len(dls.valid): raise ValueError('a schedule keeps its best validation weights: give image_dls validation images')
 
-def _fit_phase(ae, p, dls, corrupt, loss, lr, opt_func, seed, every):
+def _hold_memory():
+    "Let glibc keep what is freed: it gives back blocks that are larger than any freed before, up to 32 MB"
+    torch.empty(31<<20, dtype=torch.uint8)
+
+def _fit_phase(ae, p, dls, corrupt, loss, lr, opt_func, seed, every, cbs):
     "One phase: its learner, after the fit"
     net = PhaseNet(ae, p)
     if p.fresh:
@@ -362,12 +366,12 @@ def _fit_phase(ae, p, dls, corrupt, loss, lr, opt_func, seed, every):
     ae.eval()
     cb,loss_func = PhaseCB(ae, p, corrupt, seed, lr, every),ReconLoss(loss, ae.acts[ae.level(p.target)], 'sum_pixels')
     loaders = DataLoaders(dls.train.new(shuffle=True, steps=every, seed=seed_of(seed, 'phase', p.name)), dls.valid.new())
-    learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB()], bar=False,
+    learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB(), *cbs], bar=False,
                          splitter=lambda m: [list(g.parameters()) for g in m.groups()])
     with learn.no_logging(): learn.fit(-(-p.steps//every))
     return learn
 
-# %% ../nbs/05_schedule.ipynb #d8b9ca3a
+# %% ../nbs/05_schedule.ipynb #853548bb
 def run_schedule(
     ae:StagedAE, # trained in place
     schedule:list, # of `Phase`
@@ -376,14 +380,16 @@ def run_schedule(
     loss:str='bce', # or 'mse'; sums over an image (or a code), means over a batch
     lr:float=.01, # learning rate before any factor
     opt_func=None, # of `torch_opt`; SGD with momentum .9 if not given
+    normalised_grad:bool=False, # give the gradient of every layer length 1, see `NormalisedGradCB`?
     seed:int=0, # of batch order and noise
     every:int=None, # steps between validations; one pass of the training images if not given
 )->pd.DataFrame: # a row per phase: steps, updates, weights updated, seconds, best validation error, the whole curve
     "Fit the phases one after the other; `ValueError` for loaders or phases that cannot be"
     _check_dls(dls)
-    rows,every = [],every or len(dls.train)
+    _hold_memory()
+    rows,every,opt_func = [],every or len(dls.train),opt_func or torch_opt('sgd', momentum=.9, fused=True)
     for p in schedule:
-        start,learn = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, lr, opt_func or torch_opt('sgd', momentum=.9), seed, every)
+        start,learn = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, lr, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
         n,curve = sum(o.numel() for g in learn.model.groups() for o in g.parameters()),[float(v[1]) for v in learn.recorder.values]
         rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-start,
                          valid=-learn.best_weights.best, curve=curve))

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'PENALTIES', 'LOSSES', 'torch_opt', 'ImageRecorder', 'ImageTrainEval', 'ImageProgress', 'ImageLearner',
-           'BestWeightsCB', 'CorruptCB', 'SparsityCB', 'double_softmax', 'DropoutOnCB']
+           'BestWeightsCB', 'CorruptCB', 'SparsityCB', 'NormalisedGradCB', 'double_softmax', 'DropoutOnCB']
 
 # %% ../nbs/04_train.ipynb #39f439a7
 from .imports import *
@@ -222,6 +222,18 @@ class SparsityCB(Callback):
     def after_loss(self):
         if self.learn.training: self.learn.loss_grad = self.learn.loss_grad + self.lam*self.penalty(self.learn.model, self.code, self.learn.pred)
     def after_fit(self): self.hook.remove()
+
+# %% ../nbs/04_train.ipynb #0adbed5d
+class NormalisedGradCB(Callback):
+    "Divide the gradient of each layer, weights and bias jointly, by its L2 norm before each step (MEDAL's `normGrad`)"
+    name = 'normalised_grad'
+    def before_fit(self): self.layers = [ps for m in self.learn.model.modules() if (ps := [p for p in m.parameters(recurse=False) if p.requires_grad])]
+    def before_step(self):
+        for ps in self.layers:
+            gs = [p.grad for p in ps if p.grad is not None]
+            if not gs: continue
+            norm = torch.stack([g.norm() for g in gs]).norm().clamp(min=1e-30)
+            for g in gs: g.div_(norm)
 
 # %% ../nbs/04_train.ipynb #7ee6dfc7
 def double_softmax(
