@@ -1,0 +1,155 @@
+"Gradual training: one budget, what learns, what a key holds, golden figures, double precision, kill and resume, the command."
+import itertools, signal, subprocess, sys, time
+import pytest
+from aepretrain_nb.imports import *
+from aepretrain_nb.autoencoder import entropy, excess_bce
+from aepretrain_nb.corrupt import Masking
+from aepretrain_nb.data import ImageDL, ImageSet, Splits, dataset, generator
+from aepretrain_nb.experiment import Store
+from aepretrain_nb.ledger import settle
+from aepretrain_nb.schedule import PhaseNet, budget
+from aepretrain_nb.papers import kalmanovich as K
+from aepretrain_nb.papers.kalmanovich import *
+
+DIGITS = dataset('digits')
+S = settings('digits')
+ARMS = ['gradual','stacked','frozen','de_novo','gradual_x0.5','gradual_decay','hybrid_0.1','hybrid_0.25','hybrid_0.333','hybrid_0.75']
+
+@pytest.fixture(scope='module')
+def store(tmp_path_factory): return Store(tmp_path_factory.mktemp('kalmanovich'))
+
+@pytest.mark.parametrize('depth', (2, 3, 4))
+@pytest.mark.parametrize('images,bs', [(200, 20), (203, 20), (10_000, 10)])
+def test_one_budget_within_a_batch(depth, images, bs):
+    z = Splits('none', ImageSet(torch.zeros(images+S['n_valid'],1,2,2,dtype=torch.uint8), torch.arange(images+S['n_valid'])%3), DIGITS.test)
+    spent = [budget(make_run(z, a, S|dict(depth=depth, images=images, bs=bs)).schedule) for a in ARMS]
+    assert max(spent)-min(spent) < depth
+    for a,r in itertools.product(ARMS, ('as_written','fair')):
+        run = make_run(z, a, S|dict(depth=depth))
+        assert {budget(o.schedule)-budget(run.schedule) for o in finish(run, S, r).values()}=={0}
+        assert {budget(o.schedule)-budget(run.schedule) for o in finish(run, S, r, True).values()}=={depth*S['tune']*10}
+
+@pytest.mark.parametrize('arm', ARMS)
+def test_only_what_is_trained_has_a_gradient(arm):
+    run = make_run(DIGITS, arm, S|dict(depth=3))
+    ae = deep_dae((1,8,8), run.widths)
+    for o in [*finish(run, S).values(), *finish(run, S, 'fair').values(), *finish(run, S, 'fair', True).values()]:
+        for p in o.schedule:
+            net = PhaseNet(ae, p)
+            assert {n.split('.')[1] for n,q in net.named_parameters() if n.startswith('stages') and q.requires_grad}==set(p.train)
+            x = torch.rand(2, *((1,8,8) if p.noise=='input' else (16,)))
+            net(x).sum().backward()
+            for n in ae.names: assert (ae.encoder.stages[n].linear.weight.grad is not None)==(n in p.train)
+            ae.zero_grad(set_to_none=True)
+
+def test_keys_are_pinned():
+    z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
+    run = make_run(Splits('none', z(10), z(2)), 'hybrid_0.5', S)
+    assert (run.key, Fit(run, 100, .01).key)==('RUNKEY', 'FITKEY')
+
+def test_everything_that_matters_is_in_the_key():
+    run = make_run(DIGITS, 'gradual', S)
+    others = [replace(run, **kw) for kw in (dict(seed=1), dict(images=199), dict(n_valid=59), dict(widths=(17,16)), dict(noise=.1), dict(bs=10), dict(lr=.5), dict(momentum=.7), dict(weight_decay=0.), dict(normalised_grad=True), dict(fold=(0,2)), dict(digest=''))]
+    assert len({o.key for o in [run, *others]})==13
+
+def test_validation_images_are_never_trained_on():
+    for seed in range(3):
+        run = make_run(DIGITS, 'gradual', S, seed)
+        tr,va = parts(DIGITS, run)
+        assert not torch.isin(va, tr).any() and not torch.isin(labelled(Fit(run, 100, .1), DIGITS), va).any()
+        count = torch.bincount(DIGITS.train.y[tr])
+        assert count.max()-count.min()<=3
+    assert not torch.equal(parts(DIGITS, make_run(DIGITS, 'gradual', S, 0))[0], tr)
+
+def test_excess_cross_entropy_against_double():
+    ae = deep_dae((1,8,8), [32,32])
+    twin = copy.deepcopy(ae).double()
+    for d in DECODERS:
+        got,gen,slow = denoising_error(ae, DIGITS.test, Masking(.15), d),generator('test noise', DIGITS.test.digest),[]
+        for _,y in ImageDL(DIGITS.test, 500, target='x'):
+            p = torch.sigmoid(twin(Masking(.15)(y, gen).double(), d)).detach(); t = y.double()
+            kl = torch.where(t>0, t*(t.clamp(min=1e-300)/p).log(), 0.)+torch.where(t<1, (1-t)*((1-t).clamp(min=1e-300)/(1-p)).log(), 0.)
+            slow.append(kl.flatten(1).sum(1))
+        assert got==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
+
+@pytest.mark.parametrize('scale', (1., 30., 300.))
+def test_excess_is_finite_and_not_negative(scale):
+    x,pre = torch.rand(50, 1, 8, 8, generator=generator('x')).round(decimals=1),scale*torch.randn(50, 1, 8, 8, generator=generator('p'))
+    e = excess_bce(pre, x)
+    assert e.dtype==torch.float64 and e.isfinite().all() and (e>=0).all() and (entropy(x)>=0).all()
+    torch.testing.assert_close(excess_bce(pre/2, x, 'scaled_tanh'), e)
+
+def test_golden_figures_of_the_paper():
+    assert REPORTED['mnist']==((9.61, .06), (10.38, .06), 7.39) and REPORTED['cifar10']==((55.47, .2), (57.26, .23), 3.12) and REPORTED['cifar100']==((57.01, .45), (59.34, .3), 3.92)
+    for (g,_),(s,_),pct in REPORTED.values(): assert abs(100*(1-g/s)-pct)<.03
+    assert len(reported_rows())==6 and len(configurations())==336
+    assert {d: (p['first'], p['n'], p['tune'], p['width'], p['noise']) for d,p in PAPER.items()}==dict(mnist=(50,80,80,1000,.15), cifar10=(25,70,70,1500,.1), cifar100=(35,70,70,2500,.1))
+
+def test_phase_by_phase_is_the_whole_schedule(store):
+    run = make_run(DIGITS, 'hybrid_0.5', S)
+    run_jobs([run], DIGITS, store)
+    tr,va = (DIGITS.train.take(i).unlabelled() for i in parts(DIGITS, run))
+    dls = K.image_dls(tr, va, run.bs, target='x')
+    whole = deep_dae((1,8,8), run.widths)
+    with K.alone('x'): K.run_schedule(whole, run.schedule, K.DataLoaders(dls.train, dls.valid.new(bs=1000)), Masking(run.noise), lr=run.lr, opt_func=K._sgd(run), seed=0)
+    for a,b in zip(load_run(run, DIGITS, store).parameters(), whole.parameters()): assert torch.equal(a, b)
+
+def test_fair_scores_leave_the_encoder_alone(store):
+    for arm in ('stacked','gradual'):
+        run = make_run(DIGITS, arm, S)
+        run_jobs(finish(run, S, 'fair').values(), DIGITS, store)
+        assert all(not store.file('encoders', r.key, 'safetensors').exists() for r in finish(run, S, 'fair').values())
+
+def test_two_loops_share_a_store(tmp_path):
+    store,seen = Store(tmp_path),[]
+    runs = [make_run(DIGITS, a, S) for a in ('gradual','stacked')]
+    with store.claim(runs[0].parent.key): assert not attempt(runs[0], DIGITS, store)
+    with store.claim(runs[0].key): assert not attempt(runs[0], DIGITS, store, lambda j,r: seen.append(j.key)) and seen==[runs[0].parent.key]
+    run_jobs(runs, DIGITS, store, lambda j,r: seen.append(j.key))
+    assert sorted(seen)==sorted({runs[0].parent.key, *(r.key for r in runs)})
+
+def test_figure4_is_paired_and_chooses_on_validation(store, monkeypatch):
+    rows = figure4(DIGITS, 'smoke', S, store, 1)
+    assert rows.groupby('labels').subset.nunique().tolist()==[1,1] and set(rows.arm)==set(FIGURE4) and rows.groupby('arm').lr.nunique().max()==1
+    turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, DIGITS.test.y.roll(1), classes=DIGITS.test.classes))
+    monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
+    other = figure4(turned, 'smoke', S, Store(store.path.parent/'turned'), 1)
+    assert other.lr.tolist()==rows.lr.tolist() and other.valid.tolist()==rows.valid.tolist() and other.value.tolist()!=rows.value.tolist()
+
+def run_command(out, *words):
+    return subprocess.Popen([sys.executable, '-m', 'aepretrain_nb.papers.kalmanovich', 'figure3', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(out), *words], stderr=subprocess.PIPE, text=True)
+
+def test_killed_and_resumed(tmp_path):
+    p = run_command(tmp_path/'a', '--set', 'n=6')
+    trials = tmp_path/'a'/'store'/'trials'
+    end = time.time()+120
+    while time.time()<end and len(list(trials.glob('[!.]*.json')))<2: time.sleep(.02)
+    p.send_signal(signal.SIGKILL); p.wait(); p.stderr.close()
+    before = {f.name: f.read_bytes() for f in trials.glob('[!.]*.json')}
+    assert 2<=len(before)<5
+    for d in 'ab':
+        q = run_command(tmp_path/d, '--set', 'n=6')
+        err = q.communicate()[1]
+        assert q.returncode==0, err
+        if d=='a': assert len([l for l in err.splitlines() if 'seed 0' in l])==5-len(before)
+    assert all((trials/k).read_bytes()==v for k,v in before.items())
+    a,b = (pd.read_csv(tmp_path/d/'figure3_digits_smoke_as_written.csv') for d in 'ab')
+    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual','hybrid_0.5','stacked']
+
+def test_the_command(tmp_path, capsys):
+    assert main(['search', 'digits', '--setting', 'smoke', '--set', 'folds=2', '--grid', 'lr=[0.1,0.01]', '--out', str(tmp_path)])==0
+    assert len(pd.read_csv(tmp_path/'search_digits_smoke_as_written.csv'))==2
+    capsys.readouterr()
+    for bad,say in ((['figure3', 'digit'], 'digits'), (['figure3', 'digits', '--setting', 'smoke', '--set', 'momentu=1'], 'momentum')):
+        with pytest.raises(SystemExit) as e: main([*bad, '--out', str(tmp_path)])
+        err = capsys.readouterr().err
+        assert e.value.code==2 and len(err.strip().splitlines())==1 and say in err
+
+def test_claims_are_asked_of_rows(store):
+    rows = pd.concat([reconstruct(e, DIGITS, 'smoke', S, store, 2, r) for e in ('figure3','joint','ablation','de_novo') for r in ('as_written','fair')]+[figure4(DIGITS, 'smoke', S, store, 2)])
+    rows = rows.drop_duplicates(['key','arm','reading']).assign(data='mnist', setting='floor')
+    more = [rows[rows.arm=='hybrid_0.5'].assign(arm=f'hybrid_{f}', f=f) for f in (.25, .75)]
+    book = settle([c for c in CLAIMS if c.name.endswith('mnist')], pd.concat([rows, *more]))
+    assert 'not run here' not in set(book.outcome) and book.fair.notna().all()
+    assert set(settle(CLAIMS, rows[:0]).outcome)=={'not run here'}
+    assert len({c.name for c in CLAIMS})==len(CLAIMS)==24
