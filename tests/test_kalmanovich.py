@@ -45,7 +45,7 @@ def test_only_what_is_trained_has_a_gradient(arm):
 def test_keys_are_pinned():
     z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
     run = make_run(Splits('none', z(10), z(2)), 'hybrid_0.5', S)
-    assert (run.key, Fit(run, 100, .01).key)==('RUNKEY', 'FITKEY')
+    assert (run.key, Fit(run, 100, .01).key)==('fd925729bb06b63fc39b', '8cf40fd38c43dd906a15')
 
 def test_everything_that_matters_is_in_the_key():
     run = make_run(DIGITS, 'gradual', S)
