@@ -7,6 +7,7 @@ from .train import *
 from .schedule import *
 from .transfer import *
 from .probe import *
+from .heads import *
 from .trial import *
 from .stats import *
 from .experiment import *

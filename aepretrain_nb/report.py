@@ -246,7 +246,7 @@ def _rates(res):
     rows = ((f'{n:,}', a, *_chosen(g)) for (n,a),g in r.groupby(['labels', 'arm'], sort=False))
     return _fill(_NOTE, rates=_and(r.lrs.iloc[0].split())) + _table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
 
-# %% ../nbs/15_report.ipynb #9498f9cf
+# %% ../nbs/15_report.ipynb #7e7d2d84
 def _plain(v):
     "Plain JSON as a line of text."
     if isinstance(v, dict): return ', '.join(f'{k} = ({_plain(o)})' if isinstance(o, dict) else f'{k} = {_plain(o)}' for k,o in v.items()) or 'none'
@@ -263,7 +263,7 @@ def _validation(res):
     "Where validation images come from, and how many there are."
     sizes = {t.labels: t for t in res.trials}
     got = dict(zip(res.rows.labels, res.rows.n_valid)) if len(res.rows) else {}
-    where = dict(within='taken out of the labels', extra='labelled images beyond the labels')[res.trials[0].valid]
+    where = dict(within='taken out of the labels', extra='labelled images beyond the labels', test='the test images: a leak')[res.trials[0].valid]
     return where + (': ' + ', '.join(f'{got[n]} at {n:,} labels' for n in sizes if n in got) if got else '')
 
 # %% ../nbs/15_report.ipynb #a67c7cb2

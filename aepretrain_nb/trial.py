@@ -8,9 +8,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 __all__ = ['KEEP', 'INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'check_recipe', 'merged', 'Trial',
            'canonical', 'seed_list', 'file_arm', 'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed', 'alone',
            'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters', 'rates',
-           'train_classifier', 'count_confusions', 'rehearse', 'devices']
+           'train_classifier', 'count_confusions', 'together', 'train_heads', 'rehearse', 'devices']
 
-# %% ../nbs/09_trial.ipynb #e7b25dc3
+# %% ../nbs/09_trial.ipynb #ec00b7ed
 from .imports import *
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -26,7 +26,9 @@ from .corrupt import corruption
 from .layers import init_
 from .autoencoder import ReconLoss
 from .train import LOSSES, PENALTIES, BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
-from .transfer import TransferError, copy_weights, freeze, read_weights
+from .transfer import TransferError, copy_weights, features, freeze, read_weights
+from .heads import HEAD_OPTS, HeadJob, fit_heads
+from .probe import knn
 
 # %% ../nbs/09_trial.ipynb #2becd0ef
 class ExperimentError(ValueError): "Something asked of a grid that cannot be had; the message is one line that names it."
@@ -417,7 +419,7 @@ def train_autoencoder(
     curve = [v[1] for v in seen]
     return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], mse=float(mse), curve=curve, losses=[v[:2] for v in seen], checkpoints=kept.states, **did)
 
-# %% ../nbs/09_trial.ipynb #558c86c4
+# %% ../nbs/09_trial.ipynb #5bf6e15a
 def build_classifier(
     trial,       # of kind 'fit'
     splits,      # for shape and classes
@@ -429,7 +431,7 @@ def build_classifier(
     if trial.spec['encoder']!='random': copy_weights(weights, ae.encoder, 'encoder.'*any(k.startswith('encoder.') for k in weights))
     elif trial.spec.get('init'): init_(ae.encoder, trial.spec['init'], generator('init', trial.encoder_seed))
     net = load_object(trial.recipe['classifier'])(ae.encoder, c, h, w, splits.train.n_classes, gen=generator('head', trial.head_seed), **trial.recipe['model'])
-    if trial.spec['protocol']=='frozen': freeze(net.encoder)
+    if trial.spec['protocol'] in ('frozen', 'knn'): freeze(net.encoder)
     return net
 
 # %% ../nbs/09_trial.ipynb #7439d831
@@ -463,7 +465,7 @@ def first_filters(
 def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
-# %% ../nbs/09_trial.ipynb #36503c42
+# %% ../nbs/09_trial.ipynb #c9219b47
 def rates(
     trial:Trial # a fit
 )->list:        # learning rates to try
@@ -477,7 +479,12 @@ def train_classifier(
     weights=None, # state dict of the trained autoencoder, for arms that need one
     device='cpu'  # where it runs
 )->tuple:         # (the trained `Classifier`, results for its row)
-    "Train on the labelled images at each learning rate, choose on the validation images, test once."
+    "Train on the labelled images at each learning rate, choose on the validation images, test once; raises `TrialFailed` where no rate gives a finite loss."
+    if trial.spec['protocol']=='knn': return _neighbours(trial, splits, weights, device)
+    if together(trial, splits):
+        out, = train_heads([trial], splits, weights, device)
+        if isinstance(out, TrialFailed): raise out
+        return out
     tries,why = [],None
     for lr in rates(trial):
         try: tries.append(_attempt(trial, splits, weights, device, lr))
@@ -507,8 +514,112 @@ def count_confusions(
     k:int # classes
 )->list: # (k, k) counts: row, the true class; column, what it was taken for
     "Count which class was taken for which."
-    with torch.no_grad(): pairs = torch.cat([y*k + net.eval()(x).argmax(1) for x,y in dl])
-    return torch.bincount(pairs.cpu(), minlength=k*k).reshape(k, k).tolist()
+    with torch.no_grad(): told = [(net.eval()(x).argmax(1), y) for x,y in dl]
+    return _pairs(*map(torch.cat, zip(*told)), k)
+
+def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
+
+# %% ../nbs/09_trial.ipynb #71f21633
+_linear = {}
+
+def _is_linear(trial, splits):
+    "Is the arm's head a single linear layer on the flattened code?"
+    what = canonical([trial.recipe['classifier'], trial.recipe['autoencoder'], trial.recipe['model'], list(splits.train.shape), splits.train.n_classes])
+    if what not in _linear:
+        head = build_classifier(replace(trial, spec=trial.spec | dict(encoder='random')), splits).head
+        _linear[what] = [type(m) for m in (head if isinstance(head, nn.Sequential) else [head])]==[nn.Flatten, nn.Linear]
+    return _linear[what]
+
+def together(
+    trial, # an encoder or a fit
+    splits # its data
+)->str:    # equal for trials that can be trained as one; None for one that is trained by itself
+    "What a trial has in common with those whose heads it can be trained with."
+    f,s = trial.recipe.get('finetune', {}),trial.spec or {}
+    if s.get('protocol')!='frozen' or trial.precision!='fp32' or f['opt'] not in HEAD_OPTS or f.get('weight_decay') or not _is_linear(trial, splits): return None
+    source = [trial.encoder.key if trial.encoder else trial.encoder_seed, *(s.get(k) for k in ('encoder', 'init', 'file', 'checkpoint'))]
+    return canonical([trial.digest, source, _sections(trial.recipe, 'classifier'), {k: v for k,v in f.items() if k not in ('lr', 'steps', 'evals')}])
+
+# %% ../nbs/09_trial.ipynb #13aed9ec
+def _block_features(net, images, rows, norm, device, size=1000):
+    "(features of the blocks that hold `rows`, where each of `rows` is in them)"
+    at = torch.unique(rows//size)
+    x = torch.cat([features(net, images.take(range(b, min(b+size, len(images)))), norm, size, device) for b in (at*size).tolist()])
+    return x,torch.searchsorted(at, rows//size)*size + rows%size
+
+def _frozen(trials, splits, weights, device):
+    "Features of all images that trials on one encoder need, the test images last; classes; for each trial its rows to train and to validate on, and the digest of both"
+    net,norm = build_classifier(trials[0], splits, weights).encoder.to(device, memory_format=torch.channels_last),trials[0].recipe.get('norm')
+    parts = [_labelled(t, splits) for t in trials]
+    rows = torch.unique(torch.cat([torch.cat(p[:2]) for p in parts]))
+    x,at = _block_features(net, splits.train, rows, norm, device)
+    test = features(net, splits.test, norm, 1000, device)
+    place = lambda idx: at[torch.searchsorted(rows, idx)]
+    y = torch.zeros(len(x), dtype=torch.long)
+    y[at] = splits.train.y[rows]
+    own = [(place(tr), len(x)+torch.arange(len(test)) if t.valid=='test' else place(va), digest) for t,(tr,va,digest) in zip(trials, parts)]
+    return torch.cat([x, test]),torch.cat([y, splits.test.y]).to(device),own,len(x)
+
+# %% ../nbs/09_trial.ipynb #fa42cc24
+def train_heads(
+    trials,       # fits that have `together` in common
+    splits,       # their data
+    weights=None, # state dict of their trained autoencoder, for arms that need one
+    device='cpu'  # where they run
+)->list:          # for each (the trained `Classifier`, results for its row), or its `TrialFailed`
+    "Train the heads of many trials on one frozen encoder as one; as `train_classifier` otherwise."
+    start = time.perf_counter()
+    f = dict(keep='best', loss='cross_entropy') | trials[0].recipe['finetune']
+    with alone('heads'):
+        x,y,own,n = _frozen(trials, splits, weights, device)
+        nets = [build_classifier(t, splits, weights).to(device) for t in trials]
+        jobs = [(i, _job(t, net, *parts[:2], lr)) for i,(t,net,parts) in enumerate(zip(trials, nets, own)) for lr in rates(t)]
+        heads = fit_heads(x, y, [j for _,j in jobs], splits.train.n_classes, f['bs'], f['opt'], f.get('momentum', 0.), f.get('clip'), f['loss']=='double_softmax', keep=f['keep'])
+        looks = dict(tuple(heads.curve.groupby('job')))
+        tries = {i: [_try(looks[k], heads, k, j, f) for k,(o,j) in enumerate(jobs) if o==i and k not in heads.diverged] for i in range(len(trials))}
+        spent = (time.perf_counter()-start)/len(jobs)
+        return [_headed(t, net, parts, tries[i], heads, (x, y, n), spent) if tries[i] else TrialFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(t))}')
+            for i,(t,net,parts) in enumerate(zip(trials, nets, own))]
+
+def _job(trial, net, train, valid, lr):
+    f,out = trial.recipe['finetune'],net.head[-1]
+    per = max(1, f['steps']//f['evals'])
+    return HeadJob(train, out.weight, out.bias, seed_of('finetune', trial.head_seed), lr, per*f['evals'], valid, tuple(per*(i+1) for i in range(f['evals'])))
+
+def _try(looks, heads, k, job, f):
+    "What was measured of head `k` along the way"
+    va,tr = (looks[looks.set==s].sort_values('step') for s in ('valid', 'train'))
+    best = va.step.tolist().index(heads.kept[k])
+    curve,loss = [_percent(a) for a in va.accuracy],va.loss.tolist()
+    return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=[list(o) for o in zip(tr.loss.tolist(), loss)], steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
+
+def _headed(trial, net, own, tries, heads, data, spent):
+    "The classifier with the best of its heads, and its results"
+    best,(x,y,n),(train,valid,subset) = max(tries, key=lambda t: (t['valid'], -t['valid_loss'])),data,own
+    out,ask = heads.head(best['k']),trial.recipe['finetune']
+    net.head[-1].load_state_dict(out.state_dict())
+    told = lambda rows: (out(x[rows]).argmax(1), y[rows])
+    right = lambda rows: _percent((lambda p,t: (p==t).float().mean())(*told(rows)))
+    with torch.no_grad():
+        test = slice(n, None)
+        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test), heads.weight.shape[1])) if ask.get('confusion') else {})
+    start = first_filters(net.encoder)
+    moved = {} if start is None else dict(filters=(start, start.clone()), cosine=1.)
+    return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid),
+        seconds=spent*len(tries), images=sum(t['images'] for t in tries), tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries])
+
+# %% ../nbs/09_trial.ipynb #2bfa9bb6
+def _neighbours(trial, splits, weights, device):
+    "The results of a vote among the labelled images, in features of the arm's encoder"
+    start = time.perf_counter()
+    with alone('heads'):
+        x,y,((train,valid,subset),),n = _frozen([trial], splits, weights, device)
+        told = knn(x[train], y[train], torch.cat([x[valid], x[n:]]), min(trial.spec.get('k', 5), len(train)))
+        net = build_classifier(trial, splits, weights)
+    v,(p,t) = _percent((told[:len(valid)]==y[valid].cpu()).float().mean()),(told[len(valid):],y[n:].cpu())
+    more = dict(confusion=_pairs(p, t, splits.train.n_classes)) if trial.recipe['finetune'].get('confusion') else {}
+    return net, dict(metric='accuracy', unit='%', value=_percent((p==t).float().mean()), lr=rates(trial)[0], best=0, valid=v, valid_loss=1-v/100, curve=[v], losses=[[0., 1-v/100]], subset=subset, steps=0, images=len(train),
+        n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid), seconds=time.perf_counter()-start, tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **more)
 
 # %% ../nbs/09_trial.ipynb #8c977d10
 def rehearse(

@@ -125,7 +125,7 @@ def studies(
         finetuned=tuned, knn={f'{k}_knn': v | dict(protocol='knn') for k,v in frozen.items()},
         stopped={f'plain_{n}': _pre | dict(checkpoint=n) for n in (*CHECKPOINTS, 'best')})
 
-# %% ../../nbs/papers/barletta.ipynb #9f908308
+# %% ../../nbs/papers/barletta.ipynb #d2329aec
 LABELS = list(range(160, 8001, 160))
 READINGS = dict(
     as_written=dict(finetune=dict(loss='double_softmax', dropout_on=True), protocol=dict(policy='first_n', valid='test', one_encoder='all')),
@@ -135,10 +135,11 @@ _paper = dict(model=dict(filters=[8, 4], dropout=0.), norm=[.1307, .3081],
     finetune=dict(opt='adam', lr=1e-3, bs=16, epochs=100, evals=20, keep='last', clip=1., loss='cross_entropy', dropout_on=False, tune='each', score_train=True, confusion=True), labels=LABELS, seeds=3)
 _few = dict(epochs=2, evals=2, checkpoints=[1, 'best'])
 SETTINGS = dict(paper={}, quick=dict(pretrain=_few | dict(epochs=10, evals=10, checkpoints=[1, 2, 5, 'best']), labels=[160, 480, 960, 1920, 2880, 4000, 5920, 8000]),
+    digits=dict(pretrain=dict(epochs=20, evals=20, checkpoints=[1, 2, 5, 10, 'best'], n_valid=97), finetune=dict(epochs=40, lr=.01), labels=[48, 160, 400], seeds=5),
     smoke=dict(pretrain=_few | dict(n_valid=97), finetune=dict(epochs=2, evals=2), labels=[64, 160], seeds=2))
 
 def recipe(
-    setting:str='smoke', # one of `SETTINGS`: smoke, quick, paper
+    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, paper
     reading:str=None,    # one of `READINGS`: as_written, fair; None for the bare experiment
     study:str='main',    # one of `studies()`: the arms
     **overrides          # parts to change: model, pretrain and finetune are merged; the rest is replaced
@@ -151,7 +152,8 @@ def recipe(
     r = dict(name='barletta', version=1, setting=setting, autoencoder=here+'conv_ae', classifier=here+'softmax_net', **copy.deepcopy(_paper), arms=studies(reading)[study])
     if reading: r |= dict(reading=reading, protocol={}) | {k: v for k,v in READINGS[reading].items() if k=='protocol'}
     if reading=='as_written': r['view'] = here + ('cnn_view' if study=='cnn' else 'frozen_view')
-    for new in (READINGS.get(reading, {}), SETTINGS[setting], overrides): r = merged(r, new)
+    for new in (SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
+    r['arms'] = {k: v for k,v in r['arms'].items() if v.get('checkpoint', 'best') in r['pretrain']['checkpoints']}
     return r
 
 # %% ../../nbs/papers/barletta.ipynb #d1332605
