@@ -6,10 +6,12 @@ Docs: https://aepretrain.github.io/aepretrain_nb/layers.html.md"""
 
 # %% auto #0
 __all__ = ['ACTS', 'scaled_tanh', 'ScaledTanh', 'act_layer', 'monotone', 'tied_conv_transpose', 'FixedUnpool', 'SwitchUnpool',
-           'init_']
+           'slow_matmul', 'WideLinear', 'init_']
 
-# %% ../nbs/02_layers.ipynb #bfae64cc
+# %% ../nbs/02_layers.ipynb #1c440b13
 from .imports import *
+from functools import lru_cache
+from torch.autograd.function import once_differentiable
 
 # %% ../nbs/02_layers.ipynb #667b1a83
 def scaled_tanh(
@@ -99,6 +101,37 @@ class SwitchUnpool(nn.Module):
     def forward(self, z, out_size, switches):
         if switches is None: raise ValueError("SwitchUnpool needs the pool's switches: encode with switches=True")
         return F.max_unpool2d(z, switches, self.k, output_size=tuple(out_size))
+
+# %% ../nbs/02_layers.ipynb #c4cd9c0d
+_onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None)
+
+@lru_cache(None)
+def slow_matmul()->bool: # False where it is not known
+    "Does `torch.mm` leave AVX-512 unused here? So it is on AMD's processors"
+    info = Path('/proc/cpuinfo')
+    return torch.backends.cpu.get_cpu_capability()=='AVX512' and info.exists() and 'AuthenticAMD' in info.read_text()
+
+class _OneDNNLinear(torch.autograd.Function):
+    "x W^T + b and its gradients, by oneDNN"
+    @staticmethod
+    def forward(ctx, x, w, b):
+        ctx.save_for_backward(x, w)
+        return _onednn(x, w, b, 'none', [], '')
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        (x,w),(dx,dw,db) = ctx.saved_tensors,ctx.needs_input_grad
+        return (_onednn(g, w.t(), None, 'none', [], '') if dx else None,
+                _onednn(g.t().contiguous(), x.t().contiguous(), None, 'none', [], '') if dw else None, g.sum(0) if db else None)
+
+class WideLinear(nn.Linear):
+    "`nn.Linear`, through oneDNN where that is quicker: large float32 weights on a processor with a `slow_matmul`"
+    least = 2**18  # numbers in a weight, below which a call costs more than it saves
+    def quick(self, x):
+        "Is this a case for oneDNN?"
+        return (self.weight.numel()>=self.least and x.dim()==2 and x.dtype==self.weight.dtype==torch.float32 and x.device.type==self.weight.device.type=='cpu'
+                and _onednn is not None and slow_matmul() and not torch.is_autocast_enabled('cpu'))
+    def forward(self, x): return _OneDNNLinear.apply(x, self.weight, self.bias) if self.quick(x) else super().forward(x)
 
 # %% ../nbs/02_layers.ipynb #ee954681
 def _normal_(w, gen, mean=0., std=1.): return nn.init.normal_(w, mean, std, generator=gen)

@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/schedule.html.md"""
 __all__ = ['DenseStage', 'DenseEncoder', 'Down', 'StagedAE', 'Phase', 'budget', 'hybrid', 'stacked', 'gradual',
            'input_noise_frozen', 'de_novo', 'joint', 'draw_schedule', 'PhaseNet', 'PhaseCB', 'run_schedule', 'find_n']
 
-# %% ../nbs/05_schedule.ipynb #bf15247b
+# %% ../nbs/05_schedule.ipynb #08e8b768
 from .imports import *
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
@@ -16,10 +16,10 @@ from fastcore.basics import patch
 from .autoencoder import Code, ReconLoss, feature_sizes
 from .corrupt import Masking
 from .data import generator, seed_of
-from .layers import ACTS, act_layer, init_
+from .layers import ACTS, WideLinear, act_layer, init_
 from .train import BestWeightsCB, ImageLearner, NormalisedGradCB, torch_opt
 
-# %% ../nbs/05_schedule.ipynb #64006e55
+# %% ../nbs/05_schedule.ipynb #7d85c357
 class DenseStage(nn.Module):
     "A fully connected layer and its activation; what comes in is flattened"
     def __init__(self,
@@ -28,7 +28,7 @@ class DenseStage(nn.Module):
         act:str|nn.Module='sigmoid', # a name that `act_layer` knows, or a layer
     ):
         super().__init__()
-        self.linear,self.act = nn.Linear(n_in, n_out),act_layer(act)
+        self.linear,self.act = WideLinear(n_in, n_out),act_layer(act)
     def forward(self, x): return self.act(self.linear(x.flatten(1)))
 
 # %% ../nbs/05_schedule.ipynb #605464c7
@@ -48,10 +48,10 @@ class DenseEncoder(nn.Module):
         for n,s in self.stages.items(): outs[n] = x = s(x)
         return Code(x, {}, {n: outs[n] for n in taps})
 
-# %% ../nbs/05_schedule.ipynb #3ce1b997
+# %% ../nbs/05_schedule.ipynb #039713cf
 def _down_layer(stages, hi, lo):
     "One layer from a code of shape `hi` to the shape `lo` below `stages`"
-    if not all(hasattr(s, 'conv') for s in stages): return nn.Linear(math.prod(hi), math.prod(lo))
+    if not all(hasattr(s, 'conv') for s in stages): return WideLinear(math.prod(hi), math.prod(lo))
     if len(stages)==1:
         c = stages[0].conv
         return nn.ConvTranspose2d(hi[0], lo[0], c.kernel_size, stages[0].stride, c.padding, groups=c.groups, dilation=c.dilation)
