@@ -17,7 +17,9 @@ from aepretrain_nb.data import ImageSet, generator, image_dls
 from aepretrain_nb.executor import executor_of
 from aepretrain_nb.experiment import compare, revision
 from aepretrain_nb.trial import find_recipe
+from aepretrain_nb.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
+from aepretrain_nb.schedule import _hold_memory
 from aepretrain_nb.train import ImageLearner, torch_opt
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
@@ -188,7 +190,44 @@ def kohlbrenner_steps():
             med,ratio = interleaved(runs, 5)
             for k,goal in zip(list(runs)[1:], goals): yield row(f'{what}, {name}, width {width:.2g}, batch 128', k, 'plain NCHW', ratio[k], goal, us_ours=1e6*med[k], us_peer=1e6*med['plain NCHW'])
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps)
+# The dense denoising autoencoder of Kalmanovich & Chechik -----------------------------------------------------------------------------
+
+_dense = {}
+
+def dense_steps(ours, n=30, width=1000, bs=20):
+    "Seconds of a step: sigmoid layer and its decoder, masking noise, cross-entropy, SGD with momentum and weight decay; `ours` as `run_schedule` does it. Called in a process of its own, since how memory is held is a matter of the process"
+    torch.set_num_threads(1)
+    if not _dense:
+        torch.manual_seed(0)
+        if ours: _hold_memory()
+        up,down = ((WideLinear if ours else nn.Linear)(*o) for o in ((784, width), (width, 784)))
+        _dense.update(x=torch.rand(bs, 784), up=up, down=down, opt=torch.optim.SGD([*up.parameters(), *down.parameters()], lr=.01, momentum=.9, weight_decay=1e-5, fused=ours or None))
+    x,up,down,opt = (_dense[k] for k in ('x', 'up', 'down', 'opt'))
+    def step():
+        F.binary_cross_entropy_with_logits(down(torch.sigmoid(up(x*(torch.rand_like(x)>=.15)))), x, reduction='sum').div(bs).backward()
+        opt.step()
+        opt.zero_grad()
+    return timed(lambda: [step() for _ in range(n)])/n
+
+def dense_sum():
+    "A number that the weights of this process add up to"
+    return sum(p.double().abs().sum().item() for m in ('up', 'down') for p in _dense[m].parameters())
+
+def dense_dae_step():
+    "A dense denoising step, ours and PyTorch's, in two processes that take turns; the weights must agree"
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+    pools = {k: ProcessPoolExecutor(1, get_context('spawn')) for k in ('nn.Linear + SGD momentum', 'run_schedule')}
+    try:
+        med,ratio = interleaved({k: lambda p=p, o=k=='run_schedule': p.submit(dense_steps, o).result() for k,p in pools.items()}, 9)
+        a,b = (p.submit(dense_sum).result() for p in pools.values())
+    finally:
+        for p in pools.values(): p.shutdown()
+    assert abs(a/b-1)<1e-5, 'the two steps end with other weights'
+    k = 'nn.Linear + SGD momentum'
+    yield row('dense denoising step, 784-1000-784, batch 20', 'run_schedule', k, ratio['run_schedule'], .70 if slow_matmul() else 1.05, us_ours=1e6*med['run_schedule'], us_peer=1e6*med[k])
+
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

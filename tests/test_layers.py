@@ -3,6 +3,7 @@ from aepretrain_nb.imports import *
 import pytest
 from hypothesis import given, settings, strategies as st
 from aepretrain_nb.layers import *
+from aepretrain_nb import layers as L
 from aepretrain_nb.layers import _cells
 
 sizes = st.integers(1, 40)
@@ -109,3 +110,26 @@ def test_spec_is_json_and_untouched():
     spec = json.loads(json.dumps(specs[0]))
     init_(net(), spec, torch.Generator())
     assert spec==specs[0]
+
+@pytest.mark.parametrize('n,m,bs', [(784,1000,20), (1000,784,1), (3,5,7)])
+@pytest.mark.parametrize('bias', (True, False))
+def test_wide_linear_is_linear(n, m, bs, bias, monkeypatch):
+    if L._onednn is None: pytest.skip('this PyTorch has no mkldnn._linear_pointwise')
+    monkeypatch.setattr(L, 'slow_matmul', lambda: True); monkeypatch.setattr(L.WideLinear, 'least', 0)
+    wide,plain = L.WideLinear(n, m, bias=bias),nn.Linear(n, m, bias=bias)
+    plain.load_state_dict(wide.state_dict())
+    x = torch.rand(bs, n)
+    assert wide.quick(x) and not wide.quick(x.to('meta')) and not wide.quick(x.bfloat16())
+    got = []
+    for l in (wide, plain):
+        xi = x.clone().requires_grad_()
+        y = l(xi); y.tanh().sum().backward()
+        got.append([y, xi.grad, *(p.grad for p in l.parameters())])
+    for a,b in zip(*got): torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    with torch.autocast('cpu', torch.bfloat16): assert wide(x).dtype==torch.bfloat16
+
+def test_wide_linear_falls_back(monkeypatch):
+    monkeypatch.setattr(L, '_onednn', None); monkeypatch.setattr(L.WideLinear, 'least', 0)
+    l,x = L.WideLinear(9, 4),torch.rand(2, 9)
+    assert not l.quick(x) and torch.equal(l(x), nn.functional.linear(x, l.weight, l.bias))
+    assert torch.equal(copy.deepcopy(l).double()(x.double()), nn.functional.linear(x.double(), l.weight.double(), l.bias.double()))
