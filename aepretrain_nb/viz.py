@@ -133,7 +133,7 @@ def _line(ax, d, metric, by, conf, scale, aside, label, color, marker):
     if aside: ax.plot(d[by]*aside, d[metric]*scale, '.', color=color, ms=3)
     return m
 
-# %% ../nbs/12_viz.ipynb #5929a8e6
+# %% ../nbs/12_viz.ipynb #bfa28446
 MANY = 12 # sizes beyond which a label curve has no marks
 
 def label_curve(
@@ -151,7 +151,7 @@ def label_curve(
     step,many = max(sizes[-1]/sizes[0], 2)**.02,len(sizes)>MANY
     ms = {a: _line(ax, df[df[arm]==a], metric, by, conf, scale, None if many else step**(i+1), a, **s) for i, (a, s) in enumerate(sty.items())}
     _bare(ax, xscale='linear' if many else 'log', xlabel=by.removeprefix('n_').replace('_', ' '), ylabel=ylabel)
-    if len(sizes)<9: ax.set_xticks(sizes, [f'{v:,}' for v in sizes])
+    if len(sizes)<9: ax.set_xticks(sizes, [f'{v:,.12g}' for v in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     top = sorted(ms, key=lambda a: -ms[a]['mean'].iloc[-1] if len(ms[a]) else 0)
     hs = dict(zip(*ax.get_legend_handles_labels()[::-1]))
