@@ -72,11 +72,11 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += excess_bce(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #4e4f32af
+# %% ../../nbs/papers/kalmanovich.ipynb #3c7df567
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.05),
-    cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.01),
-    cifar100=dict(noise=.1, width=2500, first=35, n=70, tune=70, folds=5, lr=.01))
+    cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.003),
+    cifar100=dict(noise=.1, width=2500, first=35, n=70, tune=70, folds=5, lr=.003))
 
 _train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, refit=10, patience=35, epochs=300, lrs=[.003, .01, .03], fs=[.25, .5, .75])
 SETTINGS = dict(
