@@ -8,8 +8,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/cli.html.md"""
 __all__ = ['Parser', 'whole', 'positive', 'rates', 'words', 'number', 'setting_of', 'together', 'compare', 'report', 'ledger',
            'data_list', 'data_verify', 'data_get', 'parser', 'main']
 
-# %% ../nbs/13_cli.ipynb #79d085d6
-import argparse, os, shlex, sys
+# %% ../nbs/13_cli.ipynb #9fe9e337
+import argparse, os, re, shlex, sys
 
 # %% ../nbs/13_cli.ipynb #3732c62b
 class Parser(argparse.ArgumentParser):
@@ -76,7 +76,7 @@ def together(
         for k,v in s.items(): out[k] = together([out[k], v]) if isinstance(v, dict) and isinstance(out.get(k), dict) else v
     return out
 
-# %% ../nbs/13_cli.ipynb #7a7bb2ab
+# %% ../nbs/13_cli.ipynb #2edcf958
 def compare(
     a # parsed arguments
 )->int: # exit code
@@ -85,10 +85,11 @@ def compare(
     from aepretrain_nb.report import report
     from aepretrain_nb.trial import find_recipe
     setting,change = a.setting or ('digits' if a.data=='digits' else 'smoke'),together(a.set or [])
-    out = a.out or '-'.join(map(str, filter(None, ['aepretrain', a.data, setting, change.get('reading')])))
+    own = '' if a.recipe=='kohlbrenner' else re.sub(r'\W+', '_', a.recipe)
+    out = a.out or '-'.join(map(str, filter(None, ['aepretrain', own, a.data, setting, change.get('reading'), change.get('study')])))
     protocol = {k: getattr(a, k) for k in ('crossed', 'valid', 'n_valid', 'policy', 'n_unlabelled', 'precision') if getattr(a, k) not in (None, False)}
     recipe = find_recipe(a.recipe, setting, **change)
-    try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr, tune=a.tune, metric=a.metric, **protocol)
+    try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr, tune=a.tune, metric=a.metric, encoders=a.encoders or (), **protocol)
     except KeyboardInterrupt:
         print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:\n  aepretrain {shlex.join(a.argv)}', file=sys.stderr)
         return 130
@@ -141,7 +142,7 @@ def data_get(
     print(dataset(a.name, a.root, download=True))
     return 0
 
-# %% ../nbs/13_cli.ipynb #7cd8988a
+# %% ../nbs/13_cli.ipynb #08832903
 def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     p = Parser('aepretrain', description='Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?')
@@ -180,7 +181,8 @@ def _compare_args(c):
     c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE', help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
     c.add_argument('--metric', default='accuracy', help='accuracy or error, in per cent (default: %(default)s)')
     c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
-    c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-DATA-SETTING[-READING])')
+    c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-[RECIPE-]DATA-SETTING[-READING][-STUDY])')
+    c.add_argument('--encoders', type=words, metavar='DIR,...', help='folders of other grids, whose autoencoders serve where they are the same')
     c.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
     c.add_argument('--download', action='store_true', help='get the data set if it is not there')
     c.add_argument('--processes', type=number, default=1, help='how many trials run at a time (default: %(default)s)')

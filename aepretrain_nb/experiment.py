@@ -305,6 +305,22 @@ def data_of(
     refs = [refs] if isinstance(refs, dict) else refs
     return load_ref(next(r for r in refs if r['digest']==trial.digest))
 
+# %% ../nbs/11_experiment.ipynb #37366687
+@patch
+def borrow(self:Store,
+    folder, # of another store
+    trials  # fits
+)->int:     # how many
+    "Copy the finished autoencoders of another store that `trials` start from; raises `ExperimentError` where there is no store."
+    experiment(folder)
+    other,taken = Store(folder),0
+    for t in {t.encoder.key: t.encoder for t in trials if t.encoder}.values():
+        if self.done(t) or not other.done(t): continue
+        for f in sorted((other.path/'encoders').glob(f'{t.key}*.safetensors'), reverse=True): write_whole(self.path/'encoders'/f.name, lambda new: shutil.copyfile(f, new))
+        self.put(t.key, other.get(t.key))
+        taken += 1
+    return taken
+
 # %% ../nbs/11_experiment.ipynb #532f5e1e
 class Progress:
     "Says what has finished and how long the rest will take."
@@ -713,7 +729,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #9572b39d
+# %% ../nbs/11_experiment.ipynb #82f789cf
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -730,6 +746,7 @@ def compare(
     lr=None,              # learning rate of the classifiers, or several, of which each fit chooses one on its validation images; the recipe's by default
     tune=None,            # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric='accuracy',    # one of `METRICS`
+    encoders=(),          # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None,   # name -> `Splits`, for arms that pre-train on other data; data sets of `DATASETS` are found by name
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
@@ -751,6 +768,7 @@ def compare(
     for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None, device, others.get(t.spec.get('pretrain_data')))
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
+    for folder in encoders: store.borrow(folder, trials)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
     go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress, others=others.values()),None
     if first:

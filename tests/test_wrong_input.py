@@ -29,7 +29,8 @@ def say(capsys, tmp_path, monkeypatch):
 
 def written(folder): return sorted(p.name for p in Path(folder).iterdir())
 
-@pytest.mark.parametrize('change,folder', [([], 'aepretrain-digits-smoke'), (['--set', 'reading=fair'], 'aepretrain-digits-smoke-fair')])
+@pytest.mark.parametrize('change,folder', [([], 'aepretrain-digits-smoke'), (['--set', 'reading=fair'], 'aepretrain-digits-smoke-fair'),
+    (['--set', 'reading=fair', '--set', 'study=relu', '--arms', 'relu_pretrained'], 'aepretrain-digits-smoke-fair-relu')])
 def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypatch, capsys, change, folder):
     monkeypatch.chdir(tmp_path)
     assert main(['compare', 'digits', *SMALL, *change])==0 and written('.')==[folder]
