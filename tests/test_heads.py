@@ -1,0 +1,84 @@
+"Heads trained as one: each is the head that PyTorch would train alone, and its bytes do not know who else is there"
+import math
+import pytest, torch
+import torch.nn.functional as F
+from aepretrain_nb.data import ImageDL, ImageSet, generator
+from aepretrain_nb.heads import BatchOrder, HeadError, HeadJob, fit_alone, fit_heads
+
+def problem(n=600, d=29, k=10, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x,w = torch.randn(n, d, generator=g).relu(),torch.randn(d, k, generator=g)
+    return x,(x@w + torch.randn(n, k, generator=g)).argmax(1)
+
+def jobs(n, sizes, steps, k=10, d=29, **kw):
+    def start(i): return [torch.empty(*s).uniform_(-d**-.5, d**-.5, generator=generator('start', i)) for s in ((k, d), (k,))]
+    return [HeadJob(torch.randperm(n, generator=generator('rows', i))[:s], *start(i), seed=i, steps=t, **kw) for i,(s,t) in enumerate(zip(sizes, steps))]
+
+@pytest.mark.parametrize('double', [False, True])
+@pytest.mark.parametrize('clip', [None, .05])
+def test_each_is_the_head_that_torch_trains_alone(double, clip):
+    x,y = problem()
+    js = jobs(len(x), [16, 100, 333, 600], [2000]*4)
+    got = fit_heads(x, y, js, 10, clip=clip, double_softmax=double)
+    for i,j in enumerate(js):
+        h = fit_alone(x, y, j, 10, clip=clip, double_softmax=double)
+        assert torch.allclose(got.weight[i], h.weight, atol=1e-6, rtol=1e-5) and torch.allclose(got.bias[i], h.bias, atol=1e-6, rtol=1e-5)
+        z,mine = h(x),got.head(i)(x)
+        assert torch.equal(z.argmax(1), mine.argmax(1)) and abs(F.cross_entropy(z.double(), y)-F.cross_entropy(mine.double(), y))<1e-6*max(1, F.cross_entropy(z, y))
+
+@pytest.mark.parametrize('momentum', [0., .9])
+def test_sgd_is_torchs(momentum):
+    x,y = problem()
+    js = jobs(len(x), [50, 600], [500, 300], lr=.02)
+    got = fit_heads(x, y, js, 10, opt='sgd', momentum=momentum)
+    for i,j in enumerate(js):
+        h = fit_alone(x, y, j, 10, opt=lambda p, lr: torch.optim.SGD(p, lr, momentum=momentum))
+        assert torch.allclose(got.weight[i], h.weight, atol=2e-6, rtol=1e-5)
+
+@pytest.mark.parametrize('d,k', [(196, 10), (29, 10), (7, 3), (64, 2), (1000, 17)])
+def test_bytes_do_not_depend_on_company(d, k):
+    x,y = problem(400, d, k)
+    steps = [97, 30, 64, 5, 30, 81, 12]
+    js = jobs(len(x), [16, 50, 400, 33, 128, 17, 200], steps, k, d, lr=.01)
+    alone = [fit_heads(x, y, [j], k, clip=.5) for j in js]
+    def same(order, **kw):
+        got = fit_heads(x, y, [js[i] for i in order], k, clip=.5, **kw)
+        return all(torch.equal(got.weight[p], alone[i].weight[0]) and torch.equal(got.bias[p], alone[i].bias[0]) for p,i in enumerate(order))
+    assert same(range(7)) and same([6, 0, 3]) and same([5, 1]) and same([2, 4, 1, 0, 6, 5, 3], group=2) and same(list(range(7))*8)
+
+def test_looks_change_nothing_and_the_best_is_kept():
+    x,y = problem()
+    js = jobs(len(x), [300, 200], [200, 100])
+    plain = fit_heads(x, y, js, 10)
+    seen = [HeadJob(j.idx, j.weight, j.bias, j.seed, j.lr, j.steps, torch.arange(100), (10, 50, 100)) for j in js]
+    last,best = (fit_heads(x, y, seen, 10, keep=k) for k in ('last', 'best'))
+    assert torch.equal(plain.weight, last.weight) and last.kept==[200, 100]
+    for i in range(2):
+        va = best.curve.query('job==@i and set=="valid"').set_index('step').accuracy
+        assert best.kept[i]==va[va==va.max()].index.max()
+
+@pytest.mark.parametrize('n,bs,steps', [(33, 16, 7), (16, 16, 5), (5, 16, 4), (100, 7, 40)])
+@pytest.mark.parametrize('seed', [0, 3])
+def test_batches_are_those_of_the_loader(n, bs, steps, seed):
+    s = ImageSet(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), torch.arange(n))
+    dl,order = ImageDL(s, bs, shuffle=True, seed=seed, steps=steps),BatchOrder(n, bs, seed)
+    for _ in range(2): assert [b.tolist() for _,b in dl]==order.take(steps).tolist()
+
+def test_a_head_that_diverges_leaves_the_others_alone():
+    x,y = problem()
+    js = jobs(len(x), [100, 100], [50, 50])
+    js[0].lr = 1e38
+    got = fit_heads(x, y, js, 10, opt='sgd', score=dict(test=(x, y)))
+    assert got.diverged==[0] and torch.equal(got.weight[1], fit_heads(x, y, js[1:], 10, opt='sgd').weight[0])
+
+def test_a_second_softmax_never_costs_less_than_its_floor():
+    x = torch.eye(10)*30
+    got = fit_heads(x, torch.arange(10), [HeadJob(torch.arange(10), lr=.1, steps=3000)], 10, double_softmax=True)
+    loss = got.curve.query('set=="train"').loss.iloc[-1]
+    assert -math.log(math.e/(math.e+9))-1e-6<loss<1.4613
+
+@pytest.mark.parametrize('kw,say', [(dict(opt='adagrad'), 'adagrad'), (dict(clip=-1), 'clip is -1'), (dict(keep='best'), 'give valid'), (dict(momentum=.9), "opt='sgd'"), (dict(bs=0), 'batches of 0'), (dict(last='all'), 'carry, drop, keep')])
+def test_wrong_wishes_get_one_line(kw, say):
+    x,y = problem(20)
+    with pytest.raises(HeadError, match=say) as e: fit_heads(x, y, jobs(20, [20], [5]), 10, **kw)
+    assert '\n' not in str(e.value)
