@@ -11,10 +11,12 @@ import pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from aepretrain_nb.imports import torchvision
 from fastai.learner import Learner
-from torch.utils.data import DataLoader, Dataset
+from fastai.data.core import DataLoaders
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 from aepretrain_nb.data import ImageSet, generator, image_dls
 from aepretrain_nb.executor import executor_of
+from aepretrain_nb.heads import HeadJob, fit_alone, fit_heads
 from aepretrain_nb.experiment import compare, revision
 from aepretrain_nb.trial import find_recipe
 from aepretrain_nb.layers import WideLinear, slow_matmul
@@ -227,7 +229,25 @@ def dense_dae_step():
     k = 'nn.Linear + SGD momentum'
     yield row('dense denoising step, 784-1000-784, batch 20', 'run_schedule', k, ratio['run_schedule'], .70 if slow_matmul() else 1.05, us_ours=1e6*med['run_schedule'], us_peer=1e6*med[k])
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step)
+# Linear heads on frozen features -----------------------------------------------------------------------------------------------------
+
+def heads():
+    "Barletta & De Benedetti's grid for an epoch, 50 sizes x 3 runs on 196 features: stacked, one after the other in a bare loop, and some of them in fastai's Learner; times of a step of one head"
+    g,end = generator('bench'),{}
+    x,y = torch.rand(8000, 196, generator=g),torch.randint(0, 10, (8000,), generator=g)
+    weight,bias = torch.randn(10, 196, generator=g)*.05,torch.zeros(10)
+    jobs = [HeadJob(torch.arange(n), weight, bias, seed, steps=n//BS) for n in range(160, 8001, 160) for seed in range(3)]
+    steps,few = sum(j.steps for j in jobs),TensorDataset(x[:1600], y[:1600])
+    dls = DataLoaders(DataLoader(few, BS, shuffle=True), DataLoader(TensorDataset(x[:BS], y[:BS]), BS))
+    def stacked(): end['stacked'] = fit_heads(x, y, jobs, 10, BS, clip=1., score_train=False)
+    def alone(): end['alone'] = [fit_alone(x, y, j, 10, BS, clip=1.) for j in jobs]
+    runs = {'fit_heads': lambda: timed(stacked)/steps, 'bare loop': lambda: timed(alone)/steps, 'fastai Learner': lambda: fastai_fit(Learner, nn.Linear(196, 10), dls)/(len(few)//BS)}
+    med,ratio = interleaved(runs, 5)
+    for i,h in enumerate(end['alone']): assert torch.allclose(h.weight, end['stacked'].weight[i], atol=1e-6, rtol=1e-5), 'the heads end with other weights'
+    for k,goal in (('bare loop', 20), ('fastai Learner', None)):
+        yield row('150 heads on 196 features, a step of one head, speed', 'fit_heads', k, ratio[k], goal, '>=', us_ours=1e6*med['fit_heads'], us_peer=1e6*med[k])
+
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
