@@ -82,3 +82,34 @@ def test_wrong_wishes_get_one_line(kw, say):
     x,y = problem(20)
     with pytest.raises(HeadError, match=say) as e: fit_heads(x, y, jobs(20, [20], [5]), 10, **kw)
     assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('n,bs', [(33, 16), (16, 16), (100, 7), (41, 20)])
+@pytest.mark.parametrize('last', ['drop', 'keep'])
+def test_batches_are_those_of_an_epoch(n, bs, last):
+    s = ImageSet(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), torch.arange(n))
+    dl,order = ImageDL(s, bs, shuffle=True, seed=4, drop_last=last=='drop'),BatchOrder(n, bs, 4, last)
+    want = [b.tolist() for _ in range(4) for _,b in dl]
+    got = [[i for i in b if i>=0] for m in (len(dl), 1, len(want)-len(dl)-1) for b in order.take(m).tolist()]
+    assert got==want
+    x,y = torch.randn(n, 9, generator=generator('x')),torch.arange(n)%3
+    j = HeadJob(torch.arange(n), seed=2, steps=60, lr=.01)
+    h = fit_alone(x, y, j, 3, bs, last=last)
+    assert torch.allclose(fit_heads(x, y, [j], 3, bs, last=last).weight[0], h.weight, atol=1e-6)
+
+def test_fifty_heads_are_fifty_single_ones():
+    x,y = problem(500, 64)
+    js = jobs(len(x), [10+9*i for i in range(50)], [20+7*(i%13) for i in range(50)], d=64, lr=.003)
+    for double in (False, True):
+        got = fit_heads(x, y, js, 10, double_softmax=double)
+        again = fit_heads(x.clone(), y.clone(), js[::-1], 10, double_softmax=double, group=7)
+        assert torch.equal(got.weight, again.weight.flip(0)) and torch.equal(got.bias, again.bias.flip(0))
+        for i in (0, 23, 49): assert torch.equal(got.weight[i], fit_heads(x, y, [js[i]], 10, double_softmax=double).weight[0])
+
+def test_threads_are_put_back_and_change_no_byte():
+    x,y = problem(200)
+    js,was = jobs(len(x), [50, 200], [40, 30]),torch.get_num_threads()
+    one = fit_heads(x, y, js, 10)
+    try:
+        torch.set_num_threads(2)
+        assert torch.equal(fit_heads(x, y, js, 10).weight, one.weight) and torch.get_num_threads()==2
+    finally: torch.set_num_threads(was)
