@@ -14,7 +14,7 @@ from fastai.learner import Learner
 from fastai.data.core import DataLoaders
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
-from aepretrain_nb.data import ImageSet, generator, image_dls
+from aepretrain_nb.data import ImageSet, dataset, generator, image_dls, next_order
 from aepretrain_nb.executor import executor_of
 from aepretrain_nb.heads import HeadJob, fit_alone, fit_heads
 from aepretrain_nb.experiment import compare, revision
@@ -55,7 +55,7 @@ def timed(f):
 
 def row(what, ours, peer, ratio, goal, better='<=', **more):
     met = None if goal is None else bool(ratio<=goal if better=='<=' else ratio>=goal)
-    return dict(what=what, ours=ours, peer=peer, ratio=round(ratio, 3), goal=goal and f'{better} {goal}', met=met, **more)
+    return dict(what=what, ours=ours, peer=peer, ratio=float(f'{ratio:.3g}') if ratio<1e-3 else round(ratio, 3), goal=goal and f'{better} {goal}', met=met, **more)
 
 # The training loop ---------------------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,58 @@ def heads():
     for k,goal in (('bare loop', 20), ('fastai Learner', None)):
         yield row('150 heads on 196 features, a step of one head, speed', 'fit_heads', k, ratio[k], goal, '>=', us_ours=1e6*med['fit_heads'], us_peer=1e6*med[k])
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads)
+# Tiny networks trained end to end: a trial, which the package does without ---------------------------------------------------------------
+
+class TinyCNNs(nn.Module):
+    "R of Barletta & De Benedetti's CNN (1-5-5, here without its dropout) as one: grouped convolutions, one batched linear layer"
+    def __init__(self, nets):
+        super().__init__()
+        self.R = len(nets)
+        self.convs = nn.ModuleList(nn.Conv2d(self.R*ni, self.R*5, 3, padding=1, groups=self.R) for ni in (1, 5))
+        for conv,i in zip(self.convs, (0, 3)): conv.weight.data,conv.bias.data = (torch.cat([getattr(n[i], k).detach() for n in nets]) for k in ('weight', 'bias'))
+        self.weight,self.bias = nn.Parameter(torch.stack([n[-1].weight.detach().T for n in nets])),nn.Parameter(torch.stack([n[-1].bias.detach() for n in nets])[:, None])
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x): # (b,R,28,28) -> (R,b,10)
+        for conv in self.convs: x = F.max_pool2d(conv(x).relu(), 2)
+        return torch.baddbmm(self.bias, x.contiguous().view(len(x), self.R, -1).transpose(0, 1), self.weight)
+
+    def weights(self): return torch.cat([p.detach().reshape(self.R, -1) for c in self.convs for p in (c.weight, c.bias)] + [self.weight.detach().transpose(1, 2).flatten(1), self.bias.detach().flatten(1)], 1)
+
+def tiny_cnn(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(245, 10))
+
+def tiny_cnns(R=5, n=2000):
+    "Five tiny CNNs with SGD at rate .1, batch 16, stacked by grouped convolutions or one after the other: time of a step of one, and how far their weights part"
+    ds,looks,end = dataset('digits').train,(10, n),{}
+    x,y = F.interpolate(ds.x.float()/255, size=28),ds.y
+    orders = torch.stack([next_order(len(x), n*BS, generator(r, 'order'))[0].view(n, BS) for r in range(R)], 1)
+    def fit(name, nets, batch, loss, weights):
+        opt = torch.optim.SGD([p for m in nets for p in m.parameters()], lr=.1)
+        def steps(lo, hi):
+            for o in orders[lo:hi]:
+                loss(nets, *batch(o)).backward()
+                opt.step()
+                opt.zero_grad()
+        t = timed(lambda: steps(0, looks[0]))
+        end[name] = [weights(nets)]
+        t += timed(lambda: steps(looks[0], n))
+        end[name].append(weights(nets))
+        return t/n/R
+    def alone(): # the sum of R such parts
+        parts = [fit(r, [tiny_cnn(r)], lambda o, r=r: (x[o[r]], y[o[r]]), lambda m,xb,yb: F.cross_entropy(m[0](xb), yb), lambda m: torch.cat([p.detach().flatten() for p in m[0].parameters()])) for r in range(R)]
+        end['alone'] = [torch.stack([end[r][i] for r in range(R)]) for i in range(2)]
+        return sum(parts)
+    def stacked():
+        batch = lambda o: (x[o, 0].transpose(0, 1).contiguous(memory_format=torch.channels_last), y[o])
+        return fit('stacked', [TinyCNNs([tiny_cnn(r) for r in range(R)])], batch, lambda m,xb,yb: R*F.cross_entropy(m[0](xb).flatten(0, 1), yb.flatten()), lambda m: m[0].weights())
+    med,ratio = interleaved(dict(alone=alone, stacked=stacked), 3)
+    yield row(f'{R} tiny CNNs, end to end, a step of one', 'grouped convolutions', 'one by one', ratio['stacked'], .5, us_ours=1e6*med['stacked'], us_peer=1e6*med['alone'])
+    for k,a,b in zip(looks, end['alone'], end['stacked']):
+        yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
+
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
