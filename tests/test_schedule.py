@@ -1,10 +1,10 @@
 "Schedules beyond the notebook's examples: one budget over depths and fractions, clean targets, frozen bytes, repeatability, decaying rates."
-import json, pytest, torch
+import copy, json, pytest, torch
 from dataclasses import asdict, replace
 from fastai.callback.core import Callback
 from torch import nn
 from aepretrain_nb import schedule as S
-from aepretrain_nb.autoencoder import ConvEncoder, ConvStage
+from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder
 from aepretrain_nb.corrupt import Gaussian, Masking
 from aepretrain_nb.data import dataset, image_dls
 from aepretrain_nb.schedule import (DenseEncoder, Phase, PhaseCB, PhaseNet, StagedAE, budget, de_novo, draw_schedule, find_n, gradual,
@@ -155,6 +155,62 @@ def test_both_decoders_reach_every_size(pool, size):
     for top in names(3):
         for d in ('chain','direct'): assert ae(x, d, top).shape==x.shape
 
+def tied(depth=3, seed=0, spec=None):
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, padding=1), 'scaled_tanh', pool='max' if i<2 else None) for i in range(depth)}
+    return StagedAE(ConvEncoder(stages), (1,8,8), 'scaled_tanh', seed, spec or dict(dist='normal', std=.3, bias=.1), tied=True)
+
+@pytest.mark.parametrize('pool,size', [(p,s) for p in ('max','stride') for s in ((8,8), (29,29), (68,65), (1,13), (13,1))])
+def test_tied_is_the_tied_autoencoder(pool, size):
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, 2 if pool=='stride' else 1, padding=1), 'scaled_tanh', pool=pool) for i in range(3)}
+    enc,x = ConvEncoder(stages),torch.rand(2,1,*size)
+    ae = StagedAE(enc, (1,*size), 'scaled_tanh', tied=True)
+    assert torch.equal(ae(x, 'tied'), Autoencoder(enc, TiedDecoder(enc))(x))
+    assert [ae(x, 'tied', top).shape for top in names(3)]==[x.shape]*3
+
+def test_tied_trains_as_the_tied_autoencoder():
+    ae = tied(); twin = copy.deepcopy(ae)
+    run_schedule(ae, [Phase('all', tuple(names(3)), 'l3', 7, decoder='tied')], dls(), None, 'mse', .5, S.torch_opt('sgd'), reduction='mean', every=7)
+    d = dls().train.new(shuffle=True, steps=7, seed=S.seed_of(0, 'phase', 'all'))
+    opt = torch.optim.SGD(twin.parameters(), .5)
+    for x,_ in d:
+        opt.zero_grad(); torch.nn.functional.mse_loss(torch.sigmoid(2*twin(x, 'tied')), x).backward(); opt.step()
+    for a,b in zip(ae.parameters(), twin.parameters()): torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+@pytest.mark.parametrize('make', (stacked, gradual, input_noise_frozen, de_novo))
+def test_tied_phases_move_what_learns_and_no_other_filters(make):
+    ae = tied()
+    for p in make(names(3), 6, 5, decoder='tied'):
+        assert p.decoder=='tied'
+        before = state(ae); run_schedule(ae, [p], dls(), loss='mse', reduction='mean', lr=.5, every=3); after = state(ae)
+        moved = {k for k in before if not torch.equal(before[k], after[k])}
+        assert moved=={k for k in before if k.split('.')[2] in p.train} | {f'downs.{k}.bias' for k in ae.route(ae.level(p.top), ae.level(p.target), 'tied')}, p.name
+
+def test_tied_copies_hang_together_and_renew():
+    ae = tied(); twin = copy.deepcopy(ae)
+    assert all(twin.downs[f'{i+1}_{i}_tied']._stage[0] is twin.encoder.stages[f'l{i+1}'] for i in range(3))
+    start = state(ae)
+    run_schedule(ae, [Phase('p', ('l1',), 'l1', 5, decoder='tied')], dls(), loss='mse', lr=.1)
+    assert not torch.equal(ae.downs['1_0_tied'].bias, start['downs.1_0_tied.bias'])
+    run_schedule(ae, [Phase('q', (), 'l1', 5, decoder='tied', fresh=True)], dls(), loss='mse', lr=0.)
+    assert torch.equal(ae.downs['1_0_tied'].bias, start['downs.1_0_tied.bias'])
+
+@pytest.mark.parametrize('decoder', ('tied', 'direct'))
+@pytest.mark.parametrize('depth', range(1, 5))
+def test_one_budget_counted_in_steps_of_a_convolutional_net(depth, decoder, monkeypatch):
+    spent = {}
+    real = torch.optim.SGD.step
+    for k,make in {'stacked': stacked, 'gradual': gradual, 'frozen': input_noise_frozen, 'de_novo': de_novo, **{f: f for f in (.1, .3, .5, .9)}}.items():
+        ae = tied(depth)
+        own = {id(p): n for n,s in ae.encoder.stages.items() for p in s.parameters()}
+        count = []
+        monkeypatch.setattr(torch.optim.SGD, 'step', lambda self, *a, **kw: (count.append(len({own[id(p)] for g in self.param_groups for p in g['params'] if id(p) in own and p.grad is not None})), real(self, *a, **kw))[1])
+        chain = dict(decoder='tied') if decoder=='tied' else {}
+        plan = hybrid(names(depth), 4, 5, k, **chain) if isinstance(make, float) else make(names(depth), 4, 5, **chain)
+        run_schedule(ae, plan, dls(), loss='mse', reduction='mean', every=50)
+        assert sum(count)==budget(plan)
+        spent[k] = sum(count)
+    assert max(spent.values())-min(spent.values()) <= depth
+
 def test_other_noise_losses_and_activations():
     for act in ('relu','scaled_tanh'): run_schedule(conv(2, act=act), hybrid(names(2), 4, 4, .5), dls(), Gaussian(.1), 'mse', 1e-3)
     run_schedule(dense(), stacked(names(2), 4, 4), dls(), None)
@@ -168,7 +224,7 @@ def test_wrong_input_in_one_line():
         with pytest.raises(ValueError, match='clean images'): run_schedule(dense(), gradual(['l1'], 1, 1), dls(**bad))
     with pytest.raises(ValueError, match='validation images'): run_schedule(dense(), gradual(['l1'], 1, 1), image_dls(digits.take(range(40)), target='x'))
     with pytest.raises(ValueError, match="no stage 'l7'"): run_schedule(dense(), gradual(['l1','l7'], 1, 1), dls())
-    with pytest.raises(ValueError, match='chain or direct'): PhaseNet(dense(), Phase('p', ('l1',), 'l1', 1, decoder='other'))
+    with pytest.raises(ValueError, match='chain, direct or tied'): PhaseNet(dense(), Phase('p', ('l1',), 'l1', 1, decoder='other'))
     with pytest.raises(ValueError, match='at least 1'): Phase('p', ('l1',), 'l1', 0)
     with pytest.raises(ValueError, match='from 0 to 1'): hybrid(['l1','l2'], 1, 1, 1.5)
 
