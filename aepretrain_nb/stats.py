@@ -210,7 +210,7 @@ def _check(df, cols, key, arm, treatment):
     if (dup := df.duplicated(key)).any():
         raise ValueError(f"two rows for {', '.join(f'{k}={df[dup].iloc[0][k]}' for k in key)}: keep one metric and one recipe")
 
-# %% ../nbs/10_stats.ipynb #c61b67e6
+# %% ../nbs/10_stats.ipynb #9a002e52
 def differences(
     df:pd.DataFrame, # one row per trial
     treatment:str='pretrained', # arm that is compared to every other arm
@@ -234,5 +234,6 @@ def differences(
         for k, b in v.items():
             x, perm = _compare(a, b, bool(pair), conf)
             more = dict(p_perm=perm, detectable=x.detectable(alpha=1-conf), missing=2*n-len(a)-len(b))
-            rows.append(dict(zip(by, c), treatment=treatment, control=k, **asdict(x), **more))
-    return pd.DataFrame(rows).rename(columns={'kind': 'test'})
+            own = asdict(x)
+            rows.append(dict(zip(by, c), treatment=treatment, control=k, test=own.pop('kind'), **own, **more))
+    return pd.DataFrame(rows)

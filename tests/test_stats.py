@@ -171,6 +171,12 @@ def test_differences_does_not_depend_on_row_order():
     pd.testing.assert_frame_equal(a.sort_values(key, ignore_index=True), b.sort_values(key, ignore_index=True))
     assert len(a)==4 and set(a.test)=={'paired t'} and (a.missing==0).all()
 
+def test_cells_may_be_made_by_a_column_named_kind():
+    df = table()
+    t = differences(df.assign(kind=df.labels), by=['labels', 'kind'])
+    assert (t.kind==t.labels).all()
+    pd.testing.assert_frame_equal(t.drop(columns='kind'), differences(df))
+
 def test_pairs_are_matched_by_seed():
     df = table().query('arm!="r2" and labels==10')
     v = df.pivot(index='seed', columns='arm', values='value')
