@@ -146,10 +146,118 @@ def test_the_command(tmp_path, capsys):
         assert e.value.code==2 and len(err.strip().splitlines())==1 and say in err
 
 def test_claims_are_asked_of_rows(store):
-    rows = pd.concat([reconstruct(e, DIGITS, 'smoke', S, store, 2, r) for e in ('figure3','joint','ablation','de_novo') for r in ('as_written','fair')]+[figure4(DIGITS, 'smoke', S, store, 2)])
-    rows = rows.drop_duplicates(['key','arm','reading']).assign(data='mnist', setting='floor')
+    rows = pd.concat([reconstruct(e, DIGITS, 'smoke', S, store, 2, r) for e in EXPERIMENTS for r in ('as_written','fair')]+[figure4(DIGITS, 'smoke', S, store, 2)]
+        +[conv(DIGITS, 'smoke', CS, store, 2, r).replace(dict(labels=100), 1000) for r in ('as_written','fair')]+[budget_rows(DIGITS, 'smoke', S, store)])
+    rows = rows.drop_duplicates(['kind','key','arm','reading']).assign(data='mnist', setting='floor')
     more = [rows[rows.arm=='hybrid_0.5'].assign(arm=f'hybrid_{f}', f=f) for f in (.25, .75)]
     book = settle([c for c in CLAIMS if c.name.endswith('mnist')], pd.concat([rows, *more]))
     assert 'not run here' not in set(book.outcome) and book.fair.notna().all()
     assert set(settle(CLAIMS, rows[:0]).outcome)=={'not run here'}
-    assert len({c.name for c in CLAIMS})==len(CLAIMS)==24
+    assert len({c.name for c in CLAIMS})==len(CLAIMS)==32
+
+CS = conv_settings('digits')
+KEYS = ('b894af9e283882193f3b', '22b9235f1d1fe3edc7ac', 'ed5494637ea6916d807d')
+
+def test_dense_runs_are_what_they_were():
+    run = make_run(DIGITS, 'stacked', S)
+    assert run.net is None and run.names==['l1','l2'] and {p['decoder'] for p in run.phases}=={'chain'} and run.per==10
+    assert replace(run, net={}).key==run.key!=replace(run, net=dict(loss='mse')).key
+
+@pytest.mark.parametrize('first,n', [(300, 500), (60_000, 168_000), (7, 3), (1, 1)])
+def test_one_budget_of_the_convolutional_arms(first, n):
+    spent = {a: budget(conv_run(DIGITS, a, CS|dict(first=first, n=n)).schedule) for a in (*ARMS, *CONV_ARMS)}
+    assert max(spent.values())-min(spent.values()) < 3
+    for a,r in itertools.product(CONV_ARMS, ('as_written','fair')):
+        assert {budget(o.schedule) for o in finish(conv_run(DIGITS, a, CS|dict(first=first, n=n)), CS, r).values()}=={spent[a]}
+
+def test_convolutional_arms_train_one_and_the_same_way_back():
+    ae = untrained(conv_run(DIGITS, 'gradual', CS), (1,8,8))
+    for a in CONV_ARMS:
+        for o in finish(conv_run(DIGITS, a, CS), CS, 'fair').values():
+            for p in o.schedule:
+                keys = PhaseNet(ae, p).keys
+                assert all(k.endswith('_tied') for k in keys) if p.train else p.fresh and not any(k.endswith('_tied') for k in keys)
+
+def test_convolutional_keys_are_pinned():
+    z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
+    data = Splits('none', z(400), z(4))
+    keys = conv_run(data, 'stacked', CS).key,transfer(data, CS, 'stacked', 0, 100).key,transfer(data, CS, 'random_paper', 0, 100, .1).key
+    assert keys==KEYS
+
+def test_squared_error_against_double():
+    ae = untrained(conv_run(DIGITS, 'gradual', CS), (1,8,8))
+    twin = copy.deepcopy(ae).double()
+    for d in ('tied', *DECODERS):
+        gen,slow = generator('test noise', DIGITS.test.digest),[]
+        for _,y in ImageDL(DIGITS.test, 500, target='x'): slow.append((torch.sigmoid(2*twin(Masking(.15)(y, gen).double(), d)).detach()-y.double()).pow(2).flatten(1).mean(1))
+        assert denoising_error(ae, DIGITS.test, Masking(.15), d, loss='mse')==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
+
+def test_refits_leave_the_convolutional_encoder_alone(store):
+    for a in CONV_ARMS:
+        run = conv_run(DIGITS, a, CS)
+        run_jobs([run], DIGITS, store)
+        before = load_run(run, DIGITS, store).encoder.state_dict()
+        for r in finish(run, CS, 'fair').values():
+            rec = train_with_net(r, store)
+            for k,v in rec.encoder.state_dict().items(): assert torch.equal(v, before[k])
+
+def train_with_net(run, store):
+    "The net that a refit leaves, which the store does not keep"
+    seen = []
+    old = K.run_schedule
+    K.run_schedule = lambda ae, *a, **k: (seen.append(ae), old(ae, *a, **k))[1]
+    try: K.train_run(run, DIGITS, store)
+    finally: K.run_schedule = old
+    return seen[0]
+
+def test_transfers_share_what_the_seed_decides_and_choose_on_validation(store, monkeypatch):
+    rows = conv(DIGITS, 'smoke', CS, store, 2)
+    fits = rows[rows.kind=='conv classification']
+    assert set(fits.arm)=={*CONV_ARMS, 'random_paper'} and fits.groupby('head_seed').subset.nunique().tolist()==[1,1] and fits.groupby('arm').lr.nunique().max()==1
+    assert (fits.n_train+fits.n_valid==100).all() and not conv(DIGITS, 'smoke', CS, store, 2).value.ne(rows.value).any()
+    turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, torch.zeros_like(DIGITS.test.y), classes=DIGITS.test.classes))
+    monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
+    other = conv(turned, 'smoke', CS, Store(store.path.parent/'turned_conv'), 2)
+    other = other[other.kind=='conv classification']
+    assert other.lr.tolist()==fits.lr.tolist() and other.valid.tolist()==fits.valid.tolist() and other.value.tolist()!=fits.value.tolist()
+
+def test_a_transfer_starts_from_its_run(store, monkeypatch):
+    job,seen = transfer(DIGITS, CS, 'gradual', 0, 100),[]
+    run_jobs([job.run], DIGITS, store)
+    monkeypatch.setattr(K, 'train_classifier', lambda t, s, w: (seen.append((t, w)), (None, dict(value=1., valid=1., seconds=0., curve=[], subset='', lr=.1, n_train=1, n_valid=1, steps=1, tuning=[])))[1])
+    job.work(DIGITS, store); transfer(DIGITS, CS, 'random_paper', 0, 100).work(DIGITS, store)
+    ae = load_run(job.run, DIGITS, store)
+    assert all(torch.equal(v, seen[0][1]['encoder.'+k]) for k,v in ae.encoder.state_dict().items()) and seen[0][0].spec['file']==job.run.key
+    assert seen[1][1] is None and seen[1][0].spec['init']==dict(dist='normal', mean=0., std=.2, bias=1e-4)
+
+@pytest.mark.parametrize('experiment,name', [('conv','conv_digits_smoke_fair'), ('find_n','find_n_digits_smoke_as_written')])
+def test_two_commands_share_a_store(tmp_path, experiment, name):
+    words = ['--set', 'tol=0.05'] if experiment=='find_n' else []
+    run = lambda out: subprocess.Popen([sys.executable, '-m', 'aepretrain_nb.papers.kalmanovich', experiment, 'digits', '--setting', 'smoke', '--seeds', '0', '1', '--out', str(out), *words], stderr=subprocess.PIPE, text=True)
+    both = [run(tmp_path/'a'), run(tmp_path/'a')]
+    said = [p.communicate()[1].splitlines() for p in both]
+    assert [p.returncode for p in both]==[0, 0], said
+    keys = [l.split()[0] for o in said for l in o]
+    assert len(keys)==len(set(keys))==len(list((tmp_path/'a'/'store'/'trials').glob('[!.]*.json')))
+    alone = run(tmp_path/'b'); alone.communicate()
+    a,b = (pd.read_csv(tmp_path/d/f'{name}.csv') for d in 'ab')
+    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.key.is_unique
+
+def test_find_n_goes_on_in_chunks_and_waits_for_all(store):
+    lax = S|dict(tol=.05, n=4)
+    done = []
+    n,seen = choose_n(DIGITS, lax, store, 1, lambda j,r: done.append(j.key))
+    assert n is None or (set(seen)=={'gradual','hybrid_0.5','stacked'} and all(improvement(c, at, 1)<5 for c,at in seen.values()))
+    assert choose_n(DIGITS, lax, store, 1, lambda j,r: done.append('again'))[0]==n and 'again' not in done
+    a,b = (pure_curves(DIGITS, lax, store, 1, m) for m in (4, 6))
+    assert all(b[k][:len(a[k])]==a[k] for k in a) and [len(b['gradual']), len(b['stacked'])]==[6, 12]
+    assert choose_n(DIGITS, lax|dict(tol=-1.), store, 1)[0] is None
+
+def test_find_n_is_the_first_that_settles(monkeypatch):
+    falls = lambda tau,n: [1+math.exp(-i/tau) for i in range(n)]
+    monkeypatch.setattr(K, 'pure_curves', lambda sp, s, st, seed, n, say: dict(gradual=falls(12, n), stacked=falls(30, 2*n)))
+    for slow,least in ((0, 0), (100, 100)):
+        monkeypatch.setattr(K, '_mixes_at', lambda n, *a: {'hybrid_0.5': [1.]*12 if n>=slow else falls(40, 12)})
+        n,seen = choose_n(DIGITS, settings('digits', 'floor'), None)
+        settled = lambda n: all(improvement(c, at, 10)<.5 for c,at in ((falls(12, n), n), (falls(30, 2*n), 2*n)))
+        assert n==next(m for m in range(10, 161, 10) if m>=least and m>10 and settled(m))
