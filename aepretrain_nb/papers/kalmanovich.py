@@ -103,7 +103,7 @@ def settings(
     if bad := set(overrides)-set(s): raise ExperimentError(f'unknown entry {sorted(bad)[0]!r} of a setting{near(sorted(bad)[0], s)}')
     return s | overrides
 
-# %% ../../nbs/papers/kalmanovich.ipynb #36018d1b
+# %% ../../nbs/papers/kalmanovich.ipynb #8c5387b1
 def content_key(
     o, # a dataclass of plain values
 )->str: # 20 hex digits
@@ -111,6 +111,7 @@ def content_key(
     named = lambda v: {k: named(x) for k,x in v.items() if k!='net' or x} if isinstance(v, dict) else v
     return hashlib.sha256(canonical(named(asdict(o))).encode()).hexdigest()[:20]
 
+# %% ../../nbs/papers/kalmanovich.ipynb #72eb1916
 @dataclass(frozen=True)
 class Run:
     "A deep autoencoder and the phases that train it, as plain values"
@@ -209,7 +210,7 @@ def finish(
     if tuned: return {d: then(run, joint(run.schedule, names, s['tune']*per, d, True)[-1]) for d in DECODERS}
     return {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit']*per, decoder=d, fresh=True)) for d in DECODERS}
 
-# %% ../../nbs/papers/kalmanovich.ipynb #be3a32b4
+# %% ../../nbs/papers/kalmanovich.ipynb #e90fc83c
 def untrained(
     run:Run, # with or without phases
     shape:tuple, # (c, h, w) of the images
@@ -239,6 +240,7 @@ def load_run(
     ae.load_state_dict(load_file(store.file('encoders', run.key, 'safetensors')))
     return ae
 
+# %% ../../nbs/papers/kalmanovich.ipynb #1db45457
 def _valid(splits, run): return ImageDL(splits.train.take(parts(splits, run)[1]), 10**6, target='x').one_batch()[1]
 
 def _errors(ae, run, splits, curve):
@@ -362,7 +364,7 @@ def train_fit(
     curve = [100*float(v[2]) for v in learn.recorder.values]
     return dict(fit=asdict(fit), curve=curve, value=value, valid=100-max(curve), subset=idx_digest(idx), epochs=len(curve), seconds=round(time.perf_counter()-start, 3))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #b9300767
+# %% ../../nbs/papers/kalmanovich.ipynb #0b622ee5
 def figure_arms(
     s:dict, # from `settings`
 )->list: # from f=0 to f=1
@@ -378,6 +380,7 @@ EXPERIMENTS = dict(  # name -> (arms, joint tuning?, depths)
     depth=(lambda s: ['gradual', 'stacked'], False, (2, 3, 4)))
 FIGURE4 = 'gradual','stacked','de_novo','frozen','none'
 
+# %% ../../nbs/papers/kalmanovich.ipynb #d3ef0145
 def _chain(run, store):
     "Records of a run and of all its ancestors"
     return ([] if run is None else [*_chain(run.parent, store), store.get(run.key)])
@@ -714,7 +717,7 @@ def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviat
     return pd.DataFrame([dict(data=d, kind='reconstruction', reading='reported', setting='paper', arm=a, f=fraction(a), tuned=True, metric='excess cross-entropy', unit='nats', value=m, sd=sd, runs=3)
         for d,(g,st,_) in REPORTED.items() for a,(m,sd) in dict(gradual=g, stacked=st).items()])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #230dea6e
+# %% ../../nbs/papers/kalmanovich.ipynb #dd565f78
 _here = 'aepretrain_nb.papers.kalmanovich'
 
 def _entry(text):
@@ -728,6 +731,7 @@ def _said(job, record):
     shown = '' if record['value'] is None else f', {record["value"]:.4g}'
     print(f'{job.key} {job.label}{shown}, {record["seconds"]:.0f} s', file=sys.stderr, flush=True)
 
+# %% ../../nbs/papers/kalmanovich.ipynb #79e19734
 def _experiment(a, splits, s, store, reading):
     "The rows that a command line asks for"
     if a.experiment=='search': return search(splits, a.setting, s, store, dict(a.grid) if a.grid else GRID, seed=a.seeds[0], say=_said)
