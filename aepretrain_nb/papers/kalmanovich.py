@@ -77,7 +77,7 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += one(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #17616fde
+# %% ../../nbs/papers/kalmanovich.ipynb #7ad143af
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.05),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.003),
@@ -86,7 +86,8 @@ PAPER = dict( # section 3.2, figure 3
 _train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, refit=10, patience=35, epochs=300, lrs=[.003, .01, .03], fs=[.25, .5, .75],
     chunk=10, most=160, window=10, tol=.005)
 SETTINGS = dict(
-    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, refit=1, patience=2, epochs=3, sizes=[50, 100], fs=[.5], lrs=[.01, .03], chunk=2, most=6, window=1),
+    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, refit=1, patience=2, epochs=3, sizes=[50, 100], fs=[.5], lrs=[.01, .03], chunk=2,
+        most=6, window=1),
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, refit=5, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
     paper=dict(images=50_000, n_valid=10_000, sizes=[1000, 3000, 10_000, 30_000, 50_000]))
@@ -240,7 +241,7 @@ def load_run(
     ae.load_state_dict(load_file(store.file('encoders', run.key, 'safetensors')))
     return ae
 
-# %% ../../nbs/papers/kalmanovich.ipynb #1db45457
+# %% ../../nbs/papers/kalmanovich.ipynb #ab2f4da5
 def _valid(splits, run): return ImageDL(splits.train.take(parts(splits, run)[1]), 10**6, target='x').one_batch()[1]
 
 def _errors(ae, run, splits, curve):
@@ -264,7 +265,8 @@ def train_run(
     value,valid = _errors(ae, run, splits, log.curve)
     if run.phases[-1]['train']:
         write_whole(store.file('encoders', run.key, 'safetensors'), lambda f: save_file({k: v.contiguous() for k,v in ae.state_dict().items()}, f))
-    return dict(run=asdict(run), curve=log.curve, value=value, valid=valid, weights_updated=int(log.weights_updated), seconds=round(time.perf_counter()-start, 3))
+    return dict(run=asdict(run), curve=log.curve, value=value, valid=valid, weights_updated=int(log.weights_updated),
+        seconds=round(time.perf_counter()-start, 3))
 
 # %% ../../nbs/papers/kalmanovich.ipynb #44bda62f
 def attempt(
@@ -338,7 +340,7 @@ def right_share(
     "Share of images whose class has the largest output"
     with torch.no_grad(): return 100*sum((net.eval()(x).argmax(1)==y).sum().item() for x,y in ImageDL(images, 1000))/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #85fdf5fe
+# %% ../../nbs/papers/kalmanovich.ipynb #4823b095
 def labelled(
     fit:Fit, # how many
     splits:Splits, # the data
@@ -362,7 +364,8 @@ def train_fit(
         with learn.no_logging(): learn.fit(fit.epochs)
         value = 100-right_share(learn.model, splits.test)
     curve = [100*float(v[2]) for v in learn.recorder.values]
-    return dict(fit=asdict(fit), curve=curve, value=value, valid=100-max(curve), subset=idx_digest(idx), epochs=len(curve), seconds=round(time.perf_counter()-start, 3))
+    return dict(fit=asdict(fit), curve=curve, value=value, valid=100-max(curve), subset=idx_digest(idx), epochs=len(curve),
+        seconds=round(time.perf_counter()-start, 3))
 
 # %% ../../nbs/papers/kalmanovich.ipynb #0b622ee5
 def figure_arms(
@@ -380,15 +383,17 @@ EXPERIMENTS = dict(  # name -> (arms, joint tuning?, depths)
     depth=(lambda s: ['gradual', 'stacked'], False, (2, 3, 4)))
 FIGURE4 = 'gradual','stacked','de_novo','frozen','none'
 
-# %% ../../nbs/papers/kalmanovich.ipynb #d3ef0145
+# %% ../../nbs/papers/kalmanovich.ipynb #39da166e
 def _chain(run, store):
     "Records of a run and of all its ancestors"
     return ([] if run is None else [*_chain(run.parent, store), store.get(run.key)])
 
 def _common(arm, run, splits, setting, s, record):
     "Columns that rows of both kinds have"
-    return dict(data=splits.name, recipe='kalmanovich', setting=setting, arm=arm, f=fraction(arm), depth=len(run.widths), width=run.widths[0], n_train=run.images, n_valid=run.n_valid, subset_seed=run.seed,
-        encoder_seed=run.seed, momentum=run.momentum, weight_decay=run.weight_decay, bs=run.bs, normalised_grad=run.normalised_grad, valid=record['valid'], **{k: record[k] for k in ('versions', 'revision', 'device', 'threads')})
+    return dict(data=splits.name, recipe='kalmanovich', setting=setting, arm=arm, f=fraction(arm), depth=len(run.widths), width=run.widths[0],
+        n_train=run.images, n_valid=run.n_valid, subset_seed=run.seed,
+        encoder_seed=run.seed, momentum=run.momentum, weight_decay=run.weight_decay, bs=run.bs, normalised_grad=run.normalised_grad,
+        valid=record['valid'], **{k: record[k] for k in ('versions', 'revision', 'device', 'threads')})
 
 def run_row(
     arm:str, # as in `schedule_of`
@@ -403,8 +408,10 @@ def run_row(
 )->dict: # one flat row
     "A row of a scored autoencoder: nats per image above the least possible, updates and seconds of all its phases"
     records = _chain(run, store)
-    return _common(arm, run, splits, setting, s, records[-1]) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned, metric='excess cross-entropy', unit='nats', value=records[-1]['value'],
-        lr=run.lr, labels=None, head_seed=None, subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule), weights_updated=sum(r['weights_updated'] for r in records),
+    return _common(arm, run, splits, setting, s, records[-1]) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned,
+        metric='excess cross-entropy', unit='nats', value=records[-1]['value'],
+        lr=run.lr, labels=None, head_seed=None, subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule),
+        weights_updated=sum(r['weights_updated'] for r in records),
         steps=sum(p.steps for p in run.schedule), seconds=sum(r['seconds'] for r in records), key=run.key)
 
 def fit_row(
@@ -417,10 +424,12 @@ def fit_row(
 )->dict: # one flat row
     "A row of a classifier: % of test images wrong"
     r = store.get(fit.key)
-    return _common(arm, fit.run, splits, setting, s, r) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written', decoder=None, tuned=False, metric='error', unit='%', value=r['value'],
-        lr=fit.lr, lrs=' '.join(f'{v:g}' for v in s['lrs']), labels=fit.labels, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'], seconds=r['seconds'], head=fit.head, key=fit.key)
+    return _common(arm, fit.run, splits, setting, s, r) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written',
+        decoder=None, tuned=False, metric='error', unit='%', value=r['value'],
+        n_train=fit.labels, lr=fit.lr, lrs=' '.join(f'{v:g}' for v in s['lrs']), labels=fit.labels, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'],
+        seconds=r['seconds'], head=fit.head, key=fit.key)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #3dd09c95
+# %% ../../nbs/papers/kalmanovich.ipynb #f571b984
 def _seeds(seeds): return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
 def reconstruct(
@@ -436,7 +445,8 @@ def reconstruct(
     "Train and score the arms of an experiment; what is finished is not run again"
     if experiment not in EXPERIMENTS: raise ExperimentError(f'unknown experiment {experiment!r}{near(experiment, [*EXPERIMENTS, "figure4", "search"])}')
     arms,tuned,depths = EXPERIMENTS[experiment]
-    todo = [(a, run, d) for seed in _seeds(seeds) for depth in depths for a in arms(s) for d,run in finish(make_run(splits, a, s|dict(depth=depth), seed), s, reading, tuned).items()]
+    own = lambda arm, seed, depth: finish(make_run(splits, arm, s|dict(depth=depth), seed), s, reading, tuned)
+    todo = [(a, run, d) for seed in _seeds(seeds) for depth in depths for a in arms(s) for d,run in own(a, seed, depth).items()]
     run_jobs([r for _,r,_ in todo], splits, store, say)
     return pd.DataFrame([run_row(a, r, splits, store, setting, s, d, reading, tuned) for a,r,d in todo])
 
@@ -537,7 +547,7 @@ def choose_n(
 
 def _moves(curve, at, window, tol): return at<=window or find_n(dict(a=curve[at-1-window:at]), None, window, tol) is None
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7616075e
+# %% ../../nbs/papers/kalmanovich.ipynb #627346ac
 def budget_rows(
     splits:Splits, # the data
     setting:str, # one of `SETTINGS`
@@ -551,14 +561,16 @@ def budget_rows(
     rows = []
     for arm,(c,at) in seen.items():
         run = make_run(splits, arm, s|dict(depth=2, n=n or s['most']), seed)
-        own = dict(kind='find_n', reading='as_written', metric='n', unit='epochs', value=n, improvement=improvement(c, at, s['window']), epochs=at, curve=' '.join(f'{e:.4f}' for e in c), key=run.key)
+        own = dict(kind='find_n', reading='as_written', metric='n', unit='epochs', value=n, improvement=improvement(c, at, s['window']), epochs=at,
+            curve=' '.join(f'{e:.4f}' for e in c), key=run.key)
         rows.append(_common(arm, run, splits, setting, s, store.get(run.parent.key) | dict(valid=c[at-1])) | own)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #b26c158a
+# %% ../../nbs/papers/kalmanovich.ipynb #02b452bd
 CONV_ARMS = 'gradual', 'stacked', 'de_novo'
 
-_conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, momentum=0., weight_decay=0., normalised_grad=False, refit_lr=dict(direct=.001, chain=.003), every=100, labels=[1000], controls=['random_paper'])
+_conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, momentum=0., weight_decay=0., normalised_grad=False,
+    refit_lr=dict(direct=.001, chain=.003), every=100, labels=[1000], controls=['random_paper'])
 CONV = dict( # first, n, refit, every: steps; recipe: the setting of the classifier
     smoke=dict(recipe='smoke', width=.04, images=200, n_valid=60, bs=32, first=6, n=6, refit=4, every=3, labels=[100]),
     quick=dict(images=10_000, n_valid=1000, first=100, n=200, refit=100),
@@ -576,7 +588,7 @@ def conv_settings(
     if bad := set(overrides)-set(s): raise ExperimentError(f'unknown entry {sorted(bad)[0]!r} of a setting{near(sorted(bad)[0], s)}')
     return s | overrides
 
-# %% ../../nbs/papers/kalmanovich.ipynb #c0073bea
+# %% ../../nbs/papers/kalmanovich.ipynb #8c191121
 def conv_recipe(
     s:dict, # from `conv_settings`
 )->dict: # of Kohlbrenner et al., fair reading
@@ -590,7 +602,8 @@ def conv_net(
     "What the network of a `Run` is made of: the recipe's autoencoder, with the initial weights that its own paper gives it"
     r = conv_recipe(s)
     enc = load_object(r['autoencoder'])(*shape, gen=generator(0), **r['model']).encoder
-    return dict(autoencoder=r['autoencoder'], model=r['model'], init=r['arms']['random_matched']['init'], stages=list(enc.stages), maps=[o.conv.out_channels for o in enc.stages.values()],
+    return dict(autoencoder=r['autoencoder'], model=r['model'], init=r['arms']['random_matched']['init'], stages=list(enc.stages),
+        maps=[o.conv.out_channels for o in enc.stages.values()],
         out_act='scaled_tanh', loss=r['pretrain']['loss'], every=s['every'], refit_lr=s['refit_lr'])
 
 def conv_run(
@@ -638,7 +651,7 @@ def transfer(
     trial, = plan(splits, r|dict(arms={arm: spec}), labels=[labels], seeds=[seed], lr={(arm, labels): lr} if lr else None)
     return Transfer(run, trial)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #08607634
+# %% ../../nbs/papers/kalmanovich.ipynb #68e4eaf7
 def _conv_fits(splits, s, store, seeds, say):
     "Finished classifiers of all arms: at each size the first seed chooses the learning rate"
     out = []
@@ -658,8 +671,10 @@ def transfer_row(
 )->dict: # one flat row
     "A row of a classifier that starts from a convolutional encoder: % of test images wrong"
     r = store.get(job.key)
-    return _common(job.trial.arm, job.run, splits, setting, s, r) | dict(kind='conv classification', reading='fair', decoder=None, tuned=False, metric='error', unit='%', value=r['value'], labels=job.trial.labels,
-        lr=r['lr'], lrs=' '.join(f'{v:g}' for v in conv_recipe(s)['finetune']['lr']), n_train=r['n_train'], n_valid=r['n_valid'], head_seed=job.trial.head_seed, subset=r['subset'], steps=r['steps'], seconds=r['seconds'], key=job.key)
+    return _common(job.trial.arm, job.run, splits, setting, s, r) | dict(kind='conv classification', reading='fair', decoder=None, tuned=False,
+        metric='error', unit='%', value=r['value'], labels=job.trial.labels,
+        lr=r['lr'], lrs=' '.join(f'{v:g}' for v in conv_recipe(s)['finetune']['lr']), n_train=r['n_train'], n_valid=r['n_valid'],
+        head_seed=job.trial.head_seed, subset=r['subset'], steps=r['steps'], seconds=r['seconds'], key=job.key)
 
 def conv(
     splits:Splits, # the data
@@ -679,7 +694,7 @@ def conv(
     if reading=='fair': rows += [transfer_row(o, splits, store, setting, s) for o in _conv_fits(splits, s, store, seeds, say)]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #68975aea
+# %% ../../nbs/papers/kalmanovich.ipynb #a447d2dc
 GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
 
 def configurations(
@@ -704,17 +719,19 @@ def search(
     run_jobs([r for _,rs in todo for r in rs], splits, store, say)
     found = [[store.get(r.key) for r in rs] for _,rs in todo]
     v = [np.array([r['valid'] for r in rs], float) for rs in found]
-    rows = [c | dict(data=splits.name, setting=setting, arm=arm, kind='search', folds=k, valid=o.mean(), sd=o.std(ddof=1) if k>1 else np.nan, revision=rs[0]['revision'],
+    rows = [c | dict(data=splits.name, setting=setting, arm=arm, kind='search', folds=k, valid=o.mean(), sd=o.std(ddof=1) if k>1 else np.nan,
+        revision=rs[0]['revision'],
         reading='as_written', key=runs[0].key) for (c,runs),o,rs in zip(todo, v, found)]
     return pd.DataFrame(rows).sort_values('valid', ignore_index=True)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #22f925ce
+# %% ../../nbs/papers/kalmanovich.ipynb #34e6de5e
 REPORTED = dict(  # (gradual, sd), (stacked, sd) in nats, and the improvement as printed, %
     mnist=((9.61, .06), (10.38, .06), 7.39), cifar10=((55.47, .2), (57.26, .23), 3.12), cifar100=((57.01, .45), (59.34, .3), 3.92))
 
 def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviation over 3 splits
     "The published errors after joint tuning"
-    return pd.DataFrame([dict(data=d, kind='reconstruction', reading='reported', setting='paper', arm=a, f=fraction(a), tuned=True, metric='excess cross-entropy', unit='nats', value=m, sd=sd, runs=3)
+    return pd.DataFrame([dict(data=d, kind='reconstruction', reading='reported', setting='paper', arm=a, f=fraction(a), tuned=True,
+        metric='excess cross-entropy', unit='nats', value=m, sd=sd, runs=3)
         for d,(g,st,_) in REPORTED.items() for a,(m,sd) in dict(gradual=g, stacked=st).items()])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #dd565f78
@@ -731,7 +748,7 @@ def _said(job, record):
     shown = '' if record['value'] is None else f', {record["value"]:.4g}'
     print(f'{job.key} {job.label}{shown}, {record["seconds"]:.0f} s', file=sys.stderr, flush=True)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #79e19734
+# %% ../../nbs/papers/kalmanovich.ipynb #6382b58e
 def _experiment(a, splits, s, store, reading):
     "The rows that a command line asks for"
     if a.experiment=='search': return search(splits, a.setting, s, store, dict(a.grid) if a.grid else GRID, seed=a.seeds[0], say=_said)
@@ -747,7 +764,8 @@ def main(
     p.add_argument('experiment', choices=[*EXPERIMENTS, 'figure4', 'conv', 'find_n', 'search'], help='what to run')
     p.add_argument('data', help='name of a data set, such as mnist')
     p.add_argument('--setting', choices=list(SETTINGS), default='quick', help='how large')
-    p.add_argument('--reading', choices=['as_written', 'fair'], help='as_written: own decoder, sigmoid head; fair: both decoders anew, softmax head (default: as_written, figure4 and conv: fair)')
+    p.add_argument('--reading', choices=['as_written', 'fair'],
+        help='as_written: own decoder, sigmoid head; fair: both decoders anew, softmax head (default: as_written, figure4 and conv: fair)')
     p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='the seeds themselves')
     p.add_argument('--set', type=_entry, action='append', default=[], metavar='NAME=VALUE', help='change an entry of the setting')
     p.add_argument('--grid', type=_entry, action='append', metavar='NAME=LIST', help='what search tries (default: all of the paper)')
@@ -765,11 +783,12 @@ def main(
 # %% ../../nbs/papers/kalmanovich.ipynb #e85f5477
 if __name__=='__main__': sys.exit(main())
 
-# %% ../../nbs/papers/kalmanovich.ipynb #ee98af1d
+# %% ../../nbs/papers/kalmanovich.ipynb #236e66e6
 def recorded_rows()->pd.DataFrame: # no rows where nothing was recorded
     "The recorded rows of this paper"
     try: return recorded('kalmanovich')
-    except LedgerError: return pd.DataFrame(columns=['data','kind','reading','setting','arm','f','depth','tuned','decoder','labels','value','encoder_seed','key'])
+    except LedgerError: return pd.DataFrame(columns=['data','kind','reading','setting','arm','f','depth','tuned','decoder','labels','value',
+        'encoder_seed','key'])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #b1c00588
 def _recon(
@@ -804,7 +823,7 @@ def _ratio(data):
     ask = Ratio('gradual', 'stacked', dict(data=data, kind='reconstruction', tuned=True, depth=2))
     return dict(as_written=ask, fair=Greatest(at_each(ask, decoder=DECODERS)))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #c71a31b6
+# %% ../../nbs/papers/kalmanovich.ipynb #561955fb
 def _claims(data, name):
     "The claims about one data set"
     c = lambda key, text, place, ask, expect, reported, cmds: Claim('kalmanovich', f'{key}-{data}', f'{text} on {name}', place, ask, expect, reported, cmds)
@@ -812,14 +831,22 @@ def _claims(data, name):
     frozen = Expect('>') if data=='mnist' else Expect('<')
     as_good = Expect('>') if data=='mnist' else Expect('=', margin=.5)
     say = 'worse' if data=='mnist' else 'better'
-    return [c('gradual-beats-any-mix', 'Gradual training reconstructs better than any mix with stacked training at the same budget', 'figure 3', _mixes(data), Expect('<'), 'by eye', _commands('figure3', data)),
-        c('joint-tuning-keeps-gain', 'After joint tuning gradual training still reconstructs better', 'section 4.1', _ratio(data), Expect('<', 1), f'{st} to {g} nats, {pct} % less', _commands('joint', data)),
-        c('gradual-classifies-better', 'Below 50,000 samples a gradual start classifies better than a stacked one', 'figure 4', _error(data, 'gradual', 'stacked'), Expect('<'), 'by eye', _commands('figure4', data)),
-        c('frozen-reconstructs', f'Noise at the input with the first layer frozen reconstructs {say} than gradual training', 'section 4.2', _recon(data, 'frozen', 'gradual', frozen.relation), frozen, 'in words', _commands('ablation', data)),
-        c('frozen-classifies', 'With the first layer frozen it classifies ' + ('worse' if data=='mnist' else 'as well'), 'section 4.2', _error(data, 'frozen', 'gradual'), as_good, 'in words', _commands('figure4', data)),
-        c('stacked-beats-de-novo', 'A stacked start classifies better than training the deep autoencoder at once', 'section 1', _error(data, 'stacked', 'de_novo'), Expect('<'), 'cited', _commands('figure4', data)),
-        c('stacked-reconstructs-better-than-de-novo', 'Stacked training reconstructs better than training the deep autoencoder at once', 'section 1', _recon(data, 'stacked', 'de_novo'), Expect('<'), 'cited', _commands('de_novo', data)),
-        c('gain-fades', 'The gain of a gradual over a stacked start fades with the size of the training set', 'figure 4', Trend('gradual', 'stacked', 'labels', dict(data=data, kind='classification', depth=2)), Expect('>'), 'by eye', _commands('figure4', data))]
+    return [c('gradual-beats-any-mix', 'Gradual training reconstructs better than any mix with stacked training at the same budget', 'figure 3',
+        _mixes(data), Expect('<'), 'by eye', _commands('figure3', data)),
+        c('joint-tuning-keeps-gain', 'After joint tuning gradual training still reconstructs better', 'section 4.1', _ratio(data), Expect('<', 1),
+            f'{st} to {g} nats, {pct} % less', _commands('joint', data)),
+        c('gradual-classifies-better', 'Below 50,000 samples a gradual start classifies better than a stacked one', 'figure 4',
+            _error(data, 'gradual', 'stacked'), Expect('<'), 'by eye', _commands('figure4', data)),
+        c('frozen-reconstructs', f'Noise at the input with the first layer frozen reconstructs {say} than gradual training', 'section 4.2',
+            _recon(data, 'frozen', 'gradual', frozen.relation), frozen, 'in words', _commands('ablation', data)),
+        c('frozen-classifies', 'With the first layer frozen it classifies ' + ('worse' if data=='mnist' else 'as well'), 'section 4.2',
+            _error(data, 'frozen', 'gradual'), as_good, 'in words', _commands('figure4', data)),
+        c('stacked-beats-de-novo', 'A stacked start classifies better than training the deep autoencoder at once', 'section 1',
+            _error(data, 'stacked', 'de_novo'), Expect('<'), 'cited', _commands('figure4', data)),
+        c('stacked-reconstructs-better-than-de-novo', 'Stacked training reconstructs better than training the deep autoencoder at once', 'section 1',
+            _recon(data, 'stacked', 'de_novo'), Expect('<'), 'cited', _commands('de_novo', data)),
+        c('gain-fades', 'The gain of a gradual over a stacked start fades with the size of the training set', 'figure 4',
+            Trend('gradual', 'stacked', 'labels', dict(data=data, kind='classification', depth=2)), Expect('>'), 'by eye', _commands('figure4', data))]
 
 def _factors(data):
     "The best of the factors between 0 and 1 against full learning, the decoder that speaks against it"
@@ -835,12 +862,17 @@ def _beyond(data, name):
     conv = lambda a,b: _recon(data, a, b, kind='conv reconstruction', depth=3)
     fit = lambda a,b: dict(fair=Difference(a, b, dict(data=data, kind='conv classification', labels=1000)))
     fair = _commands('conv', data, ['fair'])
-    return [*(c(f'gradual-reconstructs-better-at-depth-{d}', f'With {d} layers, too, gradual training reconstructs better than stacked', _recon(data, 'gradual', 'stacked', depth=d), _commands('depth', data)) for d in (3, 4)),
+    return [*(c(f'gradual-reconstructs-better-at-depth-{d}', f'With {d} layers, too, gradual training reconstructs better than stacked',
+        _recon(data, 'gradual', 'stacked', depth=d), _commands('depth', data)) for d in (3, 4)),
         c('slower-lower-layer-reconstructs-better', 'Some learning-rate factor of the lower layer between 0 and 1 reconstructs better than full learning', _factors(data), _commands('factor', data)),
-        c('conv-gradual-reconstructs-better-than-stacked', 'The convolutional autoencoder reconstructs better gradual than stacked', conv('gradual', 'stacked'), _commands('conv', data)),
-        c('conv-gradual-reconstructs-better-than-end-to-end', 'The convolutional autoencoder reconstructs better gradual than trained end to end', conv('gradual', 'de_novo'), _commands('conv', data)),
-        c('conv-gradual-classifies-better-than-stacked', 'With 1,000 labels a gradual convolutional start classifies better than a stacked one', fit('gradual', 'stacked'), fair),
+        c('conv-gradual-reconstructs-better-than-stacked', 'The convolutional autoencoder reconstructs better gradual than stacked',
+            conv('gradual', 'stacked'), _commands('conv', data)),
+        c('conv-gradual-reconstructs-better-than-end-to-end', 'The convolutional autoencoder reconstructs better gradual than trained end to end',
+            conv('gradual', 'de_novo'), _commands('conv', data)),
+        c('conv-gradual-classifies-better-than-stacked', 'With 1,000 labels a gradual convolutional start classifies better than a stacked one',
+            fit('gradual', 'stacked'), fair),
         c('conv-gradual-classifies-better-than-end-to-end', 'With 1,000 labels a gradual convolutional start classifies better than one trained end to end', fit('gradual', 'de_novo'), fair),
-        c('conv-gradual-classifies-better-than-random', 'With 1,000 labels a gradual convolutional start classifies better than a random one', fit('gradual', 'random_paper'), fair)]
+        c('conv-gradual-classifies-better-than-random', 'With 1,000 labels a gradual convolutional start classifies better than a random one',
+            fit('gradual', 'random_paper'), fair)]
 
 CLAIMS = [c for d,n in dict(mnist='MNIST', cifar10='CIFAR-10', cifar100='CIFAR-100').items() for c in _claims(d, n)] + _beyond('mnist', 'MNIST')
