@@ -109,13 +109,14 @@ def show_filters(
     if ims[0]: fig.colorbar(ims[0], ax=axs[0], shrink=.8, ticks=[-m, 0, m], format='%.2g')
     return axs[0]
 
-# %% ../nbs/12_viz.ipynb #23ce0148
+# %% ../nbs/12_viz.ipynb #07e85d57
 def arm_styles(
-    arms # names, in the order of the figure
+    arms # names, in the order of the figure, or a categorical Series
 ) -> dict: # name -> dict(color=, marker=)
-    "Colour and marker for each arm (Okabe and Ito's palette), by order of first appearance."
-    colors = '#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000'.split()
-    return {a: dict(color=colors[i%7], marker='osD^vPX'[i%7]) for i, a in enumerate(dict.fromkeys(arms))}
+    "Colour and marker for each arm (Okabe and Ito's palette), by order of first appearance or of the categories."
+    colors, here = '#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000'.split(), dict.fromkeys(arms)
+    order = arms.cat.categories if isinstance(getattr(arms, 'dtype', None), pd.CategoricalDtype) else here
+    return {a: dict(color=colors[i%7], marker='osD^vPX'[i%7]) for i, a in enumerate(order) if a in here}
 
 def _bare(ax, **kw):
     "Without the frame's upper and right sides."
