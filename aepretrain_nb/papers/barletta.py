@@ -93,7 +93,7 @@ def cnn_view(
     n,m = _parts(splits)
     return Splits(splits.name, splits.train.take(range(min(n, len(splits.train)))), splits.test.take(range(m)), splits.unlabelled, derived=True)
 
-# %% ../../nbs/papers/barletta.ipynb #99071ab3
+# %% ../../nbs/papers/barletta.ipynb #ef0b4ee4
 _sgd = dict(opt='sgd', lr=.1, clip=None)
 _pre = dict(encoder='pretrained', init=None, protocol='frozen')
 _sparse = lambda on: dict(change=dict(pretrain=dict(sparsity=1e-3, penalty=on)))
@@ -104,7 +104,8 @@ def arms(
 )->dict:         # name -> specification, as in `trial.plan`
     "The paper's five arms."
     sparse = _pre | _sparse('output' if reading=='as_written' else 'code')
-    return dict(sparse=sparse, plain=_pre, sparse_fashion=sparse | dict(pretrain_data='fashion_mnist'), random=dict(encoder='random', init=None, protocol='frozen'), cnn=_cnn)
+    return dict(sparse=sparse, plain=_pre, sparse_fashion=sparse | dict(pretrain_data='fashion_mnist'),
+        random=dict(encoder='random', init=None, protocol='frozen'), cnn=_cnn)
 
 # %% ../../nbs/papers/barletta.ipynb #6b805d4f
 CHECKPOINTS = [1, 2, 5, 10, 20, 50]
@@ -125,17 +126,21 @@ def studies(
         finetuned=tuned, knn={f'{k}_knn': v | dict(protocol='knn') for k,v in frozen.items()},
         stopped={f'plain_{n}': _pre | dict(checkpoint=n) for n in (*CHECKPOINTS, 'best')})
 
-# %% ../../nbs/papers/barletta.ipynb #d2329aec
+# %% ../../nbs/papers/barletta.ipynb #999e0b57
 LABELS = list(range(160, 8001, 160))
 READINGS = dict(
     as_written=dict(finetune=dict(loss='double_softmax', dropout_on=True), protocol=dict(policy='first_n', valid='test', one_encoder='all')),
     fair=dict(finetune=dict(lr=[.001, .01, .1], tune='first')))
 _paper = dict(model=dict(filters=[8, 4], dropout=0.), norm=[.1307, .3081],
-    pretrain=dict(opt='adam', lr=1e-3, bs=32, epochs=100, evals=100, loss='mse', out_act='identity', norm_target=True, n_valid=1000, corrupt=None, keep='last', checkpoints=[*CHECKPOINTS, 'best']),
-    finetune=dict(opt='adam', lr=1e-3, bs=16, epochs=100, evals=20, keep='last', clip=1., loss='cross_entropy', dropout_on=False, tune='each', score_train=True, confusion=True), labels=LABELS, seeds=3)
+    pretrain=dict(opt='adam', lr=1e-3, bs=32, epochs=100, evals=100, loss='mse', out_act='identity', norm_target=True, n_valid=1000, corrupt=None,
+        keep='last', checkpoints=[*CHECKPOINTS, 'best']),
+    finetune=dict(opt='adam', lr=1e-3, bs=16, epochs=100, evals=20, keep='last', clip=1., loss='cross_entropy', dropout_on=False, tune='each',
+        score_train=True, confusion=True), labels=LABELS, seeds=3)
 _few = dict(epochs=2, evals=2, checkpoints=[1, 'best'])
-SETTINGS = dict(paper={}, quick=dict(pretrain=_few | dict(epochs=10, evals=10, checkpoints=[1, 2, 5, 'best']), labels=[160, 480, 960, 1920, 2880, 4000, 5920, 8000]),
-    digits=dict(pretrain=dict(epochs=20, evals=20, checkpoints=[1, 2, 5, 10, 'best'], n_valid=97), finetune=dict(epochs=40, lr=.01), labels=[48, 160, 400], seeds=5),
+SETTINGS = dict(paper={}, quick=dict(pretrain=_few | dict(epochs=10, evals=10, checkpoints=[1, 2, 5, 'best']),
+    labels=[160, 480, 960, 1920, 2880, 4000, 5920, 8000]),
+    digits=dict(pretrain=dict(epochs=20, evals=20, checkpoints=[1, 2, 5, 10, 'best'], n_valid=97), finetune=dict(epochs=40, lr=.01),
+        labels=[48, 160, 400], seeds=5),
     smoke=dict(pretrain=_few | dict(n_valid=97), finetune=dict(epochs=2, evals=2), labels=[64, 160], seeds=2))
 
 def recipe(
@@ -149,21 +154,23 @@ def recipe(
         if name not in known: raise ValueError(f"unknown {what} {name!r}: one of {', '.join(sorted(filter(None, known)))}")
     if reading=='as_written' and study=='main': raise ValueError('as_written trains its arms on different images: ask for study=frozen and study=cnn')
     here = 'aepretrain_nb.papers.barletta:'
-    r = dict(name='barletta', version=1, setting=setting, autoencoder=here+'conv_ae', classifier=here+'softmax_net', **copy.deepcopy(_paper), arms=studies(reading)[study])
+    r = dict(name='barletta', version=1, setting=setting, autoencoder=here+'conv_ae', classifier=here+'softmax_net', **copy.deepcopy(_paper),
+        arms=studies(reading)[study])
     if reading: r |= dict(reading=reading, protocol={}) | {k: v for k,v in READINGS[reading].items() if k=='protocol'}
     if reading=='as_written': r['view'] = here + ('cnn_view' if study=='cnn' else 'frozen_view')
     for new in (SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
     r['arms'] = {k: v for k,v in r['arms'].items() if v.get('checkpoint', 'best') in r['pretrain']['checkpoints']}
     return r
 
-# %% ../../nbs/papers/barletta.ipynb #d1332605
+# %% ../../nbs/papers/barletta.ipynb #cb0f3354
 _names = dict(cnn='cnn', sparse_ae_mnist='sparse', ae_mnist='plain', sparse_ae_fashion='sparse_fashion', frozen_random='random')
 
 def reported_rows()->pd.DataFrame: # a row per arm and size, in the columns of a recorded row
     "The paper's mean test accuracies after 100 epochs (figure 4) as rows of the reading 'reported'."
     d = reported('barletta')
     d = d[d.epoch==100]
-    return pd.DataFrame(dict(data='mnist', arm=d.arm.map(_names), labels=d.n_labels, value=d.test_accuracy_pct.round(4), metric='accuracy', unit='%', kind='fit', reading='reported', setting='paper'))
+    return pd.DataFrame(dict(data='mnist', arm=d.arm.map(_names), labels=d.n_labels, value=d.test_accuracy_pct.round(4), metric='accuracy', unit='%',
+        kind='fit', reading='reported', setting='paper'))
 
 # %% ../../nbs/papers/barletta.ipynb #1d029ae4
 _mnist = dict(data='mnist', kind='fit')
@@ -184,7 +191,7 @@ def _run(*more, data='mnist', readings=tuple(READINGS)):
 
 def _claim(name, text, place, ask, expect, commands, reported=None): return Claim('barletta', name, text, place, ask, expect, reported, commands)
 
-# %% ../../nbs/papers/barletta.ipynb #97d3c8f3
+# %% ../../nbs/papers/barletta.ipynb #dc888fbf
 def chosen_checkpoint(
     rows:pd.DataFrame # recorded rows
 )->pd.DataFrame:      # the same and those of the arm 'plain_chosen'
@@ -192,7 +199,8 @@ def chosen_checkpoint(
     d = rows[rows.arm.isin(['plain', *(f'plain_{n}' for n in CHECKPOINTS)]) & (rows.kind=='fit')] if 'arm' in rows else rows[:0]
     if not len(d) or d.arm.nunique()<2: return rows
     epochs = d.arm.map(lambda a: 100 if a=='plain' else int(a.removeprefix('plain_')))
-    best = d.assign(epochs_=epochs).sort_values(['valid', 'epochs_']).drop_duplicates(['data', 'labels', 'subset_seed', 'encoder_seed', 'head_seed'], keep='last')
+    best = d.assign(epochs_=epochs).sort_values(['valid', 'epochs_']).drop_duplicates(['data', 'labels', 'subset_seed', 'encoder_seed', 'head_seed'],
+        keep='last')
     return pd.concat([rows, best.drop(columns='epochs_').assign(arm='plain_chosen')])
 
 def _stopped(
@@ -200,22 +208,36 @@ def _stopped(
     b  # arm it is compared to
 ): return lambda rows: _gap(a, b)(chosen_checkpoint(rows))
 
-# %% ../../nbs/papers/barletta.ipynb #dde9c382
+# %% ../../nbs/papers/barletta.ipynb #b1065d00
 _small = list(range(160, 961, 160))
 _late = dict(readings=('fair',))
 CLAIMS = [
     _claim('cnn-best', 'A CNN trained from scratch is best', 'section 5', _ahead('cnn', _frozen), Expect('>'), _run('cnn')),
     _claim('sparse-best', 'The sparse autoencoder is the best pre-training', 'section 5', _ahead('sparse', ['plain', 'sparse_fashion']), Expect('>'), _run()),
-    _claim('sparse-reaches-80', 'With 160 to 960 labels the sparse autoencoder reaches 80 %', 'abstract', Greatest(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
-    _claim('sparse-80-throughout', 'The sparse autoencoder is above 80 % for all sizes from 160 to 960', 'abstract', Least(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
-    _claim('fashion-works', 'Pre-training on FashionMNIST works: better than an untrained encoder', 'section 5', _gap('sparse_fashion', 'random'), Expect('>'), _run()),
-    _claim('random-surprises', 'A random encoder is not the worst: it beats at least one that was trained', 'section 5', Greatest(tuple(_gap('random', b) for b in _frozen if b!='random')), Expect('>'), _run()),
-    _claim('pretraining-helps', 'The autoencoder has learned something: plain pre-training beats a random encoder', 'section 4.3', _gap('plain', 'random'), Expect('>'), _run()),
-    _claim('cnn-fluctuates', 'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5', Least(tuple(Ratio('cnn', b, _mnist, 'sd', over=('labels',)) for b in _frozen)), Expect('>', 1), _run('cnn'),
+    _claim('sparse-reaches-80', 'With 160 to 960 labels the sparse autoencoder reaches 80 %', 'abstract',
+        Greatest(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
+    _claim('sparse-80-throughout', 'The sparse autoencoder is above 80 % for all sizes from 160 to 960', 'abstract',
+        Least(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
+    _claim('fashion-works', 'Pre-training on FashionMNIST works: better than an untrained encoder', 'section 5', _gap('sparse_fashion', 'random'),
+        Expect('>'), _run()),
+    _claim('random-surprises', 'A random encoder is not the worst: it beats at least one that was trained', 'section 5',
+        Greatest(tuple(_gap('random', b) for b in _frozen if b!='random')), Expect('>'), _run()),
+    _claim('pretraining-helps', 'The autoencoder has learned something: plain pre-training beats a random encoder', 'section 4.3',
+        _gap('plain', 'random'), Expect('>'), _run()),
+    _claim('cnn-fluctuates', 'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
+        Least(tuple(Ratio('cnn', b, _mnist, 'sd', over=('labels',)) for b in _frozen)), Expect('>', 1), _run('cnn'),
         'by eye; attributed to random weights'),
-    _claim('clipping-needed', 'Without gradient clipping the softmax does not learn properly', 'section 4.2', _gap('plain', 'plain_unclipped'), Expect('>'), _run('clipping'), 'did not work properly'),
-    _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'), Expect('<'), _run('momentum'), 'worse performances'),
-    _claim('cnn-best-fashion-mnist', 'The CNN is still best on a harder data set: FashionMNIST', 'section 6, future work', Least(tuple(Difference('cnn', b, dict(data='fashion_mnist', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'), _run('cnn', data='fashion_mnist', **_late), 'asked'),
-    _claim('cnn-best-cifar10', 'The CNN is still best on a harder data set: CIFAR-10', 'section 6, future work', Least(tuple(Difference('cnn', b, dict(data='cifar10', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'), _run('cnn', data='cifar10', **_late), 'asked'),
-    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats the fixed 100 epochs', 'section 6, future work', _stopped('plain_chosen', 'plain'), Expect('>'), _run('stopped', **_late), 'suggested'),
-    _claim('stop-early-costs-nothing', 'Stopping pre-training after 10 of its 100 epochs loses less than half a point', 'section 6, future work', _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested')]
+    _claim('clipping-needed', 'Without gradient clipping the softmax does not learn properly', 'section 4.2', _gap('plain', 'plain_unclipped'),
+        Expect('>'), _run('clipping'), 'did not work properly'),
+    _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'), Expect('<'), _run('momentum'),
+        'worse performances'),
+    _claim('cnn-best-fashion-mnist', 'The CNN is still best on a harder data set: FashionMNIST', 'section 6, future work',
+        Least(tuple(Difference('cnn', b, dict(data='fashion_mnist', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'),
+        _run('cnn', data='fashion_mnist', **_late), 'asked'),
+    _claim('cnn-best-cifar10', 'The CNN is still best on a harder data set: CIFAR-10', 'section 6, future work',
+        Least(tuple(Difference('cnn', b, dict(data='cifar10', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'),
+        _run('cnn', data='cifar10', **_late), 'asked'),
+    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats the fixed 100 epochs', 'section 6, future work',
+        _stopped('plain_chosen', 'plain'), Expect('>'), _run('stopped', **_late), 'suggested'),
+    _claim('stop-early-costs-nothing', 'Stopping pre-training after 10 of its 100 epochs loses less than half a point', 'section 6, future work',
+        _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested')]

@@ -128,7 +128,7 @@ READINGS = dict(
     as_written=dict(model=dict(pools='code', downsample='stride'), protocol=dict(policy='first_n', valid='extra', n_valid=1024, one_encoder=True)),
     fair=dict(finetune=dict(lr=[.1, .3, 1.], tune='first')))
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #2600354c
+# %% ../../nbs/papers/kohlbrenner.ipynb #6c78655e
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, ckplus, paper
     reading:str=None, # one of `READINGS`: as_written, fair; None for the bare experiment
@@ -139,7 +139,8 @@ def recipe(
     for what,name,known in (('setting', setting, SETTINGS), ('reading', reading, {**READINGS, None: 0}), ('study', study, STUDIES)):
         if name not in known: raise ValueError(f"unknown {what} {name!r}: one of {', '.join(sorted(filter(None, known)))}")
     here = 'aepretrain_nb.papers.kohlbrenner:'
-    r = dict(name='kohlbrenner', version=1, setting=setting, autoencoder=here+'tied_cae', classifier=here+'cnn', norm=None, **copy.deepcopy(_paper), arms=copy.deepcopy(STUDIES[study]))
+    r = dict(name='kohlbrenner', version=1, setting=setting, autoencoder=here+'tied_cae', classifier=here+'cnn', norm=None, **copy.deepcopy(_paper),
+        arms=copy.deepcopy(STUDIES[study]))
     if reading:
         r |= dict(reading=reading, protocol=dict(READINGS[reading].get('protocol', {})))
         r['finetune']['tune'] = 'each'
@@ -147,12 +148,13 @@ def recipe(
         if setting in ('smoke', 'digits') and reading=='as_written': r['protocol']['n_valid'] = 256
     return merged(merged(r, SETTINGS[setting]), overrides)
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #72b1c3ee
+# %% ../../nbs/papers/kohlbrenner.ipynb #8451df6a
 def reported_rows()->pd.DataFrame: # a row per run, in the columns of a recorded row
     "The paper's 140 test accuracies (figures 6 and 7, Table 2) as rows of the reading 'reported'"
     d = reported('kohlbrenner')
     names = dict(data=d.dataset.map({'MNIST': 'mnist', 'CIFAR-10': 'cifar10', 'CK+': 'ckplus'}), arm=d.arm.replace('random', 'random_paper'))
-    return pd.DataFrame(names | dict(labels=d.n_labels, value=(100*d.test_accuracy).round(4), metric='accuracy', unit='%', kind='fit', reading='reported', setting='paper'))
+    return pd.DataFrame(names | dict(labels=d.n_labels, value=(100*d.test_accuracy).round(4), metric='accuracy', unit='%', kind='fit',
+        reading='reported', setting='paper'))
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #867b7edb
 _RANDOM = [a for a in ARMS if a.startswith('random')]
@@ -193,11 +195,12 @@ def _helps(
     asks = dict(as_written=_gain(data, labels), fair=_over_all(data, labels))
     return Claim('kohlbrenner', name, text, 'Table 2', asks, expect, commands=_commands(data, labels, seeds, setting))
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #64a45681
+# %% ../../nbs/papers/kohlbrenner.ipynb #718a5f8b
 def _best_rates(
     rows # recorded rows
 ): # arm with the best of three rates for each loss; None where one was not run
-    e = rows[(rows.kind=='encoder') & rows.arm.astype(str).str.match('(mse|bce)_')] if {'kind', 'mse', 'encoder_seed'}<=set(rows) else rows[:0].reindex(columns=['arm', 'mse', 'encoder_seed'])
+    e = rows[(rows.kind=='encoder') & rows.arm.astype(str).str.match('(mse|bce)_')] if {'kind', 'mse', 'encoder_seed'}<=set(rows) \
+        else rows[:0].reindex(columns=['arm', 'mse', 'encoder_seed'])
     e = e[e.encoder_seed==e.encoder_seed.min()].astype(dict(arm=str))
     own = {loss: e[e.arm.str.startswith(loss)] for loss in ('mse', 'bce')}
     return {k: d.loc[d.mse.idxmin()].arm for k,d in own.items()} if all(map(len, own.values())) else None
@@ -214,7 +217,7 @@ def _loss_gain(
     best = _best_rates(rows)
     return best and _gain('mnist', 1000, best['mse'], best['bce'])(rows)
 
-# %% ../../nbs/papers/kohlbrenner.ipynb #9359cd06
+# %% ../../nbs/papers/kohlbrenner.ipynb #e7cfe0a0
 _fair = dict(readings=('fair',))
 _loss_runs = _commands('mnist', 1000, 5, study='loss', **_fair, more=' --lr 1')
 _error = lambda a,b: Ratio(a, b, dict(data='mnist', kind='encoder'), value='mse')
@@ -227,26 +230,35 @@ CLAIMS = [
     _helps('helps-cifar10-full', 'cifar10', 45_000, 'Pre-training helps on CIFAR-10 with all labels', setting='paper'),
     _helps('helps-ckplus', 'ckplus', 696, 'Pre-training helps on CK+', setting='ckplus'),
     Claim('kohlbrenner', 'most-on-ckplus', 'Pre-training helps most on CK+', 'section 4.2.1',
-        Least(tuple(Contrast(_gain('ckplus', 696), _gain(d, n)) for d,ns in dict(mnist=(1000, 10_000, 55_000), cifar10=(1000, 10_000, 45_000)).items() for n in ns)),
+        Least(tuple(Contrast(_gain('ckplus', 696), _gain(d, n))
+            for d,ns in dict(mnist=(1000, 10_000, 55_000), cifar10=(1000, 10_000, 45_000)).items() for n in ns)),
         Expect('>'), commands=_commands('ckplus', 696, 10, 'ckplus')),
     Claim('kohlbrenner', 'gain-grows-with-surplus', 'The gain grows with the number of unlabelled images', 'section 4.2.1',
         Trend(dict(arm=['pretrained_1000', 'pretrained_10000', 'pretrained']), 'random_paper', 'n_unlabelled', dict(data='mnist', labels=1000, kind='fit')),
         Expect('>'), 'inferred from CK+', _commands('mnist', 1000, 5, study='surplus', **_fair)),
-    Claim('kohlbrenner', 'mse-reconstructs-better', 'Mean squared error is crucial: cross-entropy reconstructs worse', 'section 5', _loss_error, Expect('>', 1), 'cross-entropy gave blank pictures (poster)',
+    Claim('kohlbrenner', 'mse-reconstructs-better', 'Mean squared error is crucial: cross-entropy reconstructs worse', 'section 5', _loss_error,
+        Expect('>', 1), 'cross-entropy gave blank pictures (poster)',
         _loss_runs),
-    Claim('kohlbrenner', 'mse-classifies-better', 'Mean squared error is crucial: cross-entropy pre-trains worse', 'section 5', _loss_gain, Expect('>'), 'no figure', _loss_runs),
-    Claim('kohlbrenner', 'relu-reconstructs-better', 'A ReLU autoencoder reconstructs better', 'section 4.1.1', _error('relu_pretrained', 'pretrained'), Expect('<', 1), 'almost identical to the input',
+    Claim('kohlbrenner', 'mse-classifies-better', 'Mean squared error is crucial: cross-entropy pre-trains worse', 'section 5', _loss_gain, Expect('>'),
+        'no figure', _loss_runs),
+    Claim('kohlbrenner', 'relu-reconstructs-better', 'A ReLU autoencoder reconstructs better', 'section 4.1.1', _error('relu_pretrained', 'pretrained'),
+        Expect('<', 1), 'almost identical to the input',
         _commands('mnist', 1000, 5, study='relu', **_fair)),
-    Claim('kohlbrenner', 'relu-no-benefit', 'Pre-training with ReLU gives no benefit', 'section 4.1.1', _over_all('mnist', 1000, 'relu_pretrained', ['relu_'+a for a in _RANDOM]), Expect('no gain', margin=.5),
+    Claim('kohlbrenner', 'relu-no-benefit', 'Pre-training with ReLU gives no benefit', 'section 4.1.1',
+        _over_all('mnist', 1000, 'relu_pretrained', ['relu_'+a for a in _RANDOM]), Expect('no gain', margin=.5),
         'no significant change', _commands('mnist', 1000, 5, study='relu', **_fair)),
-    Claim('kohlbrenner', 'sigmoid-as-good', 'Sigmoid and scaled tanh give like results', 'section 3.1', _gain('mnist', 1000, 'pretrained', 'sigmoid_pretrained'), Expect('=', margin=.5), 'similarly good',
+    Claim('kohlbrenner', 'sigmoid-as-good', 'Sigmoid and scaled tanh give like results', 'section 3.1',
+        _gain('mnist', 1000, 'pretrained', 'sigmoid_pretrained'), Expect('=', margin=.5), 'similarly good',
         _commands('mnist', 1000, 5, study='sigmoid', **_fair)),
-    Claim('kohlbrenner', 'tanh-faster', 'Scaled tanh takes fewer steps: sigmoid reconstructs worse after as many', 'section 3.1', _error('sigmoid_pretrained', 'pretrained'), Expect('>', 1), 'less training iterations',
+    Claim('kohlbrenner', 'tanh-faster', 'Scaled tanh takes fewer steps: sigmoid reconstructs worse after as many', 'section 3.1',
+        _error('sigmoid_pretrained', 'pretrained'), Expect('>', 1), 'less training iterations',
         _commands('mnist', 1000, 5, study='sigmoid', **_fair)),
     Claim('kohlbrenner', 'no-overfitting', 'No big trend to overfit: validation accuracy ends less than 2 points below its best, over data sets and sizes', 'section 4.2',
         Greatest(tuple(Mean(a, dict(kind='fit'), value='fall', over=('data', 'labels'), unit='points') for a in ('pretrained', 'random_paper'))),
         Expect('<', 2), 'by eye', _commands('cifar10', 1000, 10)),
     Claim('kohlbrenner', 'regularised-cifar10-1k', 'More regularisation would let pre-training help on CIFAR-10 with 1,000 labels', 'section 4.2',
-        Greatest(tuple(_gain('cifar10', 1000, f'decay_{wd}_pretrained', f'decay_{wd}_random_paper') for wd in ('0.001', '0.01'))), Expect('>'), 'supposed', _commands('cifar10', 1000, 5, study='regularised', **_fair)),
+        Greatest(tuple(_gain('cifar10', 1000, f'decay_{wd}_pretrained', f'decay_{wd}_random_paper') for wd in ('0.001', '0.01'))), Expect('>'),
+            'supposed', _commands('cifar10', 1000, 5, study='regularised', **_fair)),
     Claim('kohlbrenner', 'filters-kept', 'Pre-trained first-layer filters are kept through training more than random ones', 'section 4.2, figure 8',
-        Difference('pretrained', 'random_paper', dict(data='cifar10', labels=10_000), value='cosine', unit='cosine'), Expect('>'), 'by eye', _commands('cifar10', 10_000, 5))] + BACKGROUND
+        Difference('pretrained', 'random_paper', dict(data='cifar10', labels=10_000), value='cosine', unit='cosine'), Expect('>'), 'by eye',
+            _commands('cifar10', 10_000, 5))] + BACKGROUND

@@ -132,7 +132,7 @@ def background_row(
     of_trial = {k: v for k,v in store.get(trial.key)['row'].items() if k!='mse'}
     return of_trial | own | _measures(conv_filters(ae), start)
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #9f12540b
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #aef85b40
 def random_row(
     row:dict, # of the arm `plain`
     splits:Splits, # its data
@@ -141,7 +141,8 @@ def random_row(
     t = background_trial(splits, 'plain', row['setting'], row['encoder_seed'], steps=0)
     ae = build_autoencoder(t, splits)
     w = conv_filters(ae)
-    own = dict(arm='random', value=recon_mse(ae, splits.test), valid=recon_mse(ae, held_out(t, splits)), lr=None, lrs=None, steps=0, seconds=0., images_s=None, key=t.key)
+    own = dict(arm='random', value=recon_mse(ae, splits.test), valid=recon_mse(ae, held_out(t, splits)), lr=None, lrs=None, steps=0, seconds=0.,
+        images_s=None, key=t.key)
     return row | own | _measures(w, w)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #cc68efbc
@@ -221,7 +222,7 @@ def main(
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #7c25f9e3
 if __name__=='__main__': sys.exit(main())
 
-# %% ../../nbs/papers/kohlbrenner_background.ipynb #5acf0767
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #fdb030ef
 def _apart(
     data, # name of the data set
     value, # measure
@@ -235,7 +236,8 @@ def _claim(
     ask, # how it is measured
     expect, # what it asserts
     data # name of the data set, for the command
-): return Claim('kohlbrenner', name, text, 'section 2', ask, expect, 'by eye', dict(fair=f'python -m {_here} {data} --setting quick' + ' --steps 1000'*(data=='cifar10')))
+): return Claim('kohlbrenner', name, text, 'section 2', ask, expect, 'by eye',
+    dict(fair=f'python -m {_here} {data} --setting quick' + ' --steps 1000'*(data=='cifar10')))
 
 def _pooled(
     data, # name of the data set
@@ -243,12 +245,18 @@ def _pooled(
 ): return tuple(_apart(data, value, a, b) for a,b in (('pool', 'plain'), ('noise_pool', 'noise')))
 
 CLAIMS = [
-    _claim('plain-point-filters', 'Without a constraint the filters of MNIST are point filters: more localised than at random', _apart('mnist', 'localisation', 'plain', 'random'), Expect('>'), 'mnist'),
+    _claim('plain-point-filters', 'Without a constraint the filters of MNIST are point filters: more localised than at random',
+        _apart('mnist', 'localisation', 'plain', 'random'), Expect('>'), 'mnist'),
     _claim('noise-localises', 'Noise makes the filters of MNIST more local', _apart('mnist', 'spread', 'noise', 'plain'), Expect('<'), 'mnist'),
     _claim('pool-localises-mnist', 'Max-pooling makes filters plausible: more local, on MNIST', Greatest(_pooled('mnist', 'spread')), Expect('<'), 'mnist'),
     _claim('pool-smooths-mnist', 'Max-pooling makes filters plausible: smoother, on MNIST', Least(_pooled('mnist', 'smoothness')), Expect('>'), 'mnist'),
-    _claim('pool-localises-cifar10', 'Max-pooling makes filters plausible: more local, on CIFAR-10', Greatest(_pooled('cifar10', 'spread')), Expect('<'), 'cifar10'),
-    _claim('pool-smooths-cifar10', 'Max-pooling makes filters plausible: smoother, on CIFAR-10', Least(_pooled('cifar10', 'smoothness')), Expect('>'), 'cifar10'),
-    _claim('noise-unseen-spread', 'Noise alone has no visual effect on CIFAR-10: as local', _apart('cifar10', 'spread', 'noise', 'plain'), Expect('=', margin=.25), 'cifar10'),
-    _claim('noise-unseen-smoothness', 'Noise alone has no visual effect on CIFAR-10: as smooth', _apart('cifar10', 'smoothness', 'noise', 'plain'), Expect('=', margin=.1), 'cifar10'),
-    _claim('noise-magnitudes', 'Noise changes the magnitudes of the weights on CIFAR-10, in whichever direction', Greatest((_apart('cifar10', 'weight_sd', 'noise', 'plain'), _apart('cifar10', 'weight_sd', 'plain', 'noise'))), Expect('>'), 'cifar10')]
+    _claim('pool-localises-cifar10', 'Max-pooling makes filters plausible: more local, on CIFAR-10', Greatest(_pooled('cifar10', 'spread')),
+        Expect('<'), 'cifar10'),
+    _claim('pool-smooths-cifar10', 'Max-pooling makes filters plausible: smoother, on CIFAR-10', Least(_pooled('cifar10', 'smoothness')), Expect('>'),
+        'cifar10'),
+    _claim('noise-unseen-spread', 'Noise alone has no visual effect on CIFAR-10: as local', _apart('cifar10', 'spread', 'noise', 'plain'),
+        Expect('=', margin=.25), 'cifar10'),
+    _claim('noise-unseen-smoothness', 'Noise alone has no visual effect on CIFAR-10: as smooth', _apart('cifar10', 'smoothness', 'noise', 'plain'),
+        Expect('=', margin=.1), 'cifar10'),
+    _claim('noise-magnitudes', 'Noise changes the magnitudes of the weights on CIFAR-10, in whichever direction',
+        Greatest((_apart('cifar10', 'weight_sd', 'noise', 'plain'), _apart('cifar10', 'weight_sd', 'plain', 'noise'))), Expect('>'), 'cifar10')]
