@@ -392,14 +392,15 @@ def _answer(claim, rows, reading):
     except ValueError as e: raise LedgerError(f'{claim.paper} {claim.name}, {reading}: {e}') from None
     return next((e for e in found if np.isfinite([e.low, e.high]).all()), found[0] if found else None)
 
-# %% ../nbs/17_ledger.ipynb #78175e65
+# %% ../nbs/17_ledger.ipynb #36fc7548
 _ASKED = ['low', 'high', 'n', 'setting', 'how', 'note', 'outcome']
 COLUMNS = ['paper', 'claim', 'place', 'reported', 'as_written', 'fair', 'difference', 'low', 'high', 'n', 'unit', 'setting', 'outcome', 'command', 'text', 'expect', 'kind',
     'reading', 'how', 'note', 'reported_outcome', *(f'{r}_{c}' for r in READINGS for c in _ASKED)]
 
-def _own(est, expect, reading):
-    "The columns of one reading."
-    if est is None: return {f'{reading}_outcome': judge(None, expect)}
+def _own(claim, est, reading):
+    "The columns of one reading; a claim with commands for the other one only does not ask this one."
+    expect = claim.expect
+    if est is None: return {f'{reading}_outcome': 'not asked' if claim.commands and reading not in claim.commands else judge(None, expect)}
     return {reading: est.value, f'{reading}_outcome': judge(est, expect), **{f'{reading}_{c}': getattr(est, c) for c in _ASKED if c!='outcome'}}
 
 def _line(claim, rows):
@@ -410,7 +411,7 @@ def _line(claim, rows):
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
     known = dict(difference=est.value, **{k: getattr(est, k) for k in ('low', 'high', 'n', 'unit', 'setting', 'kind', 'how', 'note')}) if est else {}
     return dict(paper=claim.paper, claim=claim.name, place=claim.place, reported=said, outcome=judge(est, claim.expect), command=command, text=claim.text,
-        expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known, **_own(w, claim.expect, 'as_written'), **_own(f, claim.expect, 'fair'))
+        expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known, **_own(claim, w, 'as_written'), **_own(claim, f, 'fair'))
 
 # %% ../nbs/17_ledger.ipynb #21ecc8f6
 _NUMBERS = {c for c in COLUMNS if c.removeprefix('as_written_').removeprefix('fair_') in ('low', 'high', 'n')} | {'as_written', 'fair', 'difference'}
@@ -435,10 +436,10 @@ def settle(
     "Answer claims from rows."
     return _table(_line(c, rows) for c in claims)
 
-# %% ../nbs/17_ledger.ipynb #e23a7276
+# %% ../nbs/17_ledger.ipynb #76183598
 def _said(r, reading):
     "What a row says of one reading, as text."
-    if r[f'{reading}_outcome']=='not run here': return 'not run here'
+    if r[f'{reading}_outcome'] in ('not run here', 'not asked'): return r[f'{reading}_outcome']
     more = [r[f'{reading}_setting'], r[f'{reading}_note']]
     fig = _figure(r[reading], r[f'{reading}_low'], r[f'{reading}_high'], int(r[f'{reading}_n']), r.unit, r.kind)
     return f'{", ".join(filter(None, [fig, *more]))}: {r[f"{reading}_outcome"]}'

@@ -134,7 +134,15 @@ def _line(ax, d, metric, by, conf, scale, aside, label, color, marker):
     if aside: ax.plot(d[by]*aside, d[metric]*scale, '.', color=color, ms=3)
     return m
 
-# %% ../nbs/12_viz.ipynb #bfa28446
+# %% ../nbs/12_viz.ipynb #5f7c67bd
+def _named(
+    sizes # ascending, positive
+)->list: # the text of each, '' where there is no room
+    named,room = [sizes[-1]],.11*np.log(max(sizes[-1]/sizes[0], 1.01))
+    for v in sizes[-2::-1]: named += [v]*int(np.log(named[-1]/v)>=room)
+    return [f'{v:,.12g}' if v in named else '' for v in sizes]
+
+# %% ../nbs/12_viz.ipynb #b2018115
 MANY = 12 # sizes beyond which a label curve has no marks
 
 def label_curve(
@@ -152,7 +160,7 @@ def label_curve(
     step,many = max(sizes[-1]/sizes[0], 2)**.02,len(sizes)>MANY
     ms = {a: _line(ax, df[df[arm]==a], metric, by, conf, scale, None if many else step**(i+1), a, **s) for i, (a, s) in enumerate(sty.items())}
     _bare(ax, xscale='linear' if many else 'log', xlabel=by.removeprefix('n_').replace('_', ' '), ylabel=ylabel)
-    if len(sizes)<9: ax.set_xticks(sizes, [f'{v:,.12g}' for v in sizes])
+    if len(sizes)<9: ax.set_xticks(sizes, _named(sizes))
     ax.xaxis.set_minor_locator(NullLocator())
     top = sorted(ms, key=lambda a: -ms[a]['mean'].iloc[-1] if len(ms[a]) else 0)
     hs = dict(zip(*ax.get_legend_handles_labels()[::-1]))

@@ -37,7 +37,8 @@ def pictures(res, size=None, root=None, n=8):
         own = [t for t in res.trials if t.arm==arm and t.head_seed==res.trials[0].head_seed and res.store.done(t)]
         if not own: continue
         at,t = f'{row.data}/{row.reading}/{arm}',max(own, key=lambda t: t.labels)
-        for k,v in load_file(res.store.file('filters', t.key, 'safetensors')).items(): out[f'{at}/{k}'] = v.numpy().astype(np.float16)
+        file = res.store.file('filters', t.key, 'safetensors')  # k-NN trains none
+        for k,v in load_file(file).items() if file.exists() else (): out[f'{at}/{k}'] = v.numpy().astype(np.float16)
         out |= {f'{at}/confusion{o.labels}': np.array(res.store.get(o.key)['confusion']) for o in own if o.labels==size}
         if t.encoder: out |= {f'{at}/{k}': v for k,v in reconstructions(res, t, dataset(t.spec['pretrain_data'], root) if t.pretrain_digest else res.splits, n).items()}
     return out
