@@ -76,7 +76,7 @@ def together(
         for k,v in s.items(): out[k] = together([out[k], v]) if isinstance(v, dict) and isinstance(out.get(k), dict) else v
     return out
 
-# %% ../nbs/13_cli.ipynb #2edcf958
+# %% ../nbs/13_cli.ipynb #8a702117
 def compare(
     a # parsed arguments
 )->int: # exit code
@@ -89,7 +89,8 @@ def compare(
     out = a.out or '-'.join(map(str, filter(None, ['aepretrain', own, a.data, setting, change.get('reading'), change.get('study')])))
     protocol = {k: getattr(a, k) for k in ('crossed', 'valid', 'n_valid', 'policy', 'n_unlabelled', 'precision') if getattr(a, k) not in (None, False)}
     recipe = find_recipe(a.recipe, setting, **change)
-    try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr, tune=a.tune, metric=a.metric, encoders=a.encoders or (), **protocol)
+    try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr,
+        tune=a.tune, metric=a.metric, encoders=a.encoders or (), **protocol)
     except KeyboardInterrupt:
         print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:\n  aepretrain {shlex.join(a.argv)}', file=sys.stderr)
         return 130
@@ -142,25 +143,29 @@ def data_get(
     print(dataset(a.name, a.root, download=True))
     return 0
 
-# %% ../nbs/13_cli.ipynb #08832903
+# %% ../nbs/13_cli.ipynb #d3ca3b6e
 def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     p = Parser('aepretrain', description='Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?')
     verbs = p.add_subparsers(dest='verb', required=True, metavar='compare | report | ledger | data')
-    c = verbs.add_parser('compare', help='run the grid of arms, sizes and seeds; print the differences', description='Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on.')
+    c = verbs.add_parser('compare', help='run the grid of arms, sizes and seeds; print the differences',
+        description='Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on.')
     _compare_args(c)
-    r = verbs.add_parser('report', help='write the report of a folder of results', description='Write one self-contained HTML file: verdict, figures, settings.')
+    r = verbs.add_parser('report', help='write the report of a folder of results',
+        description='Write one self-contained HTML file: verdict, figures, settings.')
     r.add_argument('store', help='folder that compare wrote')
     r.add_argument('--out', help='the file (default: report.html in the folder)')
     r.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
     r.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
     r.set_defaults(run=report)
-    l = verbs.add_parser('ledger', help='what papers claim, and what the recorded runs say of it', description='Settle each claim of a paper from recorded runs: holds, does not hold, not shown, not run here.')
+    l = verbs.add_parser('ledger', help='what papers claim, and what the recorded runs say of it',
+        description='Settle each claim of a paper from recorded runs: holds, does not hold, not shown, not run here.')
     l.add_argument('paper', nargs='?', help='such as kohlbrenner (default: all papers)')
     l.add_argument('--csv', action='store_true', help='all columns, separated by commas')
     l.add_argument('--results', metavar='DIR', help='folder with a file PAPER.csv of rows (default: those recorded here)')
     l.set_defaults(run=ledger)
-    d = verbs.add_parser('data', help='list, verify or get data sets', description='Look after the data sets.').add_subparsers(dest='what', required=True, metavar='list | verify | get')
+    d = verbs.add_parser('data', help='list, verify or get data sets', description='Look after the data sets.').add_subparsers(
+        dest='what', required=True, metavar='list | verify | get')
     d.add_parser('list', help='what there is').set_defaults(run=data_list)
     for name,run,text in (('verify', data_verify, 'check the files of a data set'), ('get', data_get, 'download a data set')):
         o = d.add_parser(name, help=text, description=text)
@@ -178,7 +183,8 @@ def _compare_args(c):
     c.add_argument('--setting', help='smoke (seconds), quick (two cores), paper (as published) (default: smoke; digits for the digits)')
     c.add_argument('--lr', type=rates, help="learning rate of the classifiers; of several, separated by commas, each fit takes the one its validation images prefer (default: the recipe's)")
     c.add_argument('--tune', choices=('each', 'first'), help="where several rates are tried: by each fit, or on the first seed only (default: the recipe's, else each)")
-    c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE', help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
+    c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE',
+        help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
     c.add_argument('--metric', default='accuracy', help='accuracy or error, in per cent (default: %(default)s)')
     c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
     c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-[RECIPE-]DATA-SETTING[-READING][-STUDY])')

@@ -9,7 +9,7 @@ __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'exper
            'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results',
            'rate_trials', 'choose_rates', 'compare', 'read_results']
 
-# %% ../nbs/11_experiment.ipynb #184a1564
+# %% ../nbs/11_experiment.ipynb #b068740f
 from .imports import *
 import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
-from .trial import ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object, near, pick_arms, plan, rates, rehearse, together, train_autoencoder, train_classifier, train_heads
+from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object,
+    near, pick_arms, plan, rates, rehearse, together, train_autoencoder, train_classifier, train_heads)
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .stats import differences
 from .verdict import Verdict, verdict
@@ -84,7 +85,7 @@ def claim(self:Store,
     try: yield True
     finally: lock.release()
 
-# %% ../nbs/11_experiment.ipynb #5cf2295d
+# %% ../nbs/11_experiment.ipynb #8b779ea7
 def experiment(
     folder # of a store
 )->dict:   # format, data, digest, recipe
@@ -93,10 +94,11 @@ def experiment(
     try: own = json.loads(f.read_text(encoding='utf-8'))
     except FileNotFoundError: raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
     except ValueError: raise ExperimentError(f'{f} is not readable as JSON: choose another folder') from None
-    if not isinstance(own, dict) or own.get('format')!=FORMAT: raise ExperimentError(f'{folder} was written by another version (format {own.get("format") if isinstance(own, dict) else None}, not {FORMAT}): read it with that version')
+    if not isinstance(own, dict) or own.get('format')!=FORMAT:
+        raise ExperimentError(f'{folder} was written by another version (format {own.get("format") if isinstance(own, dict) else None}, not {FORMAT}): read it with that version')
     return own
 
-# %% ../nbs/11_experiment.ipynb #3181eaa5
+# %% ../nbs/11_experiment.ipynb #72415591
 @patch
 def adopt(self:Store,
     splits:Splits, # the data
@@ -112,7 +114,8 @@ def adopt(self:Store,
         return write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
     old = experiment(self.path)
     for k in own:
-        if canonical(old.get(k))!=canonical(own[k]): raise ExperimentError(f'{self.path} holds an experiment with another {k}{_differs(old.get(k), own[k])}: choose another folder')
+        if canonical(old.get(k))!=canonical(own[k]):
+            raise ExperimentError(f'{self.path} holds an experiment with another {k}{_differs(old.get(k), own[k])}: choose another folder')
 
 def _differs(
     old, # what a store holds
@@ -132,7 +135,7 @@ def log(self:Store,
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
 
-# %% ../nbs/11_experiment.ipynb #bc505d91
+# %% ../nbs/11_experiment.ipynb #8d088749
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
     "The version of this package, with the commit when it runs from a checkout."
@@ -152,10 +155,13 @@ def row_of(
 )->dict:         # one flat row
     "One row of the table: the trial, its result, and what produced it."
     r,s,n = trial.recipe,trial.spec or {},res['images']
-    return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm, encoder=s.get('encoder'), protocol=s.get('protocol'),
-        labels=trial.labels, n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
-        subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'), metric=res['metric'], unit=res['unit'], value=res['value'],
-        valid=res.get('valid'), train=res.get('train'), best=res.get('best'), cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+    return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm,
+        encoder=s.get('encoder'), protocol=s.get('protocol'), labels=trial.labels,
+        n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
+        subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'),
+        metric=res['metric'], unit=res['unit'], value=res['value'], valid=res.get('valid'), train=res.get('train'), best=res.get('best'),
+        cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None,
+        steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
 # %% ../nbs/11_experiment.ipynb #07219aa6
@@ -305,7 +311,7 @@ def data_of(
     refs = [refs] if isinstance(refs, dict) else refs
     return load_ref(next(r for r in refs if r['digest']==trial.digest))
 
-# %% ../nbs/11_experiment.ipynb #37366687
+# %% ../nbs/11_experiment.ipynb #22dbf6ec
 @patch
 def borrow(self:Store,
     folder, # of another store
@@ -316,7 +322,8 @@ def borrow(self:Store,
     other,taken = Store(folder),0
     for t in {t.encoder.key: t.encoder for t in trials if t.encoder}.values():
         if self.done(t) or not other.done(t): continue
-        for f in sorted((other.path/'encoders').glob(f'{t.key}*.safetensors'), reverse=True): write_whole(self.path/'encoders'/f.name, lambda new: shutil.copyfile(f, new))
+        for f in sorted((other.path/'encoders').glob(f'{t.key}*.safetensors'), reverse=True):
+            write_whole(self.path/'encoders'/f.name, lambda new: shutil.copyfile(f, new))
         self.put(t.key, other.get(t.key))
         taken += 1
     return taken
@@ -527,7 +534,7 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
-# %% ../nbs/11_experiment.ipynb #ca32feda
+# %% ../nbs/11_experiment.ipynb #5b031733
 TIMES = 'seconds', 'images_s'
 
 class Results:
@@ -541,10 +548,12 @@ class Results:
         tuning=None    # table of the rates that were tried on the first seed, see `choose_rates`
     ):
         r = recipe or {}
-        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning,self.reading = trials,store,splits,metric,r.get('setting', ''),tuning,r.get('reading', '')
+        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning,self.reading = (
+            trials, store, splits, metric, r.get('setting', ''), tuning, r.get('reading', ''))
         self.records = [store.get(t.key) for t in trials]
         self.rows = pd.DataFrame([r['row'] for r in self.records if r])
-        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting, reading=self.reading).astype(dict(n_unlabelled='Int64'))
+        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting,
+            reading=self.reading).astype(dict(n_unlabelled='Int64'))
         if len(self.rows): self.rows['fall'] = [round(max(r['curve'])-r['curve'][-1], 4) for r in self.records if r]
         if any(r and r.get('confusion') for r in self.records): self.rows['never'] = [_never(r.get('confusion')) for r in self.records if r]
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
@@ -585,14 +594,15 @@ def _pair(rows):
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
     return _SEEDS if rows.duplicated(['arm', 'labels', 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
 
-# %% ../nbs/11_experiment.ipynb #f348d822
+# %% ../nbs/11_experiment.ipynb #b5c02f15
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_loss, valid_loss
     "Validation accuracy (%) along each fit, with the training and the validation loss (nats)."
     def points(r):
         n,losses = len(r['curve']),r.get('losses') or [(np.nan, np.nan)]*len(r['curve'])
         for i,(v,(train,valid)) in enumerate(zip(r['curve'], losses)):
-            yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=v, train_loss=train, valid_loss=valid)
+            yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=v,
+                train_loss=train, valid_loss=valid)
     return pd.DataFrame([p for r in self.records if r for p in points(r)])
 
 @patch(as_prop=True)
@@ -600,7 +610,8 @@ def encoders(self:Results)->pd.DataFrame: # the columns of `rows`, and curve
     "A row for each autoencoder that an arm started from, with its reconstruction loss along the way."
     used = {(t.arm, t.encoder.key): t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)}
     found = [(arm, self.store.get(e.key)) for (arm,_),e in used.items()]
-    return pd.DataFrame([r['row'] | dict(arm=arm, lr=r['trial']['recipe']['pretrain']['lr'], setting=self.setting, reading=self.reading, curve=' '.join(f'{v:.6g}' for v in r['curve'])) for arm,r in found])
+    return pd.DataFrame([r['row'] | dict(arm=arm, lr=r['trial']['recipe']['pretrain']['lr'], setting=self.setting, reading=self.reading,
+        curve=' '.join(f'{v:.6g}' for v in r['curve'])) for arm,r in found])
 
 @patch
 def rising(self:Results,
@@ -614,7 +625,7 @@ def rising(self:Results,
         if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
-# %% ../nbs/11_experiment.ipynb #d0e269a3
+# %% ../nbs/11_experiment.ipynb #861f2681
 def _stuck(
     rows, # of finished fits
     low   # validation accuracy that is little better than guessing, in per cent
@@ -629,11 +640,15 @@ def warnings(self:Results)->list: # one line each
     out = ['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)
     runs = {(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
-    if len(self.missing): out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
-    if len(self.rows) and self.rows.revision.nunique()>1: out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
-    if (n := len({e for _,e,_ in runs}))<len(runs): out.append(f'{n} autoencoder{"s" if n>1 else ""} for {len(runs)} runs: the intervals leave out part of the variation between autoencoders')
+    if len(self.missing):
+        out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
+    if len(self.rows) and self.rows.revision.nunique()>1:
+        out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
+    if (n := len({e for _,e,_ in runs}))<len(runs):
+        out.append(f'{n} autoencoder{"s" if n>1 else ""} for {len(runs)} runs: the intervals leave out part of the variation between autoencoders')
     if len(self.rows) and self.setting!='smoke': out += _stuck(self.rows, 150/self.splits.train.n_classes)
-    if len(self.rows): out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
+    if len(self.rows):
+        out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
     return out
 
 @patch
@@ -662,7 +677,7 @@ def text(self:Results,
 @patch
 def __repr__(self:Results): return self.text()
 
-# %% ../nbs/11_experiment.ipynb #0d95fa4a
+# %% ../nbs/11_experiment.ipynb #92cf3fdf
 @patch
 def label_curve(self:Results)->plt.Axes:
     "Metric against labels, with a band and a dot for each run."
@@ -696,7 +711,8 @@ def save(self:Results,
 )->list:   # names of the files
     "Write the rows, the differences, the curves and the pictures."
     folder,names = Path(folder),[]
-    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'encoders.csv': self.encoders, 'missing.csv': self.missing, 'tuning.csv': () if self.tuning is None else self.tuning}
+    tables = {'results.csv': self.rows, 'differences.csv': self.differences(), 'curves.csv': self.curves, 'encoders.csv': self.encoders,
+        'missing.csv': self.missing, 'tuning.csv': () if self.tuning is None else self.tuning}
     figures = {'label_curve.png': self.label_curve().figure if len(self.rows) else None, 'pretraining.png': self.pretraining()}
     for name,t in tables.items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
@@ -729,7 +745,7 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #82f789cf
+# %% ../nbs/11_experiment.ipynb #acd07ece
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -765,7 +781,8 @@ def compare(
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
     trials = plan(splits, r, **grid)
     files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
-    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None, device, others.get(t.spec.get('pretrain_data')))
+    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None,
+        device, others.get(t.spec.get('pretrain_data')))
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
     for folder in encoders: store.borrow(folder, trials)
@@ -794,10 +811,11 @@ def _chosen(
     rate # from `choose_rates`
 ):       # (arm, labels) -> learning rate
     lost = rate.groupby(['arm', 'labels'], sort=False).chosen.any()
-    if not lost.all(): raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
+    if not lost.all():
+        raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
     return {(o.arm, o.labels): o.lr for o in rate[rate.chosen].itertuples()}
 
-# %% ../nbs/11_experiment.ipynb #a3f6ac7e
+# %% ../nbs/11_experiment.ipynb #5f33bf97
 def read_results(
     folder,    # of a store
     root=None, # where named data sets lie, see `dataset`
@@ -808,7 +826,8 @@ def read_results(
     own,store = experiment(folder),Store(folder)
     fits = {f.stem: Trial(**json.loads(f.read_text(encoding='utf-8'))['trial']) for kind in ('failed', 'trials') for f in (store.path/kind).glob('[!.]*.json')}
     arms,rate = list(own['recipe']['arms']),None
-    trials = sorted((t for t in fits.values() if t.kind=='fit'), key=lambda t: (t.head_seed, t.encoder_seed, t.subset_seed, t.labels, arms.index(t.arm) if t.arm in arms else len(arms), t.arm))
+    trials = sorted((t for t in fits.values() if t.kind=='fit'), key=lambda t: (t.head_seed, t.encoder_seed, t.subset_seed, t.labels,
+        arms.index(t.arm) if t.arm in arms else len(arms), t.arm))
     if trials and _on_first(own['recipe']): trials,rate = _tuned(trials, store)
     if not trials: raise ExperimentError(f'no fit has ended in {folder} yet')
     f = store.file('data', own['digest'][:20], 'safetensors')

@@ -145,7 +145,7 @@ def _default_(m, gen):
         torch.manual_seed(torch.randint(2**62, (1,), generator=gen).item())
         m.reset_parameters()
 
-# %% ../nbs/02_layers.ipynb #418e89b3
+# %% ../nbs/02_layers.ipynb #908cc75c
 _dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, default=None)
 _keys = {'dist', 'mean', 'std', 'bias'}
 
@@ -153,7 +153,8 @@ def _check_spec(spec):
     "`spec`, or a `ValueError` that says what is wrong with it"
     if spec.get('dist') not in _dists: raise ValueError(f"unknown initialisation {spec.get('dist')!r}: dist is one of {', '.join(_dists)}")
     if bad := set(spec)-_keys: raise ValueError(f"unknown key {sorted(bad)[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
-    if bad := set(spec)&{'mean','std'} if spec['dist']=='xavier_uniform' else (): raise ValueError(f"xavier_uniform takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
+    if bad := set(spec)&{'mean','std'} if spec['dist']=='xavier_uniform' else ():
+        raise ValueError(f"xavier_uniform takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
     return spec
 
 # %% ../nbs/02_layers.ipynb #9d0b7084

@@ -323,7 +323,7 @@ def at_each(
     "The same ask in each cell, for `Least` or `Greatest`."
     return tuple(replace(ask, where={**ask.where, **dict(zip(cells, c))}) for c in itertools.product(*cells.values()))
 
-# %% ../nbs/17_ledger.ipynb #8ba36722
+# %% ../nbs/17_ledger.ipynb #f2f10442
 @dataclass(frozen=True)
 class Expect:
     "The relation that a claim asserts; raises `LedgerError` for one that cannot be judged."
@@ -333,8 +333,10 @@ class Expect:
     def __post_init__(self):
         if self.relation not in _WORDS: raise LedgerError(f'relation {self.relation!r}: one of {", ".join(_WORDS)}')
         if self.margin is not None and not self.margin>0: raise LedgerError(f'margin={self.margin}: give the smallest difference that would matter, above 0')
-        if self.relation=='=' and self.margin is None: raise LedgerError("relation '=' needs a margin: no finite number of runs shows that two numbers are the same")
-    def __str__(self): return _WORDS[self.relation].format(b=f'{self.bound:g}', m=f'{self.margin or 0:g}') + (_MARGIN.get(self.relation, '').format(m=f'{self.margin:g}') if self.margin else '')
+        if self.relation=='=' and self.margin is None:
+            raise LedgerError("relation '=' needs a margin: no finite number of runs shows that two numbers are the same")
+    def __str__(self): return _WORDS[self.relation].format(b=f'{self.bound:g}', m=f'{self.margin or 0:g}') + (
+        _MARGIN.get(self.relation, '').format(m=f'{self.margin:g}') if self.margin else '')
 
 _WORDS = {'>': 'more than {b}', '<': 'less than {b}', '=': 'within {m} of {b}', 'no gain': 'no gain'}
 _MARGIN = {'>': ' (and {m} would matter)', '<': ' (and {m} would matter)', 'no gain': ' of {m} or more'}
@@ -352,7 +354,7 @@ def judge(
     yes, no = {'=': (-m<l and h<m, l>0 or h<0), 'no gain': (h<m, l>0)}.get(expect.relation, (l>0, h<m))
     return 'holds' if yes else 'does not hold' if no else 'not shown'
 
-# %% ../nbs/17_ledger.ipynb #37079a5f
+# %% ../nbs/17_ledger.ipynb #329306e5
 READINGS = 'as_written', 'fair'
 
 @dataclass(frozen=True)
@@ -367,10 +369,13 @@ class Claim:
     reported:str=None # the paper's own figure; None: computed by the same ask from rows whose reading is 'reported'
     commands:dict = field(default_factory=dict) # reading -> the command line that makes its rows, also where it was not run
     def __post_init__(self):
-        if not re.fullmatch(r'[a-z0-9]+(-[a-z0-9]+)*', self.name): raise LedgerError(f'claim {self.name!r} of {self.paper}: a name is lower-case words joined by hyphens')
+        if not re.fullmatch(r'[a-z0-9]+(-[a-z0-9]+)*', self.name):
+            raise LedgerError(f'claim {self.name!r} of {self.paper}: a name is lower-case words joined by hyphens')
         asks = self.ask if isinstance(self.ask, dict) else {}
-        if not all(map(callable, asks.values() or [self.ask])) or not isinstance(self.expect, Expect): raise LedgerError(f'{self.paper} {self.name}: a claim needs an ask that can be called and an Expect')
-        if bad := {*self.commands, *asks}-{*READINGS, 'reported'}: raise LedgerError(f'{self.paper} {self.name}: {sorted(bad)[0]!r} is no reading: {", ".join(READINGS)}')
+        if not all(map(callable, asks.values() or [self.ask])) \
+            or not isinstance(self.expect, Expect): raise LedgerError(f'{self.paper} {self.name}: a claim needs an ask that can be called and an Expect')
+        if bad := {*self.commands, *asks}-{*READINGS, 'reported'}:
+            raise LedgerError(f'{self.paper} {self.name}: {sorted(bad)[0]!r} is no reading: {", ".join(READINGS)}')
 
     def asks(self, rows, reading):
         "The answer of `rows` in one reading; the paper's own figures are asked as its own protocol is."
@@ -392,9 +397,10 @@ def _answer(claim, rows, reading):
     except ValueError as e: raise LedgerError(f'{claim.paper} {claim.name}, {reading}: {e}') from None
     return next((e for e in found if np.isfinite([e.low, e.high]).all()), found[0] if found else None)
 
-# %% ../nbs/17_ledger.ipynb #36fc7548
+# %% ../nbs/17_ledger.ipynb #4ec026c5
 _ASKED = ['low', 'high', 'n', 'setting', 'how', 'note', 'outcome']
-COLUMNS = ['paper', 'claim', 'place', 'reported', 'as_written', 'fair', 'difference', 'low', 'high', 'n', 'unit', 'setting', 'outcome', 'command', 'text', 'expect', 'kind',
+COLUMNS = ['paper', 'claim', 'place', 'reported', 'as_written', 'fair', 'difference', 'low', 'high', 'n', 'unit', 'setting', 'outcome', 'command',
+    'text', 'expect', 'kind',
     'reading', 'how', 'note', 'reported_outcome', *(f'{r}_{c}' for r in READINGS for c in _ASKED)]
 
 def _own(claim, est, reading):
@@ -411,7 +417,8 @@ def _line(claim, rows):
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
     known = dict(difference=est.value, **{k: getattr(est, k) for k in ('low', 'high', 'n', 'unit', 'setting', 'kind', 'how', 'note')}) if est else {}
     return dict(paper=claim.paper, claim=claim.name, place=claim.place, reported=said, outcome=judge(est, claim.expect), command=command, text=claim.text,
-        expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known, **_own(claim, w, 'as_written'), **_own(claim, f, 'fair'))
+        expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known,
+            **_own(claim, w, 'as_written'), **_own(claim, f, 'fair'))
 
 # %% ../nbs/17_ledger.ipynb #21ecc8f6
 _NUMBERS = {c for c in COLUMNS if c.removeprefix('as_written_').removeprefix('fair_') in ('low', 'high', 'n')} | {'as_written', 'fair', 'difference'}
@@ -470,7 +477,7 @@ def blocks(self:Ledger,
     count = ', '.join(f'{k} {n}' for k, n in self.outcome.value_counts(sort=False).items())
     return '\n\n'.join(['\n'.join(_block(r, width)) for r in self.itertuples(index=False) for r in [pd.Series(r._asdict())]] + [f'{len(self)} claim{"s" if len(self)>1 else ""}: {count}'])
 
-# %% ../nbs/17_ledger.ipynb #309b8d04
+# %% ../nbs/17_ledger.ipynb #320f492f
 _SIGNS = {'holds': '✓', 'does not hold': '✗', 'not shown': '○', 'not run here': '–'}
 _CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3em .8em .3em 0; border: 0'
 
@@ -479,7 +486,8 @@ def _td(text, style='', tag='td', more=''): return f'<{tag} style="{_CELL}; {sty
 def _rows(r):
     "A claim as two rows of a table: what was found, and the command."
     e = html.escape
-    cells = [f'{e(r.text)}<br><small>{e(r.place)}; expected: {e(_expected(r))}</small>', e(_reported(r)), *(e(_said(r, o)).replace(', n ', ', n&nbsp;') for o in READINGS),
+    cells = [f'{e(r.text)}<br><small>{e(r.place)}; expected: {e(_expected(r))}</small>', e(_reported(r)),
+        *(e(_said(r, o)).replace(', n ', ', n&nbsp;') for o in READINGS),
         f'<b style="white-space: nowrap">{_SIGNS[r.outcome]} {e(r.outcome)}</b>']
     top = 'border-top: 1px solid #8886'
     out = f'<tr>{"".join(_td(c, top) for c in cells)}</tr>'
@@ -517,7 +525,7 @@ def recorded(
     if paper not in have: raise LedgerError(f'no recorded results of {paper!r}{_choose(paper, have)}')
     return pd.read_csv(have[paper], low_memory=False)
 
-# %% ../nbs/17_ledger.ipynb #2cca8ba9
+# %% ../nbs/17_ledger.ipynb #ce740935
 def claims_of(
     paper:str=None # short name; all papers by default
 ) -> dict: # name -> list of `Claim`
@@ -530,7 +538,8 @@ def _load(name, ep):
     "The claims of one entry point."
     try: found = list(ep.load())
     except (ImportError, AttributeError, TypeError) as e: raise LedgerError(f'claims of {name!r} cannot be loaded from {ep.value}: {e}') from None
-    if bad := [c for c in found if not isinstance(c, Claim) or c.paper!=name]: raise LedgerError(f'{ep.value} is not a list of claims of {name!r}: it holds {bad[0]!r:.60}')
+    if bad := [c for c in found if not isinstance(c, Claim) or c.paper!=name]:
+        raise LedgerError(f'{ep.value} is not a list of claims of {name!r}: it holds {bad[0]!r:.60}')
     names = [c.name for c in found]
     if twice := {n for n in names if names.count(n)>1}: raise LedgerError(f'{ep.value} holds {sorted(twice)[0]!r} twice')
     return found

@@ -58,7 +58,7 @@ def layer_sizes(
     with at_rest(net), _listen(net, _named(net)) as got: net(xb)
     return dict(input=tuple(xb.shape[1:])) | {k: tuple(o.shape[1:]) for k,o in got.items() if o.dim() and len(o)==2}
 
-# %% ../nbs/07_probe.ipynb #0151daf3
+# %% ../nbs/07_probe.ipynb #7b37acee
 def _outermost(names):
     "The names that lie within no other; where that is one alone, those within it"
     top = [o for o in names if not any(o.startswith(p+'.') for p in names)]
@@ -71,7 +71,8 @@ def _pick(net, sizes, layers=None):
     if not layers: raise ProbeError('layers is empty: name some, or leave it out')
     for k in layers:
         if k in sizes: continue
-        if k in _named(net): raise ProbeError(f'layer {k!r} gives no tensor with a row per image: it does not run when the net is called, or has several results')
+        if k in _named(net):
+            raise ProbeError(f'layer {k!r} gives no tensor with a row per image: it does not run when the net is called, or has several results')
         raise ProbeError(f'no layer {k!r}; the nearest are {", ".join(get_close_matches(k, sizes, 3, 0))}')
     return layers
 
@@ -101,14 +102,15 @@ def layer_features(
 # %% ../nbs/07_probe.ipynb #588c32a5
 def _votes(dist): return np.tile(1 + .5**np.arange(1, dist.shape[1]+1), (len(dist), 1))
 
-# %% ../nbs/07_probe.ipynb #626fc4af
+# %% ../nbs/07_probe.ipynb #a6c7c6f8
 def _array(x): return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 def _rows(train_x, train_y, test_x):
     "Features and classes as arrays; `ProbeError` for those that do not fit each other"
     x,y,t = map(_array, (train_x, train_y, test_x))
     if x.ndim!=2 or t.ndim!=2 or x.shape[1]!=t.shape[1]: raise ProbeError(f'features of shapes {x.shape} and {t.shape}: (n,d) and (m,d) are needed')
-    if y.shape!=x.shape[:1] or y.dtype.kind not in 'iu': raise ProbeError(f'{len(x)} rows with labels of shape {y.shape} and type {y.dtype}: one class number per row is needed')
+    if y.shape!=x.shape[:1] or y.dtype.kind not in 'iu':
+        raise ProbeError(f'{len(x)} rows with labels of shape {y.shape} and type {y.dtype}: one class number per row is needed')
     if not len(x) or not len(t): raise ProbeError(f'{len(x)} rows to learn from and {len(t)} to tell: at least one of each')
     for what,o in (('training', x), ('test', t)):
         if not np.isfinite(o).all(): raise ProbeError(f'{what} features hold values that are not finite')

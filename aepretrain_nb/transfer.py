@@ -128,7 +128,7 @@ def at_rest(
     finally:
         for m,was in flags.items(): m.training = was
 
-# %% ../nbs/06_transfer.ipynb #256d767d
+# %% ../nbs/06_transfer.ipynb #709aadef
 def features(
     net:nn.Module, # an encoder, or any module that gives one tensor with a row per image
     images:ImageSet, # labels are neither needed nor read
@@ -143,7 +143,8 @@ def features(
     with at_rest(net):
         for xb,_ in dl:
             f = net(xb)
-            if not isinstance(f, Tensor): raise TransferError(f'the net gives a {type(f).__name__}, not one tensor: wrap it in a module that picks what you want')
+            if not isinstance(f, Tensor):
+                raise TransferError(f'the net gives a {type(f).__name__}, not one tensor: wrap it in a module that picks what you want')
             if len(f)!=len(xb): raise TransferError(f'the net gives {len(f)} rows for {len(xb)} images')
             if out is None: out = torch.empty(len(images), f[0].numel(), dtype=torch.float32, device=f.device)
             out[i:i+len(xb)] = f.flatten(1) if f.dim()>1 else f[:,None]

@@ -65,9 +65,10 @@ def find_recipe(
     except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
     return make(setting, **overrides)
 
-# %% ../nbs/09_trial.ipynb #b5657061
+# %% ../nbs/09_trial.ipynb #55a5acbb
 KEEP = 'best','last'
-_KINDS = dict(whole=('a whole number from 1', lambda v: isinstance(v, int) and v is not True and v>=1), rate=('a number above 0', lambda v: isinstance(v, (int, float)) and v is not True and 0<v<math.inf),
+_KINDS = dict(whole=('a whole number from 1', lambda v: isinstance(v, int) and v is not True and v>=1),
+    rate=('a number above 0', lambda v: isinstance(v, (int, float)) and v is not True and 0<v<math.inf),
     word=('a word', lambda v: isinstance(v, str)))
 _CHOICES = {'pretrain.keep': KEEP, 'finetune.keep': KEEP, 'finetune.loss': LOSSES}
 
@@ -81,7 +82,8 @@ def _check_fit(part, section):
     "Raises `ExperimentError` for a section that says how to train and cannot be followed."
     length = 'epochs' if 'epochs' in section else 'steps'
     if {'epochs', 'steps'} <= section.keys(): raise ExperimentError(f'{part} has steps and epochs: one of them')
-    for k,kind in {'opt':'word', 'lr':'rate', 'bs':'whole', length:'whole', 'evals':'whole'}.items(): _check(f'{part}.{k}', section.get(k), kind, part=='finetune' and k in ('lr', 'steps'))
+    for k,kind in {'opt':'word', 'lr':'rate', 'bs':'whole', length:'whole', 'evals':'whole'}.items(): _check(f'{part}.{k}', section.get(k), kind,
+        part=='finetune' and k in ('lr', 'steps'))
     for k,v in section.items():
         known = _CHOICES.get(f'{part}.{k}')
         if known and v not in known: raise ExperimentError(f'{part}.{k} is {v!r}: one of {", ".join(known)}')
@@ -153,7 +155,7 @@ def key(self:Trial)->str: # 20 hex digits
     d = {k: v for k,v in asdict(self).items() if v is not None and v!=INTRODUCED.get(k)}
     return hashlib.sha256(canonical(d).encode()).hexdigest()[:20]
 
-# %% ../nbs/09_trial.ipynb #edd71a77
+# %% ../nbs/09_trial.ipynb #02d06aad
 _COMMON = 'name', 'version', 'autoencoder', 'model', 'norm'
 
 def _sections(
@@ -165,7 +167,8 @@ def _sections(
 def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None for random arms
     "The pre-training that has to come first."
     if self.kind!='fit' or self.spec['encoder']!='pretrained': return None
-    return Trial('encoder', _sections(self.recipe, 'pretrain'), self.pretrain_digest or self.digest, self.encoder_seed, self.n_unlabelled, precision=self.precision)
+    return Trial('encoder', _sections(self.recipe, 'pretrain'), self.pretrain_digest or self.digest, self.encoder_seed, self.n_unlabelled,
+        precision=self.precision)
 
 # %% ../nbs/09_trial.ipynb #e7eea7f8
 def seed_list(
@@ -230,7 +233,7 @@ def _in_steps(section, n):
     if 'epochs' not in section: return section
     return {k: v for k,v in section.items() if k!='epochs'} | dict(steps=section['epochs']*max(1, n//section['bs']))
 
-# %% ../nbs/09_trial.ipynb #d91de5cc
+# %% ../nbs/09_trial.ipynb #c3b7aa3e
 def plan(
     splits:Splits,        # the data
     recipe:dict,          # how to train, from `find_recipe`
@@ -262,7 +265,8 @@ def plan(
                 n = _unlabelled(other or splits, spec.get('n_unlabelled', n_unlabelled)) if pre else None
                 rec = resolved(recipe, spec, size, (lr or {}).get((arm, size)), n_train, n and n-_change(recipe, spec, 'pretrain').get('n_valid', 0))
                 same = one_encoder=='all' or (pre and one_encoder)
-                out.append(replace(own, recipe=_sections(rec, 'classifier', 'finetune', *['pretrain']*pre), encoder_seed=runs[0][1] if same else enc, n_unlabelled=n, arm=arm,
+                out.append(replace(own, recipe=_sections(rec, 'classifier', 'finetune', *['pretrain']*pre), encoder_seed=runs[0][1] if same else enc,
+                    n_unlabelled=n, arm=arm,
                     spec={k: v for k,v in spec.items() if k not in ('change', 'n_unlabelled')}, pretrain_digest=other and other.digest))
     return out
 
@@ -270,7 +274,8 @@ def _change(recipe, spec, section): return recipe[section] | spec.get('change', 
 
 def _check_checkpoint(recipe, spec):
     known = _change(recipe, spec, 'pretrain').get('checkpoints', [])
-    if 'checkpoint' in spec and spec['checkpoint'] not in known: raise ExperimentError(f'an arm starts from checkpoint {spec["checkpoint"]!r}; pretrain.checkpoints keeps {known}')
+    if 'checkpoint' in spec and spec['checkpoint'] not in known:
+        raise ExperimentError(f'an arm starts from checkpoint {spec["checkpoint"]!r}; pretrain.checkpoints keeps {known}')
 
 def _other(
     name, # of the data set whose images an arm's autoencoder sees
@@ -360,7 +365,7 @@ def _fit(
         if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {(i+1)*len(learn.dls.train)} steps at lr {lr:g}')
     return did,seen
 
-# %% ../nbs/09_trial.ipynb #492b44bf
+# %% ../nbs/09_trial.ipynb #b439067e
 def build_autoencoder(
     trial, # an encoder or a fit
     splits # for the shape of its images
@@ -397,7 +402,8 @@ def _pretrain_images(
     trial, # of kind 'encoder'
     splits # its data
 ):         # (images to train on, images to judge by)
-    x,n = splits.unlabelled.take(torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.digest, trial.encoder_seed))[:trial.n_unlabelled]),trial.recipe['pretrain'].get('n_valid')
+    x,n = splits.unlabelled.take(torch.randperm(
+        len(splits.unlabelled), generator=generator('unlabelled', splits.digest, trial.encoder_seed))[:trial.n_unlabelled]),trial.recipe['pretrain'].get('n_valid')
     if n and not n<len(x): raise ExperimentError(f'pretrain.n_valid is {n}: fewer than the {len(x)} images of the autoencoder')
     return (x.take(range(n, len(x))), x.take(range(n))) if n else (x, x.take(range(min(512, len(x)))))
 
@@ -411,13 +417,15 @@ def train_autoencoder(
     x,held = _pretrain_images(trial, splits)
     with alone('pretrain', trial.encoder_seed):
         ae = build_autoencoder(trial, splits)
-        dls = _stream(trial, p, x, held, device, target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')), norm_target=p.get('norm_target', False))
+        dls = _stream(trial, p, x, held, device, target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')),
+            norm_target=p.get('norm_target', False))
         kept = CheckpointCB(p.get('checkpoints', ()))
         learn = _learner(ae, trial, p, dls, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh')), cbs=[*_callbacks(p, 'valid_loss', 'min'), kept])
         did,seen = _fit(learn, p, trial, p['lr'])
         with torch.no_grad(): mse = np.mean([F.mse_loss(ae.eval().reconstruct(xb), tb).item() for xb,tb in dls.valid.new(corrupt=None)])
     curve = [v[1] for v in seen]
-    return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], mse=float(mse), curve=curve, losses=[v[:2] for v in seen], checkpoints=kept.states, **did)
+    return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], mse=float(mse), curve=curve, losses=[v[:2] for v in seen],
+        checkpoints=kept.states, **did)
 
 # %% ../nbs/09_trial.ipynb #5bf6e15a
 def build_classifier(
@@ -434,7 +442,7 @@ def build_classifier(
     if trial.spec['protocol'] in ('frozen', 'knn'): freeze(net.encoder)
     return net
 
-# %% ../nbs/09_trial.ipynb #7439d831
+# %% ../nbs/09_trial.ipynb #8c72d643
 def _attempt(
     trial,   # of kind 'fit'
     splits,  # its data
@@ -452,7 +460,8 @@ def _attempt(
         did,seen = _fit(learn, f, trial, lr)
     best,end = learn.best_weights.best_epoch if f['keep']=='best' else len(seen)-1,first_filters(net.encoder)
     moved = {} if start is None else dict(filters=(start, end), cosine=F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item())
-    return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen], losses=[v[:2] for v in seen], subset=subset,
+    return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen],
+        losses=[v[:2] for v in seen], subset=subset,
         n_train=len(tr), n_valid=len(va), **moved, **did)
 
 def first_filters(
@@ -465,7 +474,7 @@ def first_filters(
 def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
-# %% ../nbs/09_trial.ipynb #c9219b47
+# %% ../nbs/09_trial.ipynb #29d098ee
 def rates(
     trial:Trial # a fit
 )->list:        # learning rates to try
@@ -492,7 +501,8 @@ def train_classifier(
     if not tries: raise why
     learn,best = max(tries, key=lambda t: (t[1]['valid'], -t[1]['valid_loss']))
     spent = {k: sum(t[k] for _,t in tries) for k in ('seconds', 'images')}
-    return learn.model, dict(metric='accuracy', unit='%') | _marks(trial, splits, learn, device) | best | spent | dict(tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])
+    return learn.model, dict(metric='accuracy', unit='%') | _marks(trial, splits, learn, device) | best | spent | dict(
+        tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])
 
 def _marks(
     trial,  # of kind 'fit'
@@ -519,7 +529,7 @@ def count_confusions(
 
 def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
 
-# %% ../nbs/09_trial.ipynb #71f21633
+# %% ../nbs/09_trial.ipynb #6e42a38b
 _linear = {}
 
 def _is_linear(trial, splits):
@@ -536,7 +546,8 @@ def together(
 )->str:    # equal for trials that can be trained as one; None for one that is trained by itself
     "What a trial has in common with those whose heads it can be trained with."
     f,s = trial.recipe.get('finetune', {}),trial.spec or {}
-    if s.get('protocol')!='frozen' or trial.precision!='fp32' or f['opt'] not in HEAD_OPTS or f.get('weight_decay') or not _is_linear(trial, splits): return None
+    if s.get('protocol')!='frozen' or trial.precision!='fp32' or f['opt'] not in HEAD_OPTS or f.get('weight_decay') \
+        or not _is_linear(trial, splits): return None
     source = [trial.encoder.key if trial.encoder else trial.encoder_seed, *(s.get(k) for k in ('encoder', 'init', 'file', 'checkpoint'))]
     return canonical([trial.digest, source, _sections(trial.recipe, 'classifier'), {k: v for k,v in f.items() if k not in ('lr', 'steps', 'evals')}])
 
@@ -560,7 +571,7 @@ def _frozen(trials, splits, weights, device):
     own = [(place(tr), len(x)+torch.arange(len(test)) if t.valid=='test' else place(va), digest) for t,(tr,va,digest) in zip(trials, parts)]
     return torch.cat([x, test]),torch.cat([y, splits.test.y]).to(device),own,len(x)
 
-# %% ../nbs/09_trial.ipynb #fa42cc24
+# %% ../nbs/09_trial.ipynb #3dfde2cd
 def train_heads(
     trials,       # fits that have `together` in common
     splits,       # their data
@@ -574,11 +585,13 @@ def train_heads(
         x,y,own,n = _frozen(trials, splits, weights, device)
         nets = [build_classifier(t, splits, weights).to(device) for t in trials]
         jobs = [(i, _job(t, net, *parts[:2], lr)) for i,(t,net,parts) in enumerate(zip(trials, nets, own)) for lr in rates(t)]
-        heads = fit_heads(x, y, [j for _,j in jobs], splits.train.n_classes, f['bs'], f['opt'], f.get('momentum', 0.), f.get('clip'), f['loss']=='double_softmax', keep=f['keep'])
+        heads = fit_heads(x, y, [j for _,j in jobs], splits.train.n_classes, f['bs'], f['opt'], f.get('momentum', 0.), f.get('clip'),
+            f['loss']=='double_softmax', keep=f['keep'])
         looks = dict(tuple(heads.curve.groupby('job')))
         tries = {i: [_try(looks[k], heads, k, j, f) for k,(o,j) in enumerate(jobs) if o==i and k not in heads.diverged] for i in range(len(trials))}
         spent = (time.perf_counter()-start)/len(jobs)
-        return [_headed(t, net, parts, tries[i], heads, (x, y, n), spent) if tries[i] else TrialFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(t))}')
+        return [_headed(t, net, parts, tries[i], heads, (x, y, n),
+            spent) if tries[i] else TrialFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(t))}')
             for i,(t,net,parts) in enumerate(zip(trials, nets, own))]
 
 def _job(trial, net, train, valid, lr):
@@ -591,7 +604,8 @@ def _try(looks, heads, k, job, f):
     va,tr = (looks[looks.set==s].sort_values('step') for s in ('valid', 'train'))
     best = va.step.tolist().index(heads.kept[k])
     curve,loss = [_percent(a) for a in va.accuracy],va.loss.tolist()
-    return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=[list(o) for o in zip(tr.loss.tolist(), loss)], steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
+    return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=[list(o) for o in zip(tr.loss.tolist(), loss)],
+        steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
 
 def _headed(trial, net, own, tries, heads, data, spent):
     "The classifier with the best of its heads, and its results"
@@ -602,13 +616,15 @@ def _headed(trial, net, own, tries, heads, data, spent):
     right = lambda rows: _percent((lambda p,t: (p==t).float().mean())(*told(rows)))
     with torch.no_grad():
         test = slice(n, None)
-        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test), heads.weight.shape[1])) if ask.get('confusion') else {})
+        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test),
+            heads.weight.shape[1])) if ask.get('confusion') else {})
     start = first_filters(net.encoder)
     moved = {} if start is None else dict(filters=(start, start.clone()), cosine=1.)
-    return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid),
+    return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train),
+        n_valid=0 if trial.valid=='test' else len(valid),
         seconds=spent*len(tries), images=sum(t['images'] for t in tries), tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries])
 
-# %% ../nbs/09_trial.ipynb #2bfa9bb6
+# %% ../nbs/09_trial.ipynb #0bc0dc29
 def _neighbours(trial, splits, weights, device):
     "The results of a vote among the labelled images, in features of the arm's encoder"
     start = time.perf_counter()
@@ -618,10 +634,12 @@ def _neighbours(trial, splits, weights, device):
         net = build_classifier(trial, splits, weights)
     v,(p,t) = _percent((told[:len(valid)]==y[valid].cpu()).float().mean()),(told[len(valid):],y[n:].cpu())
     more = dict(confusion=_pairs(p, t, splits.train.n_classes)) if trial.recipe['finetune'].get('confusion') else {}
-    return net, dict(metric='accuracy', unit='%', value=_percent((p==t).float().mean()), lr=rates(trial)[0], best=0, valid=v, valid_loss=1-v/100, curve=[v], losses=[[0., 1-v/100]], subset=subset, steps=0, images=len(train),
-        n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid), seconds=time.perf_counter()-start, tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **more)
+    return net, dict(metric='accuracy', unit='%', value=_percent((p==t).float().mean()), lr=rates(trial)[0], best=0, valid=v, valid_loss=1-v/100,
+        curve=[v], losses=[[0., 1-v/100]], subset=subset, steps=0, images=len(train),
+        n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid), seconds=time.perf_counter()-start,
+            tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **more)
 
-# %% ../nbs/09_trial.ipynb #8c977d10
+# %% ../nbs/09_trial.ipynb #65721ec9
 def rehearse(
     trial,       # a fit
     splits,       # its data
@@ -631,13 +649,15 @@ def rehearse(
 ):
     "Send two images through the arm's nets; raises `ExperimentError` for a device that is not there, `TransferError` for weights that do not fit, and `ValueError` as the nets do."
     try: torch.empty(1, device=device)
-    except (AssertionError, RuntimeError) as e: raise ExperimentError(f'device {device!r} cannot be used ({str(e).splitlines()[0]}): one of {", ".join(devices())}') from None
+    except (AssertionError, RuntimeError) as e:
+        raise ExperimentError(f'device {device!r} cannot be used ({str(e).splitlines()[0]}): one of {", ".join(devices())}') from None
     if other: weights = build_autoencoder(trial.encoder, other).state_dict()
     elif trial.spec['encoder']!='file': trial,weights = replace(trial, spec=trial.spec | dict(encoder='random')),None
     x = ImageDL(splits.train.take([0, 0]), device=device).one_batch()[0]
     with alone('rehearse'), torch.no_grad():
         try: nets = build_autoencoder(trial, splits),build_classifier(trial, splits, weights)
-        except (TypeError, AttributeError) as e: raise ExperimentError(f'{trial.recipe["name"]}: the nets cannot be built from model={trial.recipe["model"]} ({str(e).splitlines()[0]})') from None
+        except (TypeError, AttributeError) as e:
+            raise ExperimentError(f'{trial.recipe["name"]}: the nets cannot be built from model={trial.recipe["model"]} ({str(e).splitlines()[0]})') from None
         for net in nets: net.to(device).eval()(x)
 
 def devices()->list: # names

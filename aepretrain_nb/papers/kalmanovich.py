@@ -383,7 +383,7 @@ EXPERIMENTS = dict(  # name -> (arms, joint tuning?, depths)
     depth=(lambda s: ['gradual', 'stacked'], False, (2, 3, 4)))
 FIGURE4 = 'gradual','stacked','de_novo','frozen','none'
 
-# %% ../../nbs/papers/kalmanovich.ipynb #39da166e
+# %% ../../nbs/papers/kalmanovich.ipynb #325d31a8
 def _chain(run, store):
     "Records of a run and of all its ancestors"
     return ([] if run is None else [*_chain(run.parent, store), store.get(run.key)])
@@ -426,7 +426,8 @@ def fit_row(
     r = store.get(fit.key)
     return _common(arm, fit.run, splits, setting, s, r) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written',
         decoder=None, tuned=False, metric='error', unit='%', value=r['value'],
-        n_train=fit.labels, lr=fit.lr, lrs=' '.join(f'{v:g}' for v in s['lrs']), labels=fit.labels, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'],
+        n_train=fit.labels, lr=fit.lr, lrs=' '.join(f'{v:g}' for v in s['lrs']), labels=fit.labels, head_seed=fit.run.seed, subset=r['subset'],
+            epochs=r['epochs'],
         seconds=r['seconds'], head=fit.head, key=fit.key)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #f571b984
