@@ -172,7 +172,7 @@ def reported_rows()->pd.DataFrame: # a row per arm and size, in the columns of a
     return pd.DataFrame(dict(data='mnist', arm=d.arm.map(_names), labels=d.n_labels, value=d.test_accuracy_pct.round(4), metric='accuracy', unit='%',
         kind='fit', reading='reported', setting='paper'))
 
-# %% ../../nbs/papers/barletta.ipynb #a60751f5
+# %% ../../nbs/papers/barletta.ipynb #1c4eb15a
 _mnist = dict(data='mnist', kind='fit')
 _frozen = [k for k in arms() if k!='cnn']
 
@@ -181,7 +181,8 @@ def _ahead(a, others, **where): return Least(tuple(_gap(a, b, **where) for b in 
 
 def _line(study, reading, data='mnist', more=''):
     "The command that runs a study"
-    setting,arms = ('paper', '') if data=='mnist' else ('quick', ' --arms plain,sparse,random' if study=='frozen' else '')
+    arms = '' if data=='mnist' else ' --labels 160,960,2880,8000' + (' --arms plain,sparse,random' if study=='frozen' else '')
+    setting = 'paper' if data=='mnist' else 'quick'
     seeds = 3 if reading=='as_written' or (data, study)==('mnist', 'cnn') else 5
     return f'aepretrain compare {data} --recipe barletta --setting {setting} --set reading={reading} --set study={study}{arms} --seeds {seeds}{more}'
 
