@@ -211,7 +211,7 @@ def _stopped(
     b  # arm it is compared to
 ): return lambda rows: _gap(a, b)(chosen_checkpoint(rows))
 
-# %% ../../nbs/papers/barletta.ipynb #d2af7b85
+# %% ../../nbs/papers/barletta.ipynb #fb8f90a1
 _small = list(range(160, 961, 160))
 _late = dict(readings=('fair',))
 CLAIMS = [
@@ -230,7 +230,7 @@ CLAIMS = [
     _claim('cnn-fluctuates', 'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
         Least(tuple(Ratio('cnn', b, _mnist, 'sd', over=('labels',)) for b in _frozen)), Expect('>', 1), _run('cnn'),
         'by eye; attributed to random weights'),
-    _claim('clipping-needed', 'The softmax learns better with gradient clipping', 'section 4.2', _gap('plain', 'plain_unclipped'),
+    _claim('clipping-helps', 'The softmax learns better with gradient clipping', 'section 4.2', _gap('plain', 'plain_unclipped'),
         Expect('>'), _run('clipping'), 'did not work properly'),
     _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'), Expect('<'), _run('momentum'),
         'worse performances'),
