@@ -61,7 +61,10 @@ def stride(self:ConvStage):
 
 # %% ../nbs/03_autoencoder.ipynb #5fa78ce8
 @patch
-def out_size(self:ConvStage, h, w):
+def out_size(self:ConvStage,
+    h:int, # pixels
+    w:int # pixels
+)->tuple: # (h, w)
     "(h, w) after the stage, by arithmetic; zero or less where the image is too small for the filter"
     c = self.conv
     hw = [(s+2*p-d*(k-1)-1)//t + 1 for s,p,d,k,t in zip((h,w), c.padding, c.dilation, c.kernel_size, c.stride)]
@@ -75,7 +78,11 @@ class ConvEncoder(nn.Module):
     ):
         super().__init__()
         self.stages = nn.ModuleDict(stages)
-    def forward(self, x): return self.encode(x).z
+    def forward(self,
+        x:Tensor # images (n, c, h, w)
+    )->Tensor: # the last stage's output
+        "The code alone"
+        return self.encode(x).z
 
 # %% ../nbs/03_autoencoder.ipynb #9bd5934f
 class Code(NamedTuple):
@@ -178,7 +185,11 @@ class MirrorDecoder(nn.Module):
         self.convs = nn.ModuleDict({n: _mirror(s) for n,s in reversed(stages)})
         self.acts = nn.ModuleDict({n: copy.deepcopy(below.act) for (n,_),(_,below) in zip(stages[1:], stages)})
 
-    def forward(self, code, encoder=None):
+    def forward(self,
+        code:Code, # from `encoder.encode`
+        encoder=None # not used: the filters are its own
+    )->Tensor: # images before the output activation, (n, c, h, w)
+        "Undo the stages of the encoder, last first"
         z = code.z
         for n,conv in self.convs.items():
             z = conv(z, output_size=code.sizes[n])
@@ -195,10 +206,27 @@ class Autoencoder(nn.Module):
     ):
         super().__init__()
         self.encoder,self.decoder,self.out_act = encoder,decoder,act_layer(out_act)
-    def encode(self, x, **kw): return self.encoder.encode(x, **kw)
-    def decode(self, code): return self.decoder(code, self.encoder)
-    def forward(self, x): return self.decode(self.encode(x))
-    def reconstruct(self, x): return self.out_act(self(x))
+    def encode(self,
+        x:Tensor, # images (n, c, h, w)
+        **kw # of the encoder: `taps`
+    )->Code: # with what the decoder needs
+        "Images to their code"
+        return self.encoder.encode(x, **kw)
+    def decode(self,
+        code:Code # from `encode`
+    )->Tensor: # (n, c, h, w), before the output activation
+        "A code to images"
+        return self.decoder(code, self.encoder)
+    def forward(self,
+        x:Tensor # images (n, c, h, w)
+    )->Tensor: # (n, c, h, w), before the output activation
+        "What the losses take"
+        return self.decode(self.encode(x))
+    def reconstruct(self,
+        x:Tensor # images (n, c, h, w)
+    )->Tensor: # (n, c, h, w), after the output activation
+        "What one looks at"
+        return self.out_act(self(x))
 
 # %% ../nbs/03_autoencoder.ipynb #af4a1269
 _logit = dict(scaled_tanh=lambda x: 2*x, sigmoid=lambda x: x)
@@ -230,10 +258,18 @@ def __call__(self:ReconLoss,
 
 # %% ../nbs/03_autoencoder.ipynb #6b2dbbb5
 @patch
-def activation(self:ReconLoss, pre): return self.act(pre)
+def activation(self:ReconLoss,
+    pre:Tensor # an autoencoder's output
+)->Tensor: # images
+    "For fastai's `get_preds`: the output activation"
+    return self.act(pre)
 
 @patch
-def decodes(self:ReconLoss, out): return out
+def decodes(self:ReconLoss,
+    out:Tensor # images, from `activation`
+)->Tensor: # the same
+    "For fastai's `get_preds`: images are their own decision"
+    return out
 
 # %% ../nbs/03_autoencoder.ipynb #ac500f2d
 def entropy(

@@ -14,7 +14,11 @@ import argparse, os, re, shlex, sys
 # %% ../nbs/13_cli.ipynb #3732c62b
 class Parser(argparse.ArgumentParser):
     "An argument parser whose errors are one line."
-    def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+    def error(self,
+        message:str # what is wrong
+    ):
+        "Say it in one line, and exit with 2"
+        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
 def whole(
     s:str # such as '50,200'

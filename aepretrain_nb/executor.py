@@ -140,7 +140,13 @@ class Submitit(Executor):
         self.jobs[f] = self.executor.submit(_outcome, fn, *args, **kwargs)
         return f
 
-    def shutdown(self, wait=True, *, cancel_futures=False): self.over.set()
+    def shutdown(self,
+        wait=True, # not used: the scheduler has the jobs
+        *,
+        cancel_futures=False # not used
+    ):
+        "Stop asking after the jobs"
+        self.over.set()
     def __exit__(self, *exc): self.shutdown()
 
 # %% ../nbs/16_executor.ipynb #25e22ccc

@@ -53,7 +53,13 @@ class Store:
         path # the folder; made when something is written
     ): self.path = Path(path)
     def __repr__(self): return f'Store({str(self.path)!r}, {len(list(self.path.glob("trials/*.json")))} finished)'
-    def file(self, kind, key, ext='json'): return self.path/kind/f'{key}.{ext}'
+    def file(self,
+        kind:str, # folder: 'trials', 'encoders', 'claims'
+        key:str, # content address
+        ext:str='json' # how the name ends
+    )->Path:
+        "Where something of that key lies, or would"
+        return self.path/kind/f'{key}.{ext}'
 
     def get(self,
         key:str # of a trial
@@ -66,7 +72,9 @@ class Store:
         key:str,        # of a trial
         record:dict,    # plain JSON
         kind='trials'   # 'trials', or 'failed'
-    ): write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
+    ):
+        "Write a record, whole or not at all"
+        write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
 
 # %% ../nbs/11_experiment.ipynb #5f0e6198
 @patch
@@ -396,7 +404,10 @@ class Grid:
         fresh = self.units(ok(False), self.width-len(self.running))
         return fresh if fresh or self.running else [[t] for t in islice(ok(True), 1)]
 
-    def units(self, trials, room):
+    def units(self,
+        trials, # that are not finished
+        room:int # how many at most
+    )->list: # of lists of trials
         "At most `room` units of `trials`"
         units,open_ = {},False
         for t in trials:

@@ -148,17 +148,38 @@ def clip_each_(
 # %% ../nbs/08_heads.ipynb #df31c31c
 _B1,_B2,_EPS = .9,.999,1e-8
 
-def adam_(w, g, m, v, tmp, lr, t):
-    "Algorithm 1 of Kingma & Ba, in place; `lr` (R,1,1) holds what depends on the step, `g` and `tmp` are overwritten"
+def adam_(
+    w:Tensor, # (R,k,D) weights, changed in place
+    g:Tensor, # (R,k,D) gradients; overwritten
+    m:Tensor, # (R,k,D) mean of the gradients
+    v:Tensor, # (R,k,D) mean of their squares
+    tmp:Tensor, # (R,k,D) to work in
+    lr:Tensor, # (R,1,1) learning rates, times `adam_rate`
+    t:int # number of the step, from 1
+):
+    "Algorithm 1 of Kingma & Ba, in place"
     m.lerp_(g, 1-_B1)
     v.mul_(_B2).addcmul_(g, g, value=1-_B2)
     torch.sqrt(v, out=tmp).add_(_EPS*(1-_B2**t)**.5)
     w.addcdiv_(torch.mul(m, lr, out=g), tmp, value=-1)
 
-def adam_rate(t): return (1-_B2**t)**.5/(1-_B1**t)
+def adam_rate(
+    t # number of the step, from 1
+): # factor of the learning rate
+    "The bias correction of both means (Kingma & Ba, section 2)"
+    return (1-_B2**t)**.5/(1-_B1**t)
 
 # %% ../nbs/08_heads.ipynb #249bc9cf
-def sgd_(w, g, m, v, tmp, lr, t, momentum=0.):
+def sgd_(
+    w:Tensor, # (R,k,D) weights, changed in place
+    g:Tensor, # (R,k,D) gradients
+    m:Tensor, # (R,k,D) gathered gradients
+    v, # not used, as is `t`: the form of `adam_`
+    tmp:Tensor, # (R,k,D) to work in
+    lr:Tensor, # (R,1,1) learning rates
+    t:int, # number of the step, from 1
+    momentum:float=0. # in [0,1)
+):
     "PyTorch's SGD, in place: the momentum gathers gradients, not steps"
     w.sub_(torch.mul(m.mul_(momentum).add_(g), lr, out=tmp))
 
@@ -223,7 +244,11 @@ def feed(self:HeadStack,
     return rows.flatten(1).to(dev), _places(self.y[rows], k).to(dev), share.view(n, r, 1, 1).to(dev)
 
 @patch
-def rates(self:HeadStack, r, n, rate):
+def rates(self:HeadStack,
+    r:int, # heads still at work, the first ones
+    n:int, # steps
+    rate # from steps' numbers to factors of the learning rate, such as `adam_rate`
+)->Tensor:
     "(n,r,1,1) learning rates of the next steps"
     lr = torch.tensor([j.lr for j in self.jobs[:r]], dtype=torch.float64)
     t = torch.arange(self.t+1, self.t+n+1, dtype=torch.float64)
@@ -231,7 +256,14 @@ def rates(self:HeadStack, r, n, rate):
 
 # %% ../nbs/08_heads.ipynb #5ea3f134
 @patch
-def walk(self:HeadStack, r, n, grad, update, rate, clip=None):
+def walk(self:HeadStack,
+    r:int, # heads still at work, the first ones
+    n:int, # steps
+    grad, # of the logits in place, such as `softmax_grad`
+    update, # of the weights in place, such as `adam_`
+    rate, # as of `rates`
+    clip:float=None # largest norm of a head's gradient
+):
     "Take `n` steps with the first `r` heads; gives the number of each step taken"
     w,g,m,v,tmp,x,z,p = (o[:r] for o in (self.w, self.g, self.m, self.v, self.tmp, self.x, self.z, self.p))
     flat,xt,minus = x.view(-1, x.shape[2]),x.transpose(1, 2),-x.new_ones(r*x.shape[1])
@@ -248,7 +280,12 @@ def walk(self:HeadStack, r, n, grad, update, rate, clip=None):
 _CHUNK = 128 # steps laid out at a time
 
 @patch
-def run(self:HeadStack, grad, update, rate, clip=None):
+def run(self:HeadStack,
+    grad, # of the logits in place, such as `softmax_grad`
+    update, # of the weights in place, such as `adam_`
+    rate, # as of `rates`
+    clip:float=None # largest norm of a head's gradient
+):
     "Train every head to its end; gives the number of each step taken"
     while self.t<self.jobs[0].steps:
         r = sum(j.steps>self.t for j in self.jobs)
@@ -279,7 +316,12 @@ def _each(self:_Looks, job):
         if s is not None: yield name, *(s if isinstance(s, tuple) else (self.x[s.to(self.x.device)], self.y[s.to(self.y.device)]))
 
 @patch
-def look(self:_Looks, i, t, w, b):
+def look(self:_Looks,
+    i:int, # number of the job
+    t:int, # of the step
+    w:Tensor, # (k,d) weights
+    b:Tensor # (k,) biases
+):
     "Score job `i` after step `t`, and keep its weights where they are wanted"
     scores = {name: self.measure(F.linear(xs, w, b), ys) for name,xs,ys in self._each(self.jobs[i])}
     self.rows += [dict(job=i, step=t, set=name) | s for name,s in scores.items()]

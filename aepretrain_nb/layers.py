@@ -23,7 +23,11 @@ def scaled_tanh(
 # %% ../nbs/02_layers.ipynb #3f641619
 class ScaledTanh(nn.Module):
     "`scaled_tanh` as a layer"
-    def forward(self, x): return scaled_tanh(x)
+    def forward(self,
+        x:Tensor # any shape
+    )->Tensor: # the same shape
+        "Each value by itself"
+        return scaled_tanh(x)
 
 # %% ../nbs/02_layers.ipynb #4441fca2
 ACTS = dict(scaled_tanh=ScaledTanh, sigmoid=nn.Sigmoid, tanh=nn.Tanh, relu=nn.ReLU, leaky_relu=nn.LeakyReLU, identity=nn.Identity, gelu=nn.GELU)
@@ -81,7 +85,12 @@ class FixedUnpool(nn.Module):
         self.k,self.position = k,position
     def extra_repr(self): return f'{self.k}, {self.position!r}'
 
-    def forward(self, z, out_size, switches=None):
+    def forward(self,
+        z:Tensor, # (n, c, h, w) pooled
+        out_size, # (h, w) before the pool
+        switches:Tensor=None # not used: the place is fixed
+    )->Tensor: # (n, c, *out_size)
+        "Put each value where it is taken to have been"
         h,w = out_size
         if self.position=='nearest': return F.interpolate(z, scale_factor=self.k)[..., :h, :w]
         out = z.new_zeros(*z.shape[:2], h, w)
@@ -98,7 +107,12 @@ class SwitchUnpool(nn.Module):
         super().__init__()
         self.k = k
     def extra_repr(self): return f'{self.k}'
-    def forward(self, z, out_size, switches):
+    def forward(self,
+        z:Tensor, # (n, c, h, w) pooled
+        out_size, # (h, w) before the pool
+        switches:Tensor # (n, c, h, w) indices from the pool; `ValueError` for None
+    )->Tensor: # (n, c, *out_size)
+        "Put each maximum back where it was"
         if switches is None: raise ValueError("SwitchUnpool needs the pool's switches: encode with switches=True")
         return F.max_unpool2d(z, switches, self.k, output_size=tuple(out_size))
 
@@ -127,11 +141,17 @@ class _OneDNNLinear(torch.autograd.Function):
 class WideLinear(nn.Linear):
     "`nn.Linear`, through oneDNN where that is quicker: large float32 weights on a processor with a `slow_matmul`"
     least = 2**18  # numbers in a weight, below which a call costs more than it saves
-    def quick(self, x):
+    def quick(self,
+        x:Tensor # its input
+    )->bool:
         "Is this a case for oneDNN?"
         return (self.weight.numel()>=self.least and x.dim()==2 and x.dtype==self.weight.dtype==torch.float32 and x.device.type==self.weight.device.type=='cpu'
                 and _onednn is not None and slow_matmul() and not torch.is_autocast_enabled('cpu'))
-    def forward(self, x): return _OneDNNLinear.apply(x, self.weight, self.bias) if self.quick(x) else super().forward(x)
+    def forward(self,
+        x:Tensor # (..., n_in)
+    )->Tensor: # (..., n_out)
+        "As `nn.Linear`"
+        return _OneDNNLinear.apply(x, self.weight, self.bias) if self.quick(x) else super().forward(x)
 
 # %% ../nbs/02_layers.ipynb #ee954681
 def _normal_(w, gen, mean=0., std=1.): return nn.init.normal_(w, mean, std, generator=gen)

@@ -169,7 +169,10 @@ class Difference(_Ask):
     pair:tuple=SEEDS # columns that name a run; () compares unpaired
     unit:str=None # of the answer; the rows' by default, where differences of % are points
     kind = 'difference'
-    def blocks(self, rows):
+    def blocks(self,
+        rows:pd.DataFrame # recorded
+    ): # (blocks, how they are compared, unit, aside), or None where rows are missing
+        "What the answer rests on: a value for each run, block by block"
         a, b = (_runs(rows, {**self.where, **_side(s)}, self.value, self.pair, listify(self.over)) for s in (self.a, self.b))
         found = a and b and _blocks(a, b)
         return found and (*found, _points(a.unit), _aside(a, b))
@@ -190,7 +193,10 @@ class Contrast(_Ask):
     second:object # another
     unit:str=None # of the answer; that of `first` by default
     kind = 'contrast'
-    def blocks(self, rows):
+    def blocks(self,
+        rows:pd.DataFrame # recorded
+    ): # (blocks, how they are compared, unit, aside), or None where rows are missing
+        "What the answer rests on: a value for each run, block by block"
         x, y = self.first.blocks(rows), self.second.blocks(rows)
         if x is None or y is None: return None
         return *_joined(x[0], y[0]), x[2] if self.first.unit is None else self.first.unit, _note(x[3], y[3])
@@ -218,7 +224,10 @@ class Trend(_Ask):
     pair:tuple=SEEDS # columns that name a run
     unit:str=None # of the answer
     kind = 'trend'
-    def blocks(self, rows):
+    def blocks(self,
+        rows:pd.DataFrame # recorded
+    ): # (blocks, how they are compared, unit, aside), or None where rows are missing
+        "What the answer rests on: a value for each run, block by block"
         read = lambda s, by: _runs(rows, {**self.where, **_side(s)}, self.value, self.pair, by)
         a, b = read(self.a, [self.x]), read(self.b, [self.x]) if self.b else None
         if a is None or (self.b and b is None and not _apart(_take(rows, {**self.where, **_side(self.b)}), self.x)): return None
@@ -247,7 +256,10 @@ class Mean(_Ask):
     pair:tuple=SEEDS # columns that name a run
     unit:str=None # of the answer; the rows' by default
     kind = 'mean'
-    def blocks(self, rows):
+    def blocks(self,
+        rows:pd.DataFrame # recorded
+    ): # (blocks, how they are compared, unit, aside), or None where rows are missing
+        "What the answer rests on: a value for each run, block by block"
         a = _runs(rows, {**self.where, **_side(self.a)}, self.value, self.pair, listify(self.over))
         x = _means(a, a.values.columns) if a else ()
         return ([(1., x)], 't', a.unit, _aside(a)) if len(x) else None
@@ -377,7 +389,10 @@ class Claim:
         if bad := {*self.commands, *asks}-{*READINGS, 'reported'}:
             raise LedgerError(f'{self.paper} {self.name}: {sorted(bad)[0]!r} is no reading: {", ".join(READINGS)}')
 
-    def asks(self, rows, reading):
+    def asks(self,
+        rows:pd.DataFrame, # recorded, of that reading
+        reading:str # 'as_written', 'fair' or 'reported'
+    ): # an `Estimate`; None where the reading is not asked
         "The answer of `rows` in one reading; the paper's own figures are asked as its own protocol is."
         ask = self.ask
         if isinstance(ask, dict): ask = ask.get(reading, ask.get('as_written') if reading=='reported' else None)

@@ -29,7 +29,11 @@ class DenseStage(nn.Module):
     ):
         super().__init__()
         self.linear,self.act = WideLinear(n_in, n_out),act_layer(act)
-    def forward(self, x): return self.act(self.linear(x.flatten(1)))
+    def forward(self,
+        x:Tensor # (n, ...), flattened here
+    )->Tensor: # (n, n_out)
+        "Activation of the linear layer"
+        return self.act(self.linear(x.flatten(1)))
 
 # %% ../nbs/05_schedule.ipynb #605464c7
 class DenseEncoder(nn.Module):
@@ -42,8 +46,16 @@ class DenseEncoder(nn.Module):
         super().__init__()
         ns = [n_in, *widths]
         self.stages = nn.ModuleDict({f'l{i+1}': DenseStage(a, b, act) for i,(a,b) in enumerate(zip(ns, ns[1:]))})
-    def forward(self, x): return self.encode(x).z
-    def encode(self, x, taps=()):
+    def forward(self,
+        x:Tensor # images (n, c, h, w)
+    )->Tensor: # (n, units of the last layer)
+        "The code alone"
+        return self.encode(x).z
+    def encode(self,
+        x:Tensor, # images (n, c, h, w)
+        taps:tuple=() # names of the layers whose outputs are wanted
+    )->Code: # as of a convolutional encoder
+        "The code, and what lies on the way"
         outs = {}
         for n,s in self.stages.items(): outs[n] = x = s(x)
         return Code(x, {}, {n: outs[n] for n in taps})
@@ -67,7 +79,10 @@ class Down(nn.Module):
     ):
         super().__init__()
         self.layer,self.shape = _down_layer(stages, hi, lo),lo
-    def forward(self, z):
+    def forward(self,
+        z:Tensor # values of the upper level
+    )->Tensor: # (n, *shape of the lower level), before its activation
+        "One step down"
         if isinstance(self.layer, nn.Linear): return self.layer(z.flatten(1)).view(len(z), *self.shape)
         return self.layer(z, output_size=self.shape[1:])
 
@@ -82,7 +97,10 @@ class TiedDown(nn.Module):
         super().__init__()
         n = stage.conv.in_channels if hasattr(stage, 'conv') else stage.linear.in_features
         self.bias,self.shape,self._stage = nn.Parameter(torch.full((n,), float(bias))),lo,[stage]
-    def forward(self, z):
+    def forward(self,
+        z:Tensor # values of the upper level
+    )->Tensor: # (n, *shape of the lower level), before its activation
+        "One step down, by the stage's own weights"
         s = self._stage[0]
         if hasattr(s, 'conv'): return tied_conv_transpose(z, s.conv, self.shape[1:], s.stride, self.bias)
         return F.linear(z.flatten(1), s.linear.weight.t(), self.bias).view(len(z), *self.shape)
@@ -139,7 +157,10 @@ def route(self:StagedAE,
     return keys
 
 @patch
-def decode(self:StagedAE, z, keys):
+def decode(self:StagedAE,
+    z:Tensor, # values of the level where the route starts
+    keys # of the decoders along it, from `route`
+)->Tensor: # values of the level where it ends
     "Follow a route; the result is before its activation"
     for i,k in enumerate(keys):
         if i: z = self.squash[int(k.split('_')[0])](z)
@@ -317,14 +338,22 @@ class PhaseNet(nn.Module):
         ae.requires_grad_(False)
         for m in self.groups(): m.requires_grad_(True)
 
-    def groups(self): return [*(self.stages[n] for n in self.learns), self.downs]
+    def groups(self):
+        "What learns, as parameter groups of the optimiser"
+        return [*(self.stages[n] for n in self.learns), self.downs]
 
-    def train(self, mode=True):
+    def train(self,
+        mode:bool=True # training?
+    ): # itself
+        "Only what learns goes to training mode"
         super().train(mode)
         for n,m in self.stages.items(): m.train(mode and n in self.learns)
         return self
 
-    def forward(self, h):
+    def forward(self,
+        h:Tensor # values of the level where the noise enters
+    )->Tensor: # values of the level that is reconstructed, before its activation
+        "Up through the stages, and down the route"
         for s in self.stages.values(): h = s(h)
         return self._decode[0](h, self.keys)
 
@@ -349,7 +378,10 @@ class PhaseCB(Callback):
     def before_train(self): self.learn.dls.train.steps = min(self.every, self.plan.steps-self.done)
     def before_validate(self): self.valid_gen = generator(*self.seed, 'valid', device=self.learn.dls.device)
 
-    def clean(self, x, level):
+    def clean(self,
+        x:Tensor, # clean images (n, c, h, w)
+        level:int # stages above the image
+    )->Tensor: # without a gradient
         "The clean values of a level"
         with torch.no_grad():
             for n in self.ae.names[:level]: x = self.ae.encoder.stages[n](x)

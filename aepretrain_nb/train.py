@@ -95,11 +95,17 @@ class ImageLearner(Learner):
         kw = dict(train_bn=False, wd_bn_bias=True) | kw
         super().__init__(dls, model, loss_func, opt_func or torch_opt('adam'), cbs=own+list(L(cbs)), default_cbs=False, **kw)
 
-    def add_cb(self, cb):
+    def add_cb(self,
+        cb # a fastai `Callback`
+    ): # itself
+        "Add a callback; which ones listen is asked again"
         self._events = {}
         return super().add_cb(cb)
 
-    def remove_cb(self, cb):
+    def remove_cb(self,
+        cb # a fastai `Callback`
+    ): # itself
+        "Remove a callback; which ones listen is asked again"
         self._events = {}
         return super().remove_cb(cb)
 

@@ -75,7 +75,11 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.encoder,self.head = encoder,head
-    def forward(self, x): return self.head(self.encoder(x))
+    def forward(self,
+        x:Tensor # images (n, c, h, w)
+    )->Tensor: # (n, classes) logits
+        "The head of the code"
+        return self.head(self.encoder(x))
 
 # %% ../nbs/06_transfer.ipynb #aaddd473
 def fc_head(

@@ -39,7 +39,11 @@ class UpsampleDecoder(nn.Module):
         self.code,self.up = conv(*2*(stages[0][1].conv.out_channels,)),FixedUnpool(2, 'nearest')
         self.convs = nn.ModuleDict({n: conv(s.conv.out_channels, s.conv.in_channels) for n,s in stages})
 
-    def forward(self, code, encoder=None):
+    def forward(self,
+        code:Code, # from `encoder.encode`
+        encoder=None # not used: the filters are its own
+    )->Tensor: # images before the output activation, (n, c, h, w)
+        "Upsample and convolve, stage by stage"
         z = self.code(code.z)
         for n,conv in self.convs.items(): z = conv(self.up(z.relu(), code.sizes[n]))
         return z

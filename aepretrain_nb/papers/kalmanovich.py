@@ -143,7 +143,12 @@ class Run:
     def per(self): return 1 if self.net else -(-self.images//self.bs)
     @property
     def label(self): return f'{self.schedule[-1].name}, seed {self.seed}'
-    def work(self, splits, store): return train_run(self, splits, store)
+    def work(self,
+        splits:Splits, # the data
+        store:Store # of results, with what this one starts from
+    )->dict: # its record
+        "Do the job"
+        return train_run(self, splits, store)
 
 def parts(
     splits:Splits, # the data
@@ -316,7 +321,12 @@ class Fit:
     def parent(self): return self.run if self.run.phases else None
     @property
     def label(self): return f'{self.head}, {self.labels} labels, seed {self.run.seed}'
-    def work(self, splits, store): return train_fit(self, splits, store)
+    def work(self,
+        splits:Splits, # the data
+        store:Store # of results, with what this one starts from
+    )->dict: # its record
+        "Do the job"
+        return train_fit(self, splits, store)
 
 def sigmoid_loss(
     logits:Tensor, # (n, k)
@@ -631,7 +641,11 @@ class Transfer:
     @property
     def label(self): return f'{self.trial.arm}, {self.trial.labels} labels, seed {self.run.seed}'
 
-    def work(self, splits, store):
+    def work(self,
+        splits:Splits, # the data
+        store:Store # of results, with what this one starts from
+    )->dict: # its record
+        "Do the job"
         start = load_file(store.file('encoders', self.run.key, 'safetensors')) if self.parent else None
         _,r = train_classifier(self.trial, splits, start)
         kept = {k: r[k] for k in ('curve', 'subset', 'lr', 'n_train', 'n_valid', 'steps', 'tuning')}
