@@ -103,6 +103,7 @@ def compare(
     print(f'\nwritten to {out}: {", ".join(files)}')
     return 0 if len(res.rows) else 1
 
+# %% ../nbs/13_cli.ipynb #5f902cae
 def report(
     a # parsed arguments
 )->int: # exit code
@@ -120,6 +121,7 @@ def ledger(
     print(t.to_csv(index=False, float_format='%.6g', lineterminator='\n').rstrip('\n') if a.csv else t)
     return 0
 
+# %% ../nbs/13_cli.ipynb #26ab6da7
 def data_list(
     a # parsed arguments
 )->int: # exit code
@@ -148,6 +150,35 @@ def data_get(
     return 0
 
 # %% ../nbs/13_cli.ipynb #d3ca3b6e
+def _compare_args(c):
+    c.add_argument('data', help='name of a data set; see aepretrain data list')
+    c.add_argument('--arms', type=words, help="names separated by commas (default: all of the recipe's)")
+    c.add_argument('--labels', type=whole, help="numbers of labels separated by commas (default: the recipe's)")
+    c.add_argument('--seeds', type=number, help="number of seeds (default: the recipe's)")
+    c.add_argument('--recipe', default='kohlbrenner', help='name or import path of a recipe (default: %(default)s)')
+    c.add_argument('--setting', help='smoke (seconds), quick (two cores), paper (as published) (default: smoke; digits for the digits)')
+    c.add_argument('--lr', type=rates, help="learning rate of the classifiers; of several, separated by commas, each fit takes the one its validation images prefer (default: the recipe's)")
+    c.add_argument('--tune', choices=('each', 'first'), help="where several rates are tried: by each fit, or on the first seed only (default: the recipe's, else each)")
+    c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE',
+        help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
+    c.add_argument('--metric', default='accuracy', help='accuracy or error, in per cent (default: %(default)s)')
+    c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
+    c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-[RECIPE-]DATA-SETTING[-READING][-STUDY])')
+    c.add_argument('--encoders', type=words, metavar='DIR,...', help='folders of other grids, whose autoencoders serve where they are the same')
+    c.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
+    c.add_argument('--download', action='store_true', help='get the data set if it is not there')
+    c.add_argument('--processes', type=number, default=1, help='how many trials run at a time (default: %(default)s)')
+    c.add_argument('--executor', help='where trials run: processes:N, dask:ADDRESS or submitit (default: this process)')
+    c.add_argument('--device', default='cpu', help='where trials run, such as cuda (default: %(default)s)')
+    c.add_argument('--crossed', action='store_true', help='every encoder with every subset and head')
+    c.add_argument('--valid', choices=('within', 'extra'), help="validation images are among the labels, or extra (default: the recipe's, else within)")
+    c.add_argument('--n-valid', type=number, help='validation images (default: a fifth of the labels)')
+    c.add_argument('--policy', help="how labelled images are chosen (default: the recipe's, else stratified)")
+    c.add_argument('--n-unlabelled', type=number, help='images for the autoencoder (default: all)')
+    c.add_argument('--precision', choices=('fp32', 'bf16'), help='number format of the steps (default: fp32)')
+    c.set_defaults(run=compare)
+
+# %% ../nbs/13_cli.ipynb #76053b9d
 def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     p = Parser('aepretrain', description='Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?')
@@ -177,34 +208,6 @@ def parser()->Parser: # of the whole command line
         o.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
         o.set_defaults(run=run)
     return p
-
-def _compare_args(c):
-    c.add_argument('data', help='name of a data set; see aepretrain data list')
-    c.add_argument('--arms', type=words, help="names separated by commas (default: all of the recipe's)")
-    c.add_argument('--labels', type=whole, help="numbers of labels separated by commas (default: the recipe's)")
-    c.add_argument('--seeds', type=number, help="number of seeds (default: the recipe's)")
-    c.add_argument('--recipe', default='kohlbrenner', help='name or import path of a recipe (default: %(default)s)')
-    c.add_argument('--setting', help='smoke (seconds), quick (two cores), paper (as published) (default: smoke; digits for the digits)')
-    c.add_argument('--lr', type=rates, help="learning rate of the classifiers; of several, separated by commas, each fit takes the one its validation images prefer (default: the recipe's)")
-    c.add_argument('--tune', choices=('each', 'first'), help="where several rates are tried: by each fit, or on the first seed only (default: the recipe's, else each)")
-    c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE',
-        help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
-    c.add_argument('--metric', default='accuracy', help='accuracy or error, in per cent (default: %(default)s)')
-    c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
-    c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-[RECIPE-]DATA-SETTING[-READING][-STUDY])')
-    c.add_argument('--encoders', type=words, metavar='DIR,...', help='folders of other grids, whose autoencoders serve where they are the same')
-    c.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
-    c.add_argument('--download', action='store_true', help='get the data set if it is not there')
-    c.add_argument('--processes', type=number, default=1, help='how many trials run at a time (default: %(default)s)')
-    c.add_argument('--executor', help='where trials run: processes:N, dask:ADDRESS or submitit (default: this process)')
-    c.add_argument('--device', default='cpu', help='where trials run, such as cuda (default: %(default)s)')
-    c.add_argument('--crossed', action='store_true', help='every encoder with every subset and head')
-    c.add_argument('--valid', choices=('within', 'extra'), help="validation images are among the labels, or extra (default: the recipe's, else within)")
-    c.add_argument('--n-valid', type=number, help='validation images (default: a fifth of the labels)')
-    c.add_argument('--policy', help="how labelled images are chosen (default: the recipe's, else stratified)")
-    c.add_argument('--n-unlabelled', type=number, help='images for the autoencoder (default: all)')
-    c.add_argument('--precision', choices=('fp32', 'bf16'), help='number format of the steps (default: fp32)')
-    c.set_defaults(run=compare)
 
 # %% ../nbs/13_cli.ipynb #f8a2f37c
 def main(

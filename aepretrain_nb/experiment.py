@@ -173,6 +173,17 @@ def row_of(
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
 # %% ../nbs/11_experiment.ipynb #07219aa6
+def _start(trial):
+    "The name of the weights that a fit starts from, under `encoders` in the store; None for a random start."
+    spec = trial.spec or {}
+    if trial.encoder is None: return spec.get('file')
+    return trial.encoder.key + (f'@{spec["checkpoint"]}' if 'checkpoint' in spec else '')
+
+def _keep_encoder(store, trial, at, state):
+    state = {k: v.cpu().contiguous() for k,v in state.items()}
+    write_whole(store.file('encoders', trial.key+at, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
+
+# %% ../nbs/11_experiment.ipynb #6f178bb6
 _turn = threading.Lock()  # one thread and one global random stream: one trial at a time in a process
 
 def _run(trial, splits, store, device):
@@ -191,16 +202,7 @@ def _record(trial, splits, store, res, device):
     if 'filters' in res: write_whole(store.file('filters', trial.key, 'safetensors'), lambda f: save_file(dict(zip(('start', 'end'), res['filters'])), f))
     return dict(trial=asdict(trial), row=row_of(trial, splits, res, device), curve=res['curve'], **{k: res.get(k) for k in ('losses', 'tuning', 'confusion')})
 
-def _start(trial):
-    "The name of the weights that a fit starts from, under `encoders` in the store; None for a random start."
-    spec = trial.spec or {}
-    if trial.encoder is None: return spec.get('file')
-    return trial.encoder.key + (f'@{spec["checkpoint"]}' if 'checkpoint' in spec else '')
-
-def _keep_encoder(store, trial, at, state):
-    state = {k: v.cpu().contiguous() for k,v in state.items()}
-    write_whole(store.file('encoders', trial.key+at, 'safetensors'), lambda f: save_file(state, f, dict(trial=canonical(asdict(trial)))))
-
+# %% ../nbs/11_experiment.ipynb #6d529309
 @patch
 def done(self:Store,
     trial:Trial # an encoder or a fit
@@ -216,6 +218,13 @@ def fail(self:Store,
     "Write down why a trial has no result."
     self.put(trial.key, dict(trial=asdict(trial), reason=reason), 'failed')
     self.log('failed', trial.key, f'{_what(trial)}: {reason}')
+
+def _what(
+    trial # an encoder or a fit
+): return f'encoder, seed {trial.encoder_seed}' if trial.kind=='encoder' else f'{trial.arm}, {trial.labels} labels, seed {trial.head_seed}'
+
+# %% ../nbs/11_experiment.ipynb #6605c5ec
+_OWN = TrialFailed,RuntimeError,ValueError,ArithmeticError  # errors that are a trial's own
 
 def work(
     trial:Trial,  # what to run
@@ -233,8 +242,6 @@ def work(
         except _OWN as e: out = e
         return _close(trial, out, store)
 
-_OWN = TrialFailed,RuntimeError,ValueError,ArithmeticError  # errors that are a trial's own
-
 def _close(trial, out, store):
     "Keep a trial's record, or the reason why there is none"
     if isinstance(out, Exception):
@@ -245,6 +252,7 @@ def _close(trial, out, store):
     store.log('done', trial.key, _what(trial))
     return 'done'
 
+# %% ../nbs/11_experiment.ipynb #10b74a05
 def work_unit(
     trials,       # what to run, one or several that have `together` in common
     store:Store,  # where to keep it
@@ -268,10 +276,6 @@ def _run_heads(trials, store, refs, device):
         with _turn: found = train_heads(trials, splits, load_file(store.file('encoders', start, 'safetensors')) if start else None, device)
     except _OWN as e: found = [e]*len(trials)
     return [_close(t, o if isinstance(o, Exception) else _record(t, splits, store, o[1], device), store) for t,o in zip(trials, found)]
-
-def _what(
-    trial # an encoder or a fit
-): return f'encoder, seed {trial.encoder_seed}' if trial.kind=='encoder' else f'{trial.arm}, {trial.labels} labels, seed {trial.head_seed}'
 
 # %% ../nbs/11_experiment.ipynb #a2990e23
 _loaded = {}
@@ -548,6 +552,8 @@ def check_metric(
 # %% ../nbs/11_experiment.ipynb #5b031733
 TIMES = 'seconds', 'images_s'
 
+_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
+
 class Results:
     "The table of a plan, and what follows from it."
     def __init__(self,
@@ -575,12 +581,11 @@ class Results:
         why = json.loads(f.read_text(encoding='utf-8'))['reason'] if f.exists() else 'not run'
         return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
 
-_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
-
 def _never(confused):
     "Classes that were there and were never predicted"
     return None if confused is None else int(((m := np.array(confused)).sum(1)>0).sum() - ((m.sum(1)>0)&(m.sum(0)>0)).sum())
 
+# %% ../nbs/11_experiment.ipynb #c83747be
 @patch(as_prop=True)
 def cells(self:Results)->pd.DataFrame: # arm, labels, n, missing, mean, sd
     "Each arm at each size: mean and standard deviation of the finished runs, and how many are missing."
@@ -716,6 +721,7 @@ def pretraining(self:Results,
     show_filters(first(before), first(after), fig=bottom, titles=('first-layer filters before', 'after pre-training'))
     return fig
 
+# %% ../nbs/11_experiment.ipynb #d2474f07
 @patch
 def save(self:Results,
     folder # where to write
@@ -757,6 +763,26 @@ def choose_rates(
     return d.assign(chosen=d.index.isin(best.index))
 
 # %% ../nbs/11_experiment.ipynb #acd07ece
+def _on_first(recipe):
+    "Is the rate chosen on the first seed?"
+    tune,lr = recipe['finetune'].get('tune', 'each'),recipe['finetune']['lr']
+    if tune not in ('each', 'first'): raise ExperimentError(f'unknown tune {tune!r}: each or first')
+    return tune=='first' and isinstance(lr, (list, tuple)) and len(lr)>1
+
+def _chosen(
+    rate # from `choose_rates`
+):       # (arm, labels) -> learning rate
+    lost = rate.groupby(['arm', 'labels'], sort=False).chosen.any()
+    if not lost.all():
+        raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
+    return {(o.arm, o.labels): o.lr for o in rate[rate.chosen].itertuples()}
+
+def _others(splits, arms, given, root, download):
+    "name -> `Splits` of what arms pre-train on beside `splits`"
+    names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
+    return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
+
+# %% ../nbs/11_experiment.ipynb #5c38fc7d
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -806,25 +832,6 @@ def compare(
         trials = plan(splits, r, **grid, lr=_chosen(rate))
     go(trials)
     return Results(trials, store, splits, r, metric, rate)
-
-def _others(splits, arms, given, root, download):
-    "name -> `Splits` of what arms pre-train on beside `splits`"
-    names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
-    return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
-
-def _on_first(recipe):
-    "Is the rate chosen on the first seed?"
-    tune,lr = recipe['finetune'].get('tune', 'each'),recipe['finetune']['lr']
-    if tune not in ('each', 'first'): raise ExperimentError(f'unknown tune {tune!r}: each or first')
-    return tune=='first' and isinstance(lr, (list, tuple)) and len(lr)>1
-
-def _chosen(
-    rate # from `choose_rates`
-):       # (arm, labels) -> learning rate
-    lost = rate.groupby(['arm', 'labels'], sort=False).chosen.any()
-    if not lost.all():
-        raise ExperimentError('no learning rate of {} at {} labels gave a result: see the folder failed in the store'.format(*lost[~lost].index[0]))
-    return {(o.arm, o.labels): o.lr for o in rate[rate.chosen].itertuples()}
 
 # %% ../nbs/11_experiment.ipynb #5f33bf97
 def read_results(

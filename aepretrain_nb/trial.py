@@ -7,8 +7,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 # %% auto #0
 __all__ = ['KEEP', 'INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'check_recipe', 'merged', 'Trial',
            'canonical', 'seed_list', 'file_arm', 'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed', 'alone',
-           'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters', 'rates',
-           'train_classifier', 'count_confusions', 'together', 'train_heads', 'rehearse', 'devices']
+           'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters',
+           'count_confusions', 'rates', 'train_classifier', 'together', 'train_heads', 'rehearse', 'devices']
 
 # %% ../nbs/09_trial.ipynb #ec00b7ed
 from .imports import *
@@ -234,6 +234,30 @@ def _in_steps(section, n):
     return {k: v for k,v in section.items() if k!='epochs'} | dict(steps=section['epochs']*max(1, n//section['bs']))
 
 # %% ../nbs/09_trial.ipynb #c3b7aa3e
+def _change(recipe, spec, section): return recipe[section] | spec.get('change', {}).get(section, {})
+
+def _check_checkpoint(recipe, spec):
+    known = _change(recipe, spec, 'pretrain').get('checkpoints', [])
+    if 'checkpoint' in spec and spec['checkpoint'] not in known:
+        raise ExperimentError(f'an arm starts from checkpoint {spec["checkpoint"]!r}; pretrain.checkpoints keeps {known}')
+
+def _other(
+    name, # of the data set whose images an arm's autoencoder sees
+    sets  # name -> `Splits`
+):        # the `Splits`
+    if name not in sets: raise ExperimentError(f'an arm pre-trains on {name!r}: give its images, as in pretrain_sets={{{name!r}: dataset({name!r})}}')
+    return sets[name]
+
+def _unlabelled(
+    splits, # the data
+    n       # images asked for; None for all
+):          # their number
+    most = len(splits.unlabelled)
+    if n is None: return most
+    if not 1<=n<=most: raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {most} there are')
+    return n
+
+# %% ../nbs/09_trial.ipynb #38c6d9bb
 def plan(
     splits:Splits,        # the data
     recipe:dict,          # how to train, from `find_recipe`
@@ -269,29 +293,6 @@ def plan(
                     n_unlabelled=n, arm=arm,
                     spec={k: v for k,v in spec.items() if k not in ('change', 'n_unlabelled')}, pretrain_digest=other and other.digest))
     return out
-
-def _change(recipe, spec, section): return recipe[section] | spec.get('change', {}).get(section, {})
-
-def _check_checkpoint(recipe, spec):
-    known = _change(recipe, spec, 'pretrain').get('checkpoints', [])
-    if 'checkpoint' in spec and spec['checkpoint'] not in known:
-        raise ExperimentError(f'an arm starts from checkpoint {spec["checkpoint"]!r}; pretrain.checkpoints keeps {known}')
-
-def _other(
-    name, # of the data set whose images an arm's autoencoder sees
-    sets  # name -> `Splits`
-):        # the `Splits`
-    if name not in sets: raise ExperimentError(f'an arm pre-trains on {name!r}: give its images, as in pretrain_sets={{{name!r}: dataset({name!r})}}')
-    return sets[name]
-
-def _unlabelled(
-    splits, # the data
-    n       # images asked for; None for all
-):          # their number
-    most = len(splits.unlabelled)
-    if n is None: return most
-    if not 1<=n<=most: raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {most} there are')
-    return n
 
 # %% ../nbs/09_trial.ipynb #058ce831
 def _labelled(
@@ -374,6 +375,7 @@ def build_autoencoder(
     c,h,w = splits.train.shape
     return load_object(trial.recipe['autoencoder'])(c, h, w, gen=generator('init', trial.encoder_seed), **trial.recipe['model'])
 
+# %% ../nbs/09_trial.ipynb #df9579f3
 class CheckpointCB(Callback):
     "Keep the weights after some of the epochs, by their number from 1; 'best' is the one of lowest validation loss, the earlier among equals."
     order = 71
@@ -390,6 +392,7 @@ class CheckpointCB(Callback):
         if n in self.at: self.states[n] = state
         if better: self.low,self.states['best'] = loss,state
 
+# %% ../nbs/09_trial.ipynb #8bbdae46
 def _callbacks(section, monitor, mode):
     "What the section of a recipe asks for beside the optimiser."
     cbs = [BestWeightsCB(monitor, mode)] if section['keep']=='best' else []
@@ -398,6 +401,7 @@ def _callbacks(section, monitor, mode):
     if section.get('dropout_on'): cbs.append(DropoutOnCB())
     return cbs
 
+# %% ../nbs/09_trial.ipynb #f69b57ff
 def _pretrain_images(
     trial, # of kind 'encoder'
     splits # its data
@@ -475,6 +479,18 @@ def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 # %% ../nbs/09_trial.ipynb #29d098ee
+def count_confusions(
+    net, # a classifier
+    dl,  # batches of images and classes, such as an `ImageDL`
+    k:int # classes
+)->list: # (k, k) counts: row, the true class; column, what it was taken for
+    "Count which class was taken for which."
+    with torch.no_grad(): told = [(net.eval()(x).argmax(1), y) for x,y in dl]
+    return _pairs(*map(torch.cat, zip(*told)), k)
+
+def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
+
+# %% ../nbs/09_trial.ipynb #5c218562
 def rates(
     trial:Trial # a fit
 )->list:        # learning rates to try
@@ -517,17 +533,6 @@ def _marks(
         if f.get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
         if f.get('confusion'): out['confusion'] = count_confusions(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
     return out
-
-def count_confusions(
-    net, # a classifier
-    dl,  # batches of images and classes, such as an `ImageDL`
-    k:int # classes
-)->list: # (k, k) counts: row, the true class; column, what it was taken for
-    "Count which class was taken for which."
-    with torch.no_grad(): told = [(net.eval()(x).argmax(1), y) for x,y in dl]
-    return _pairs(*map(torch.cat, zip(*told)), k)
-
-def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
 
 # %% ../nbs/09_trial.ipynb #6e42a38b
 _linear = {}
@@ -572,6 +577,38 @@ def _frozen(trials, splits, weights, device):
     return torch.cat([x, test]),torch.cat([y, splits.test.y]).to(device),own,len(x)
 
 # %% ../nbs/09_trial.ipynb #3dfde2cd
+def _job(trial, net, train, valid, lr):
+    f,out = trial.recipe['finetune'],net.head[-1]
+    per = max(1, f['steps']//f['evals'])
+    return HeadJob(train, out.weight, out.bias, seed_of('finetune', trial.head_seed), lr, per*f['evals'], valid, tuple(per*(i+1) for i in range(f['evals'])))
+
+def _try(looks, heads, k, job, f):
+    "What was measured of head `k` along the way"
+    va,tr = (looks[looks.set==s].sort_values('step') for s in ('valid', 'train'))
+    best = va.step.tolist().index(heads.kept[k])
+    curve,loss = [_percent(a) for a in va.accuracy],va.loss.tolist()
+    return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=[list(o) for o in zip(tr.loss.tolist(), loss)],
+        steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
+
+# %% ../nbs/09_trial.ipynb #24a7e927
+def _headed(trial, net, own, tries, heads, data, spent):
+    "The classifier with the best of its heads, and its results"
+    best,(x,y,n),(train,valid,subset) = max(tries, key=lambda t: (t['valid'], -t['valid_loss'])),data,own
+    out,ask = heads.head(best['k']),trial.recipe['finetune']
+    net.head[-1].load_state_dict(out.state_dict())
+    told = lambda rows: (out(x[rows]).argmax(1), y[rows])
+    right = lambda rows: _percent((lambda p,t: (p==t).float().mean())(*told(rows)))
+    with torch.no_grad():
+        test = slice(n, None)
+        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test),
+            heads.weight.shape[1])) if ask.get('confusion') else {})
+    start = first_filters(net.encoder)
+    moved = {} if start is None else dict(filters=(start, start.clone()), cosine=1.)
+    return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train),
+        n_valid=0 if trial.valid=='test' else len(valid),
+        seconds=spent*len(tries), images=sum(t['images'] for t in tries), tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries])
+
+# %% ../nbs/09_trial.ipynb #06ba7ad6
 def train_heads(
     trials,       # fits that have `together` in common
     splits,       # their data
@@ -593,36 +630,6 @@ def train_heads(
         return [_headed(t, net, parts, tries[i], heads, (x, y, n),
             spent) if tries[i] else TrialFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(t))}')
             for i,(t,net,parts) in enumerate(zip(trials, nets, own))]
-
-def _job(trial, net, train, valid, lr):
-    f,out = trial.recipe['finetune'],net.head[-1]
-    per = max(1, f['steps']//f['evals'])
-    return HeadJob(train, out.weight, out.bias, seed_of('finetune', trial.head_seed), lr, per*f['evals'], valid, tuple(per*(i+1) for i in range(f['evals'])))
-
-def _try(looks, heads, k, job, f):
-    "What was measured of head `k` along the way"
-    va,tr = (looks[looks.set==s].sort_values('step') for s in ('valid', 'train'))
-    best = va.step.tolist().index(heads.kept[k])
-    curve,loss = [_percent(a) for a in va.accuracy],va.loss.tolist()
-    return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=[list(o) for o in zip(tr.loss.tolist(), loss)],
-        steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
-
-def _headed(trial, net, own, tries, heads, data, spent):
-    "The classifier with the best of its heads, and its results"
-    best,(x,y,n),(train,valid,subset) = max(tries, key=lambda t: (t['valid'], -t['valid_loss'])),data,own
-    out,ask = heads.head(best['k']),trial.recipe['finetune']
-    net.head[-1].load_state_dict(out.state_dict())
-    told = lambda rows: (out(x[rows]).argmax(1), y[rows])
-    right = lambda rows: _percent((lambda p,t: (p==t).float().mean())(*told(rows)))
-    with torch.no_grad():
-        test = slice(n, None)
-        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test),
-            heads.weight.shape[1])) if ask.get('confusion') else {})
-    start = first_filters(net.encoder)
-    moved = {} if start is None else dict(filters=(start, start.clone()), cosine=1.)
-    return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train),
-        n_valid=0 if trial.valid=='test' else len(valid),
-        seconds=spent*len(tries), images=sum(t['images'] for t in tries), tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries])
 
 # %% ../nbs/09_trial.ipynb #0bc0dc29
 def _neighbours(trial, splits, weights, device):

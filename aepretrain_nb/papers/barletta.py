@@ -12,7 +12,7 @@ __all__ = ['CHECKPOINTS', 'LABELS', 'READINGS', 'SETTINGS', 'CLAIMS', 'encoder',
 from ..imports import *
 from ..data import Splits
 from ..layers import FixedUnpool, act_layer, init_
-from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, feature_sizes
+from ..autoencoder import Autoencoder, Code, ConvEncoder, ConvStage, feature_sizes
 from ..transfer import Classifier, fc_head
 from ..trial import merged
 from ..stats import reported
