@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/kalmanovich.html.md"""
 # %% auto #0
 __all__ = ['PAPER', 'SETTINGS', 'HYPER', 'DECODERS', 'HEADS', 'EXPERIMENTS', 'FIGURE4', 'CONV_ARMS', 'CONV', 'GRID', 'REPORTED',
            'FACTOR_ARMS', 'CLAIMS', 'schedule_of', 'fraction', 'deep_dae', 'denoising_error', 'settings', 'content_key',
-           'Run', 'parts', 'plain', 'make_run', 'then', 'own_decoder', 'finish', 'untrained', 'load_run', 'train_run',
+           'Run', 'plain', 'make_run', 'parts', 'then', 'own_decoder', 'finish', 'untrained', 'load_run', 'train_run',
            'attempt', 'run_jobs', 'Fit', 'sigmoid_loss', 'right_share', 'labelled', 'train_fit', 'figure_arms',
            'run_row', 'fit_row', 'reconstruct', 'figure4', 'longer', 'excess_curve', 'pure_curves', 'improvement',
            'choose_n', 'budget_rows', 'conv_settings', 'conv_recipe', 'conv_net', 'conv_run', 'Transfer', 'transfer',
@@ -112,7 +112,7 @@ def content_key(
     named = lambda v: {k: named(x) for k,x in v.items() if k!='net' or x} if isinstance(v, dict) else v
     return hashlib.sha256(canonical(named(asdict(o))).encode()).hexdigest()[:20]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #72eb1916
+# %% ../../nbs/papers/kalmanovich.ipynb #aecfb64f
 @dataclass(frozen=True)
 class Run:
     "A deep autoencoder and the phases that train it, as plain values"
@@ -150,19 +150,7 @@ class Run:
         "Do the job"
         return train_run(self, splits, store)
 
-def parts(
-    splits:Splits, # the data
-    run:Run, # whose images
-)->tuple: # (training indices, validation indices) into `splits.train`
-    "The random split of a run, with the classes in the proportions of the whole; a larger training set contains a smaller one's images"
-    y,n = splits.train.y,run.images+(0 if run.fold else run.n_valid)
-    idx = label_subset(y, n, run.seed, digest=splits.digest)
-    if run.fold is None: return split_valid(idx, y, run.seed, n_valid=run.n_valid, digest=splits.digest)
-    i,k = run.fold
-    part = torch.arange(n)%k==i
-    return idx[~part],idx[part]
-
-# %% ../../nbs/papers/kalmanovich.ipynb #1ff52ccc
+# %% ../../nbs/papers/kalmanovich.ipynb #c3d8523c
 def plain(
     schedule:list, # of `Phase`
 )->tuple: # of dicts
@@ -184,6 +172,20 @@ def make_run(
     plan = schedule_of(arm, [f'l{i+1}' for i in range(s['depth'])], s['first']*per, s['n']*per)
     return Run(splits.digest, seed, widths=(s['width'],)*s['depth'], phases=plain(plan), fold=fold, **{k: s[k] for k in HYPER})
 
+# %% ../../nbs/papers/kalmanovich.ipynb #2972ec43
+def parts(
+    splits:Splits, # the data
+    run:Run, # whose images
+)->tuple: # (training indices, validation indices) into `splits.train`
+    "The random split of a run, with the classes in the proportions of the whole; a larger training set contains a smaller one's images"
+    y,n = splits.train.y,run.images+(0 if run.fold else run.n_valid)
+    idx = label_subset(y, n, run.seed, digest=splits.digest)
+    if run.fold is None: return split_valid(idx, y, run.seed, n_valid=run.n_valid, digest=splits.digest)
+    i,k = run.fold
+    part = torch.arange(n)%k==i
+    return idx[~part],idx[part]
+
+# %% ../../nbs/papers/kalmanovich.ipynb #9fd5dec2
 def then(
     run:Run, # to go on from
     phase:Phase, # one more
@@ -305,7 +307,7 @@ def run_jobs(
         if len(left)==len(todo): time.sleep(.5)
         todo = left
 
-# %% ../../nbs/papers/kalmanovich.ipynb #89ad1b87
+# %% ../../nbs/papers/kalmanovich.ipynb #999d4622
 @dataclass(frozen=True)
 class Fit:
     "A classifier, as plain values"
@@ -343,6 +345,7 @@ def _classifier(fit, splits, store):
     head = fc_head(fit.run.widths[-1], splits.train.n_classes, init=dict(dist='xavier_uniform'), gen=generator('head', fit.run.seed))
     return Classifier(ae.encoder.requires_grad_(True), head)
 
+# %% ../../nbs/papers/kalmanovich.ipynb #ee6ec8ce
 def right_share(
     net:nn.Module, # a classifier
     images:ImageSet, # with classes
@@ -599,7 +602,7 @@ def conv_settings(
     if bad := set(overrides)-set(s): raise ExperimentError(f'unknown entry {sorted(bad)[0]!r} of a setting{near(sorted(bad)[0], s)}')
     return s | overrides
 
-# %% ../../nbs/papers/kalmanovich.ipynb #8c191121
+# %% ../../nbs/papers/kalmanovich.ipynb #bf5130a5
 def conv_recipe(
     s:dict, # from `conv_settings`
 )->dict: # of Kohlbrenner et al., fair reading
@@ -617,6 +620,7 @@ def conv_net(
         maps=[o.conv.out_channels for o in enc.stages.values()],
         out_act='scaled_tanh', loss=r['pretrain']['loss'], every=s['every'], refit_lr=s['refit_lr'])
 
+# %% ../../nbs/papers/kalmanovich.ipynb #c437ad86
 def conv_run(
     splits:Splits, # the data
     arm:str, # as in `schedule_of`
