@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 __all__ = ['KEEP', 'INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'check_recipe', 'merged', 'Trial',
            'canonical', 'seed_list', 'file_arm', 'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed', 'alone',
            'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters',
-           'count_confusions', 'rates', 'train_classifier', 'together', 'train_heads', 'rehearse', 'devices']
+           'count_confusions', 'rates', 'together', 'train_heads', 'train_classifier', 'rehearse', 'devices']
 
 # %% ../nbs/09_trial.ipynb #ec00b7ed
 from .imports import *
@@ -490,49 +490,13 @@ def count_confusions(
 
 def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
 
-# %% ../nbs/09_trial.ipynb #5c218562
+# %% ../nbs/09_trial.ipynb #235970e2
 def rates(
     trial:Trial # a fit
 )->list:        # learning rates to try
     "The learning rates a fit may choose from."
     lr = trial.recipe['finetune']['lr']
     return list(lr) if isinstance(lr, (list, tuple)) else [lr]
-
-def train_classifier(
-    trial,        # of kind 'fit'
-    splits,       # its data
-    weights=None, # state dict of the trained autoencoder, for arms that need one
-    device='cpu'  # where it runs
-)->tuple:         # (the trained `Classifier`, results for its row)
-    "Train on the labelled images at each learning rate, choose on the validation images, test once; raises `TrialFailed` where no rate gives a finite loss."
-    if trial.spec['protocol']=='knn': return _neighbours(trial, splits, weights, device)
-    if together(trial, splits):
-        out, = train_heads([trial], splits, weights, device)
-        if isinstance(out, TrialFailed): raise out
-        return out
-    tries,why = [],None
-    for lr in rates(trial):
-        try: tries.append(_attempt(trial, splits, weights, device, lr))
-        except TrialFailed as e: why = e
-    if not tries: raise why
-    learn,best = max(tries, key=lambda t: (t[1]['valid'], -t[1]['valid_loss']))
-    spent = {k: sum(t[k] for _,t in tries) for k in ('seconds', 'images')}
-    return learn.model, dict(metric='accuracy', unit='%') | _marks(trial, splits, learn, device) | best | spent | dict(
-        tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])
-
-def _marks(
-    trial,  # of kind 'fit'
-    splits, # its data
-    learn,  # an `ImageLearner` whose net was chosen
-    device  # where it runs
-):          # accuracy on the test images (%), and what else the recipe asks for
-    f,last = trial.recipe['finetune'],dict(bs=1000, norm=trial.recipe.get('norm'), device=device, memory_format=torch.channels_last)
-    right = lambda images: _percent(learn.validate(dl=ImageDL(images, **last))[1])
-    with alone('test'), learn.no_logging():
-        out = dict(value=right(splits.test))
-        if f.get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
-        if f.get('confusion'): out['confusion'] = count_confusions(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
-    return out
 
 # %% ../nbs/09_trial.ipynb #6e42a38b
 _linear = {}
@@ -645,6 +609,43 @@ def _neighbours(trial, splits, weights, device):
         curve=[v], losses=[[0., 1-v/100]], subset=subset, steps=0, images=len(train),
         n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid), seconds=time.perf_counter()-start,
             tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **more)
+
+# %% ../nbs/09_trial.ipynb #89fae7d7
+def train_classifier(
+    trial,        # of kind 'fit'
+    splits,       # its data
+    weights=None, # state dict of the trained autoencoder, for arms that need one
+    device='cpu'  # where it runs
+)->tuple:         # (the trained `Classifier`, results for its row)
+    "Train on the labelled images at each learning rate, choose on the validation images, test once; raises `TrialFailed` where no rate gives a finite loss."
+    if trial.spec['protocol']=='knn': return _neighbours(trial, splits, weights, device)
+    if together(trial, splits):
+        out, = train_heads([trial], splits, weights, device)
+        if isinstance(out, TrialFailed): raise out
+        return out
+    tries,why = [],None
+    for lr in rates(trial):
+        try: tries.append(_attempt(trial, splits, weights, device, lr))
+        except TrialFailed as e: why = e
+    if not tries: raise why
+    learn,best = max(tries, key=lambda t: (t[1]['valid'], -t[1]['valid_loss']))
+    spent = {k: sum(t[k] for _,t in tries) for k in ('seconds', 'images')}
+    return learn.model, dict(metric='accuracy', unit='%') | _marks(trial, splits, learn, device) | best | spent | dict(
+        tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])
+
+def _marks(
+    trial,  # of kind 'fit'
+    splits, # its data
+    learn,  # an `ImageLearner` whose net was chosen
+    device  # where it runs
+):          # accuracy on the test images (%), and what else the recipe asks for
+    f,last = trial.recipe['finetune'],dict(bs=1000, norm=trial.recipe.get('norm'), device=device, memory_format=torch.channels_last)
+    right = lambda images: _percent(learn.validate(dl=ImageDL(images, **last))[1])
+    with alone('test'), learn.no_logging():
+        out = dict(value=right(splits.test))
+        if f.get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
+        if f.get('confusion'): out['confusion'] = count_confusions(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
+    return out
 
 # %% ../nbs/09_trial.ipynb #65721ec9
 def rehearse(
