@@ -70,11 +70,12 @@ def main():
     said['key'] = [f'reported-{i}' for i in range(len(said))]
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
-    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows] + ([pd.read_csv(a.rows)] if a.rows else [])), ['kind', 'arm', 'reading', 'key'])
+    more = [pd.read_csv(a.rows)] if a.rows else []
+    merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
     if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
     arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, a.confusion, a.root).items()}
     if arrays: write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
-    print(f'{len(rows)} rows from {len(found)} stores')
+    print(f'{len(rows)} rows from {len(found)} stores' + ''.join(f', {len(o)} from {a.rows}' for o in more))
 
 if __name__=='__main__': main()
