@@ -139,6 +139,9 @@ def test_killed_and_resumed(tmp_path):
 def test_the_command(tmp_path, capsys):
     assert main(['search', 'digits', '--setting', 'smoke', '--set', 'folds=2', '--grid', 'lr=[0.1,0.01]', '--out', str(tmp_path)])==0
     assert len(pd.read_csv(tmp_path/'search_digits_smoke_as_written.csv'))==2
+    assert main(['search', 'digits', '--setting', 'smoke', '--set', 'folds=2', '--grid', 'lr=[0.1]', '--arm', 'hybrid_0.5', '--out', str(tmp_path)])==0
+    assert pd.read_csv(tmp_path/'search_hybrid_0.5_digits_smoke_as_written.csv').arm.tolist()==['hybrid_0.5']
+    assert len(pd.read_csv(tmp_path/'search_digits_smoke_as_written.csv'))==2
     capsys.readouterr()
     for bad,say in ((['figure3', 'digit'], 'digits'), (['figure3', 'digits', '--setting', 'smoke', '--set', 'momentu=1'], 'momentum')):
         with pytest.raises(SystemExit) as e: main([*bad, '--out', str(tmp_path)])

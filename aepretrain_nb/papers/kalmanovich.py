@@ -713,7 +713,7 @@ def conv(
     if reading=='fair': rows += [transfer_row(o, splits, store, setting, s) for o in _conv_fits(splits, s, store, seeds, say)]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #a447d2dc
+# %% ../../nbs/papers/kalmanovich.ipynb #69a33430
 GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
 
 def configurations(
@@ -728,13 +728,14 @@ def search(
     s:dict, # its entries; `folds` says how many parts
     store:Store, # where runs are kept
     grid:dict=GRID, # what to try
-    arm:str='gradual', # what to train
+    arm:str='gradual', # what to train; not 'stacked', whose validation error is that of a code
     seed:int=0, # of everything random
     say=None, # called with each finished job and its record
 )->pd.DataFrame: # a row per configuration, best first: mean and deviation over the folds of the validation error in nats above the least possible
-    "k-fold cross-validation of every configuration, as runs of the store"
+    "k-fold cross-validation of every configuration, as runs of the store; `ExperimentError` for an arm without a validation error of images"
     k = s['folds']
     todo = [(c, [make_run(splits, arm, s|c, seed, (i,k)) for i in range(k)]) for c in configurations(grid)]
+    if todo[0][1][0].schedule[-1].target!='input': raise ExperimentError(f'arm {arm!r} cannot be searched: it ends with a phase that reconstructs a code; a mix can, such as hybrid_0.5')
     run_jobs([r for _,rs in todo for r in rs], splits, store, say)
     found = [[store.get(r.key) for r in rs] for _,rs in todo]
     v = [np.array([r['valid'] for r in rs], float) for rs in found]
@@ -767,10 +768,10 @@ def _said(job, record):
     shown = '' if record['value'] is None else f', {record["value"]:.4g}'
     print(f'{job.key} {job.label}{shown}, {record["seconds"]:.0f} s', file=sys.stderr, flush=True)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #6382b58e
+# %% ../../nbs/papers/kalmanovich.ipynb #e4b62453
 def _experiment(a, splits, s, store, reading):
     "The rows that a command line asks for"
-    if a.experiment=='search': return search(splits, a.setting, s, store, dict(a.grid) if a.grid else GRID, seed=a.seeds[0], say=_said)
+    if a.experiment=='search': return search(splits, a.setting, s, store, dict(a.grid) if a.grid else GRID, a.arm, a.seeds[0], _said)
     if a.experiment=='find_n': return budget_rows(splits, a.setting, s, store, a.seeds[0], say=_said)
     if a.experiment in ('figure4', 'conv'): return dict(figure4=figure4, conv=conv)[a.experiment](splits, a.setting, s, store, a.seeds, reading, _said)
     return reconstruct(a.experiment, splits, a.setting, s, store, a.seeds, reading, _said)
@@ -788,6 +789,7 @@ def main(
     p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='the seeds themselves')
     p.add_argument('--set', type=_entry, action='append', default=[], metavar='NAME=VALUE', help='change an entry of the setting')
     p.add_argument('--grid', type=_entry, action='append', metavar='NAME=LIST', help='what search tries (default: all of the paper)')
+    p.add_argument('--arm', default='gradual', help='what search trains (default: %(default)s)')
     p.add_argument('--root', help='where the data sets lie')
     p.add_argument('--out', type=Path, default=Path('kalmanovich'), help='folder for table and store')
     a = p.parse_args(args)
@@ -796,7 +798,8 @@ def main(
         s = (conv_settings if a.experiment=='conv' else settings)(a.data, a.setting, **dict(a.set))
         rows = _experiment(a, dataset(a.data, a.root), s, Store(a.out/'store'), reading)
     except ValueError as e: p.exit(2, f'{p.prog}: {e}\n')
-    write_whole(a.out/f'{a.experiment}_{a.data}_{a.setting}_{reading}.csv', lambda t: rows.to_csv(t, index=False))
+    name = f'search_{a.arm}' if a.experiment=='search' and a.arm!='gradual' else a.experiment
+    write_whole(a.out/f'{name}_{a.data}_{a.setting}_{reading}.csv', lambda t: rows.to_csv(t, index=False))
     return 0
 
 # %% ../../nbs/papers/kalmanovich.ipynb #e85f5477
