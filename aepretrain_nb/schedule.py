@@ -397,7 +397,7 @@ class PhaseCB(Callback):
         for g,(a,b) in zip(learn.opt.opt.param_groups, self.factors): g['lr'] = self.base*float(a+(b-a)*t)
         self.done += 1
 
-# %% ../nbs/05_schedule.ipynb #7c5c2149
+# %% ../nbs/05_schedule.ipynb #60f5132b
 def _check_dls(dls):
     "Loaders have to give clean images in [0,1]"
     for dl in dls:
@@ -406,7 +406,7 @@ def _check_dls(dls):
     if not len(dls.valid): raise ValueError('a schedule keeps its best validation weights: give image_dls validation images')
 
 def _hold_memory():
-    "Let glibc keep what is freed: it gives back blocks that are larger than any freed before, up to 32 MB"
+    "Free a block of 31 MB once, which raises the size from which on glibc hands memory back to the system and asks for it anew at each step"
     torch.empty(31<<20, dtype=torch.uint8)
 
 def _renew(down, init, gen):
@@ -424,10 +424,13 @@ def _fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, 
     loaders = DataLoaders(dls.train.new(shuffle=True, steps=every, seed=seed_of(seed, 'phase', p.name)), dls.valid.new())
     learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB(), *cbs], bar=False,
                          splitter=lambda m: [list(g.parameters()) for g in m.groups()])
-    with learn.no_logging(): learn.fit(-(-p.steps//every))
-    return learn
+    with learn.no_logging():
+        start,first = learn.validate()[0],{k: t.detach().clone() for k,t in net.state_dict().items()}
+        learn.fit(-(-p.steps//every))
+    if start<(best := -learn.best_weights.best): net.load_state_dict(first)
+    return learn,min(start, best)
 
-# %% ../nbs/05_schedule.ipynb #e230042a
+# %% ../nbs/05_schedule.ipynb #22b3a815
 def run_schedule(
     ae:StagedAE, # trained in place
     schedule:list, # of `Phase`
@@ -446,10 +449,10 @@ def run_schedule(
     _hold_memory()
     rows,every,opt_func = [],every or len(dls.train),opt_func or torch_opt('sgd', momentum=.9, fused=True)
     for p in schedule:
-        start,learn = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
+        begun,(learn,valid) = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
         n,curve = sum(o.numel() for g in learn.model.groups() for o in g.parameters()),[float(v[1]) for v in learn.recorder.values]
-        rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-start,
-                         valid=-learn.best_weights.best, curve=curve))
+        rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-begun,
+                         valid=valid, curve=curve))
     ae.requires_grad_(True)
     return pd.DataFrame(rows)
 
