@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from aepretrain_nb import ledger as L
-from aepretrain_nb.ledger import (COLUMNS, SEEDS, Claim, Contrast, Difference, Estimate, Expect, Greatest, Least, Ledger, LedgerError, Mean, Ratio, Trend, at_each, claims_of,
+from aepretrain_nb.ledger import (COLUMNS, SEEDS, All, Below, Claim, Contrast, Difference, Estimate, Expect, Greatest, Least, Ledger, LedgerError, Mean, Ratio, Trend, at_each, claims_of,
     judge, ledger, recorded, settle)
 from aepretrain_nb.stats import differences
 
@@ -137,11 +137,50 @@ def test_sides_may_differ_in_any_column():
     e = Difference(side('mse'), side('bce'), dict(labels=[100]))(d)
     np.testing.assert_allclose(e.value, rows(0).query('arm=="pretrained" and labels==100').value.mean()-rows(1).query('arm=="pretrained" and labels==100').value.mean())
 
+def test_a_bound_takes_the_cells_below_it():
+    d = rows(cells=(100, 1000, 5000), gains=(1., 2., 3.))
+    ask = lambda v: Difference('pretrained', 'random', dict(labels=v), over='labels')
+    for k, cells in ((1000, [100]), (1001, [100, 1000]), (1e9, [100, 1000, 5000])): assert ask(Below(k))(d)==ask(cells)(d)
+    assert ask(Below(100))(d) is None
+    empty = d.assign(labels=d.labels.astype(object).where(d.labels!=5000, None))
+    assert ask(Below(1e9))(empty)==ask([100, 1000])(d)
+    assert Trend('pretrained', 'random', where=dict(labels=Below(5000)))(d)==Trend('pretrained', 'random', where=dict(labels=[100, 1000]))(d)
+
+@pytest.mark.parametrize('where,match', [(dict(data=Below(5)), "data<5: not all values of 'data' and the bound are numbers"), (dict(labels=Below('many')), 'labels<many: not all values'),
+    (dict(labels=Below(5000)), 'two rows for labels<5000, arm=pretrained at one seed: they differ in labels')])
+def test_a_bound_that_cannot_be_asked_is_one_line(where, match):
+    with pytest.raises(LedgerError, match=match) as e: Difference('pretrained', 'random', where)(rows())
+    assert '\n' not in str(e.value)
+
+def scored(seed=0, gains=(1., 2., 3.), arms=('gradual', 'hybrid_0.5', 'stacked'), decoders=('chain', 'direct'), **kw):
+    "Errors of arms, each further one higher by its gain, under several decoders; under the later ones half a point more for each"
+    d = pd.concat([rows(seed, cells=(0,), gains=(0.,), arms=arms, **dict(noise=.01) | kw).drop(columns='labels').assign(decoder=c, value=lambda d, k=k: d.value+k*.5*(d.arm!=arms[0]))
+        for k, c in enumerate(decoders)])
+    return d.assign(value=d.value+d.arm.map(dict(zip(arms, (0, *np.cumsum(gains)[:len(arms)-1])))))
+
+@pytest.mark.parametrize('make', [Difference, Ratio, lambda a, b, **kw: Contrast(Difference(a, b, **kw), Difference(a, 'hybrid_0.5'))])
+def test_columns_that_are_told_are_noted_where_the_sides_differ(make):
+    d = scored(decoders=('direct',))
+    ask = make('gradual', 'stacked', told=('decoder', 'loss'))
+    assert ask(d).note=='' and make('gradual', 'stacked')(d.assign(decoder=d.arm)).note==''
+    d.loc[d.arm=='stacked', 'decoder'] = 'chain'
+    assert ask(d).note=='decoder: direct against chain'
+    d['loss'] = np.where(d.arm=='gradual', 'mse', None)
+    assert ask(d).note=='decoder: direct against chain; loss: mse against none'
+    assert ask(d.assign(encoder_seed=0)).note.startswith('decoder: direct against chain; loss: mse against none; 1 encoder for 5 runs')
+    assert limits(ask(d))==limits(make('gradual', 'stacked')(d))
+
+def test_what_is_told_of_a_trend():
+    d = rows().assign(decoder=lambda d: np.where(d.arm=='random', 'chain', 'direct'))
+    assert Trend('pretrained', 'random', told='decoder')(d).note=='decoder: direct against chain'
+    assert Trend('pretrained', told='decoder')(d).note==''
+
 # What is missing
 
 ASKS = dict(difference=Difference('pretrained', 'random', dict(labels=100)), over=Difference('pretrained', 'random', over='labels'), mean=Mean('pretrained', dict(labels=100)),
     contrast=Contrast(*at_each(Difference('pretrained', 'random'), labels=[100, 1000])), trend=Trend('pretrained', 'random'), ratio=Ratio('pretrained', 'random', dict(labels=100)),
-    sd=Ratio('pretrained', 'random', of='sd', over='labels'), least=Least(at_each(Mean('pretrained'), labels=[100, 1000])), greatest=Greatest(at_each(Mean('pretrained'), labels=[100, 1000])))
+    sd=Ratio('pretrained', 'random', of='sd', over='labels'), least=Least(at_each(Mean('pretrained'), labels=[100, 1000])), greatest=Greatest(at_each(Mean('pretrained'), labels=[100, 1000])),
+    all=All((Trend('pretrained', 'random'), Difference('pretrained', 'random', dict(labels=100)))))
 each = pytest.mark.parametrize('ask', ASKS.values(), ids=ASKS)
 
 @each
@@ -230,6 +269,13 @@ def test_smoke_is_never_asked_and_paper_comes_first():
     assert settle([claim], pd.concat([small, big])).iloc[0][['setting', 'outcome']].tolist()==['paper', 'does not hold']
     assert settle([claim], pd.concat([small, big[big.head_seed==0]])).setting[0]=='quick'
 
+def test_floor_comes_after_paper_and_before_quick():
+    have = pd.concat([rows(noise=.1).assign(setting=s) for s in ('quick', 'other', 'floor', 'smoke', 'paper', 'digits')])
+    first = lambda *gone: settle([claim], have[~have.setting.isin(gone)]).setting[0]
+    assert [first(), first('paper'), first('paper', 'floor'), first('paper', 'floor', 'quick')]==['paper', 'floor', 'quick', 'digits']
+    few = have[(have.setting!='floor') | (have.head_seed==0)]
+    assert settle([claim], few[few.setting!='paper']).setting[0]=='quick', 'too few runs at floor'
+
 def test_an_ask_may_be_any_function():
     t = settle([replace(claim, ask=lambda d: Estimate(d.value.max(), 1., 2., len(d), kind='peak'))], rows())
     assert t.n[0]==20 and t.kind[0]=='peak' and t.outcome[0]=='holds'
@@ -241,6 +287,112 @@ def test_claims_that_are_not_complete(bad):
 
 def test_a_broken_ask_names_its_claim():
     with pytest.raises(LedgerError, match='toy helps, fair: two rows'): settle([claim], pd.concat([rows(), rows(1)]))
+
+# Several asks
+
+decoders = 'chain', 'direct'
+
+def test_the_deciding_one_of_several_asks_is_named():
+    d = scored()
+    asks = [Difference('gradual', b) for b in ('hybrid_0.5', 'stacked')]
+    both = sum((at_each(a, decoder=decoders) for a in asks), ())
+    greatest, least = Greatest(both)(d), Least(both)(d)
+    assert (greatest.by, least.by)==('hybrid_0.5, decoder=chain', 'stacked, decoder=direct')
+    assert greatest.value==both[0](d).value and least.value==both[3](d).value
+    assert str(greatest).endswith('(decided by hybrid_0.5, decoder=chain)')
+    assert Greatest(at_each(asks[0], decoder=decoders))(d).by=='decoder=chain', 'only what differs'
+    one = d[d.decoder=='chain']
+    assert Greatest(tuple(asks))(one).by=='hybrid_0.5' and Greatest(tuple(asks[:1]))(one).by==''
+
+def test_nested_asks_name_both_choices():
+    d = scored()
+    best = lambda c: Least(tuple(Difference(a, 'gradual', dict(decoder=c)) for a in ('hybrid_0.5', 'stacked')))
+    assert Greatest(tuple(map(best, decoders)))(d).by=='hybrid_0.5, decoder=direct'
+
+@pytest.mark.parametrize('asks,by', [
+    ([Difference('stacked', 'gradual'), Difference('gradual', 'stacked')], 'stacked against gradual'),
+    ([Difference(dict(arm='stacked', loss='mse'), 'gradual'), Difference(dict(arm='gradual', loss='bce'), 'hybrid_0.5')], 'stacked, loss=mse against gradual'),
+    ([Contrast(Difference('stacked', 'gradual'), Difference('stacked', b)) for b in ('stacked', 'hybrid_0.5')], 'stacked'),
+    ([Mean('stacked', dict(runs=Below(k))) for k in (9, 8)], 'runs<9'),
+    ([Mean(a) for a in ('stacked', 'gradual')], 'stacked'),
+    ([Mean('stacked', value=v) for v in ('value', 'half')], 'value=value'),
+    ([lambda d, conf: Estimate(2., 1., 3.), lambda d, conf: Estimate(1., 0., 2.)], ''),
+    ([lambda d, conf: Estimate(2., 1., 3., by='its own'), lambda d, conf: Estimate(1., 0., 2.)], 'its own')])
+def test_an_ask_is_told_from_its_siblings_by_what_differs(asks, by):
+    d = scored(decoders=('chain',))
+    d = d.assign(loss=d.arm.map(dict(stacked='mse', gradual='bce')), runs=np.where(d.head_seed==0, 8, 2), half=d.value/2, unit='')
+    assert Greatest(tuple(asks))(d).by==by
+
+def test_the_deciding_ask_stands_in_every_form():
+    ask = Greatest(sum((at_each(Difference('gradual', b), decoder=decoders) for b in ('hybrid_0.5', 'stacked')), ()))
+    t = settle([replace(claim, ask=ask, expect=Expect('<'))], scored())
+    assert t.note[0]==t.fair_note[0]=='decided by hybrid_0.5, decoder=chain' and t.outcome[0]=='holds'
+    for form in (t.blocks(200), t.page(), t.to_csv()): assert t.note[0] in form
+    t = settle([replace(claim, ask=ask, reported=None)], scored().assign(reading='reported'))
+    assert t.reported[0].count('decided by hybrid_0.5, decoder=chain')==1
+
+def test_numbers_of_unlike_units_have_no_least():
+    with pytest.raises(LedgerError, match='toy helps, fair: no greatest of numbers in points and % *$'):
+        settle([replace(claim, ask=Greatest((gain, Mean('random', dict(labels=100)))))], rows())
+
+def over_mixes(rows, conf=.95):
+    "Gradual against stacked and every mix that is there, under the decoder that speaks most for the other"
+    against = lambda arm: at_each(Difference('gradual', arm), decoder=decoders)
+    found = {a: against(a) for a in sorted(rows.arm.unique()) if a.startswith('hybrid_')}
+    mixes = [o for asks in found.values() if all(ask(rows) for ask in asks) for o in asks]
+    return Greatest((*mixes, *against('stacked')))(rows, conf) if mixes else None
+
+def test_an_ask_over_the_arms_that_are_there():
+    d = scored(gains=(1., 1., 1., 1.), arms=('gradual', 'hybrid_0.25', 'hybrid_0.5', 'hybrid_0.75', 'stacked'))
+    some = lambda *arms: over_mixes(d[d.arm.isin(['gradual', *arms])])
+    e = over_mixes(d)
+    assert e.by=='hybrid_0.25, decoder=chain' and e.how.startswith('greatest of 8')
+    assert some('hybrid_0.5', 'stacked').by=='hybrid_0.5, decoder=chain'
+    assert some('stacked') is some('hybrid_0.5') is None
+    e = over_mixes(d[(d.arm!='hybrid_0.25') | (d.decoder=='direct')])
+    assert e.by=='hybrid_0.5, decoder=chain' and e.how.startswith('greatest of 6'), 'a mix that is not scored by each decoder is left out'
+    assert settle([replace(claim, ask=over_mixes, expect=Expect('<'))], d).note[0]=='decided by hybrid_0.25, decoder=chain'
+    assert Least(())(d) is Greatest(())(d) is All(())(d) is None
+
+ends = st.tuples(*[st.floats(-3, 3).map(lambda v: round(v, 2))]*3).map(sorted)
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(ends, st.floats(0, 2)), min_size=1, max_size=4))
+def test_all_holds_where_each_part_does(parts):
+    say = lambda l, v, h, more: lambda d, conf: Estimate(v, l, h+more*(conf>.96), 5)
+    est = All(tuple(say(*e, more) for e, more in parts))(None)
+    refused = any(h+more*(len(parts)>1)<0 for (*_, h), more in parts)
+    assert judge(est, Expect('>'))==('does not hold' if refused else 'holds' if all(l>0 for (l, *_), _ in parts) else 'not shown')
+    assert (est.low, est.value) in [(l, v) for (l, v, _), _ in parts]
+
+@pytest.mark.parametrize('gains,word,by,unit', [((3., 0.), 'holds', '', ''), ((0., 3.), 'does not hold', 'trend', 'points per ×10 labels'), ((-3., -6.), 'does not hold', 'difference', 'points'),
+    ((-3., 0.), 'does not hold', '', ''), ((3., 3.), 'not shown', 'trend', 'points per ×10 labels'), ((0., -3.), 'not shown', 'difference', 'points')])
+def test_a_gain_that_fades(gains, word, by, unit):
+    parts = Trend('random', 'pretrained'), Difference('pretrained', 'random', dict(labels=100))
+    d = rows(1, n=8, gains=gains, noise=.3)
+    e, own = All(parts)(d), [p(d) for p in parts]
+    assert judge(e, Expect('>'))==word and e.how.startswith('weakest of 2')
+    assert (e.value, e.low, e.unit) in [(o.value, o.low, o.unit) for o in own]
+    if by: assert (e.by, e.unit)==(by, unit)
+
+def test_a_part_without_an_interval_leaves_all_open():
+    sure, bare, bad = (lambda d, conf, e=e: e for e in (Estimate(2., 1., 3.), Estimate(5., n=1, note='one run'), Estimate(-2., -3., -1.)))
+    assert [judge(All(p)(None), Expect('>')) for p in ((sure, bare), (bare, bad), (sure, sure))]==['not shown', 'does not hold', 'holds']
+    assert All((sure, lambda d, conf: None))(None) is None and All((sure, bare))(None).note=='one run'
+
+@pytest.mark.parametrize('expect', [Expect('<'), Expect('>', 1), Expect('>', margin=.5), Expect('no gain')])
+@pytest.mark.parametrize('ask', [ASKS['all'], dict(as_written=gain, fair=ASKS['all'])], ids=['one', 'each'])
+def test_all_is_asked_whether_it_is_above_0(ask, expect):
+    replace(claim, ask=ask)
+    with pytest.raises(LedgerError, match='toy helps: All asks whether each part is above 0'): replace(claim, ask=ask, expect=expect)
+
+def test_readings_may_be_decided_in_unlike_units():
+    ask = All((Trend('random', 'pretrained'), Difference('pretrained', 'random', dict(labels=100))))
+    t = settle([replace(claim, ask=ask)], pd.concat([rows(gains=(0., 3.), noise=.1), rows(gains=(-3., -6.), noise=.1).assign(reading='as_written')]))
+    assert (t.fair_unit[0], t.as_written_unit[0])==('points per ×10 labels', 'points')
+    said = {l.split('  ')[1]: l for l in t.blocks(200).splitlines() if l.startswith('  ')}
+    assert said['as written'].endswith('points, n 5, quick, decided by difference: does not hold') and 'points per ×10 labels, n 5' in said['fair']
+    assert said['expected'].endswith('more than 0')
 
 # Forms
 
