@@ -880,12 +880,12 @@ def main(
 # %% ../../nbs/papers/kalmanovich.ipynb #e85f5477
 if __name__=='__main__': sys.exit(main())
 
-# %% ../../nbs/papers/kalmanovich.ipynb #236e66e6
+# %% ../../nbs/papers/kalmanovich.ipynb #119ec37f
 def recorded_rows()->pd.DataFrame: # no rows where nothing was recorded
     "The recorded rows of this paper"
     try: return recorded('kalmanovich')
     except LedgerError: return pd.DataFrame(columns=['data','kind','reading','setting','arm','f','depth','tuned','decoder','labels','value',
-        'encoder_seed','key'])
+        'encoder_seed','key','lr'])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #0e6927a4
 def _recon(
