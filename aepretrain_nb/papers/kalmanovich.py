@@ -78,7 +78,7 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += one(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #fe883f50
+# %% ../../nbs/papers/kalmanovich.ipynb #3e6a126d
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
@@ -86,10 +86,10 @@ PAPER = dict( # section 3.2, figure 3
 
 RATES = [1., .5, .2, .1, .05, .02, .01, .005, .002, .001, .0005, .0002, .0001]
 
-_train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES, refit=dict(direct=10, chain=20), patience=35, epochs=300, fit_lr=.01, fs=[.25, .5, .75],
+_train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES, refit=dict(direct=5000, chain=10_000), patience=35, epochs=300, fit_lr=.01, fs=[.25, .5, .75],
     chunk=10, most=160, window=10, tol=.005)
 SETTINGS = dict(
-    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, refit=dict(direct=1, chain=2), patience=2, epochs=3, sizes=[50, 100], fs=[.5], lr=.05, fit_lr=.05, rates=[.05, .02, .01], chunk=2,
+    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, refit=dict(direct=10, chain=20), patience=2, epochs=3, sizes=[50, 100], fs=[.5], lr=.05, fit_lr=.05, rates=[.05, .02, .01], chunk=2,
         most=6, window=1),
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
@@ -215,7 +215,7 @@ def then(
     "A run with one more phase"
     return replace(run, phases=(*run.phases, *plain([phase])))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #a2a69ecb
+# %% ../../nbs/papers/kalmanovich.ipynb #ab4acad1
 DECODERS = 'direct','chain'
 
 def own_decoder(
@@ -238,7 +238,7 @@ def finish(
         return {p.decoder: then(run, p)}
     if reading!='fair': raise ExperimentError(f'unknown reading {reading!r}: as_written or fair')
     if tuned: return {d: then(run, joint(run.schedule, names, s['tune']*per, d, True)[-1]) for d in DECODERS}
-    return {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit'][d]*per, decoder=d, fresh=True)) for d in DECODERS}
+    return {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit'][d], decoder=d, fresh=True)) for d in DECODERS}
 
 # %% ../../nbs/papers/kalmanovich.ipynb #1bdeb29c
 def untrained(
