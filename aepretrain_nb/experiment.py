@@ -762,7 +762,14 @@ def choose_rates(
     best = d.dropna().sort_values(['valid', 'valid_loss', 'lr'], ascending=[False, True, True]).drop_duplicates(['arm', 'labels'])
     return d.assign(chosen=d.index.isin(best.index))
 
-# %% ../nbs/11_experiment.ipynb #acd07ece
+# %% ../nbs/11_experiment.ipynb #c6cbf8b6
+def _with_rates(recipe, lr, tune):
+    "A recipe that stands the checks, with other rates, or another way to choose among them, where they are given"
+    check_recipe(recipe)
+    r = recipe | dict(finetune=recipe['finetune'] | {k: v for k,v in dict(lr=lr, tune=tune).items() if v is not None})
+    check_recipe(r)
+    return r
+
 def _on_first(recipe):
     "Is the rate chosen on the first seed?"
     tune,lr = recipe['finetune'].get('tune', 'each'),recipe['finetune']['lr']
@@ -782,7 +789,7 @@ def _others(splits, arms, given, root, download):
     names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
     return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
 
-# %% ../nbs/11_experiment.ipynb #5c38fc7d
+# %% ../nbs/11_experiment.ipynb #f7c72cb5
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
@@ -804,10 +811,7 @@ def compare(
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    r = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting)
-    check_recipe(r)
-    r = r | dict(finetune=r['finetune'] | {k: v for k,v in dict(lr=lr, tune=tune).items() if v is not None})
-    check_recipe(r)
+    r = _with_rates(recipe if isinstance(recipe, dict) else find_recipe(recipe, setting), lr, tune)
     pick_arms(r, arms)
     check_executor(executor)
     check_metric(metric)

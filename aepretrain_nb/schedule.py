@@ -397,7 +397,7 @@ class PhaseCB(Callback):
         for g,(a,b) in zip(learn.opt.opt.param_groups, self.factors): g['lr'] = self.base*float(a+(b-a)*t)
         self.done += 1
 
-# %% ../nbs/05_schedule.ipynb #60f5132b
+# %% ../nbs/05_schedule.ipynb #ec678e29
 def _check_dls(dls):
     "Loaders have to give clean images in [0,1]"
     for dl in dls:
@@ -427,8 +427,9 @@ def _fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, 
     with learn.no_logging():
         start,first = learn.validate()[0],{k: t.detach().clone() for k,t in net.state_dict().items()}
         learn.fit(-(-p.steps//every))
-    if start<(best := -learn.best_weights.best): net.load_state_dict(first)
-    return learn,min(start, best)
+    best = -learn.best_weights.best
+    if start<best<math.inf: net.load_state_dict(first)
+    return learn,min(start, best) if best<math.inf else best
 
 # %% ../nbs/05_schedule.ipynb #22b3a815
 def run_schedule(

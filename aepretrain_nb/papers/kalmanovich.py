@@ -78,7 +78,7 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += one(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #3e6a126d
+# %% ../../nbs/papers/kalmanovich.ipynb #db00bd25
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
@@ -86,11 +86,11 @@ PAPER = dict( # section 3.2, figure 3
 
 RATES = [1., .5, .2, .1, .05, .02, .01, .005, .002, .001, .0005, .0002, .0001]
 
-_train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES, refit=dict(direct=5000, chain=10_000), patience=35, epochs=300, fit_lr=.01, fs=[.25, .5, .75],
-    chunk=10, most=160, window=10, tol=.005)
+_train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES, refit=dict(direct=5000, chain=10_000),
+    patience=35, epochs=300, fit_lr=.01, fs=[.25, .5, .75], chunk=10, most=160, window=10, tol=.005)
 SETTINGS = dict(
-    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, refit=dict(direct=10, chain=20), patience=2, epochs=3, sizes=[50, 100], fs=[.5], lr=.05, fit_lr=.05, rates=[.05, .02, .01], chunk=2,
-        most=6, window=1),
+    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, lr=.05, fit_lr=.05, rates=[.05, .02, .01], refit=dict(direct=10, chain=20),
+        patience=2, epochs=3, sizes=[50, 100], fs=[.5], chunk=2, most=6, window=1),
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
     paper=dict(images=50_000, n_valid=10_000, sizes=[1000, 3000, 10_000, 30_000, 50_000]))
@@ -131,7 +131,7 @@ def content_key(
     named = lambda v: {k: named(x) for k,x in v.items() if k!='net' or x} if isinstance(v, dict) else v
     return hashlib.sha256(canonical(named(asdict(o))).encode()).hexdigest()[:20]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #aecfb64f
+# %% ../../nbs/papers/kalmanovich.ipynb #2de308f1
 @dataclass(frozen=True)
 class Run:
     "A deep autoencoder and the phases that train it, as plain values"
@@ -162,12 +162,6 @@ class Run:
     def per(self): return 1 if self.net else -(-self.images//self.bs)
     @property
     def label(self): return f'{self.schedule[-1].name}, seed {self.seed}'
-    def work(self,
-        splits:Splits, # the data
-        store:Store # of results, with what this one starts from
-    )->dict: # its record
-        "Do the job"
-        return train_run(self, splits, store)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #1c708b44
 def plain(
@@ -271,7 +265,7 @@ def load_run(
     ae.load_state_dict(load_file(store.file('encoders', run.key, 'safetensors')))
     return ae
 
-# %% ../../nbs/papers/kalmanovich.ipynb #acc68ee5
+# %% ../../nbs/papers/kalmanovich.ipynb #c1ebfd3f
 def _errors(ae, run, splits):
     "Test error and validation error of a run that is an autoencoder of all layers; no test error in a search"
     p = run.schedule[-1]
@@ -295,6 +289,8 @@ def train_run(
         write_whole(store.file('encoders', run.key, 'safetensors'), lambda f: save_file({k: v.contiguous() for k,v in ae.state_dict().items()}, f))
     return dict(run=asdict(run), curve=log.curve, value=value, valid=valid, weights_updated=int(log.weights_updated),
         seconds=round(time.perf_counter()-start, 3))
+
+Run.work = train_run
 
 # %% ../../nbs/papers/kalmanovich.ipynb #44bda62f
 def attempt(
@@ -328,7 +324,7 @@ def run_jobs(
         if len(left)==len(todo): time.sleep(.5)
         todo = left
 
-# %% ../../nbs/papers/kalmanovich.ipynb #999d4622
+# %% ../../nbs/papers/kalmanovich.ipynb #983ea5ad
 @dataclass(frozen=True)
 class Fit:
     "A classifier, as plain values"
@@ -344,12 +340,6 @@ class Fit:
     def parent(self): return self.run if self.run.phases else None
     @property
     def label(self): return f'{self.head}, {self.labels} labels, seed {self.run.seed}'
-    def work(self,
-        splits:Splits, # the data
-        store:Store # of results, with what this one starts from
-    )->dict: # its record
-        "Do the job"
-        return train_fit(self, splits, store)
 
 def sigmoid_loss(
     logits:Tensor, # (n, k)
@@ -374,7 +364,7 @@ def right_share(
     "Share of images whose class has the largest output"
     with torch.no_grad(): return 100*sum((net.eval()(x).argmax(1)==y).sum().item() for x,y in ImageDL(images, 1000))/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #4823b095
+# %% ../../nbs/papers/kalmanovich.ipynb #0e6d5f49
 def labelled(
     fit:Fit, # how many
     splits:Splits, # the data
@@ -400,6 +390,8 @@ def train_fit(
     curve = [100*float(v[2]) for v in learn.recorder.values]
     return dict(fit=asdict(fit), curve=curve, value=value, valid=100-max(curve), subset=idx_digest(idx), epochs=len(curve),
         seconds=round(time.perf_counter()-start, 3))
+
+Fit.work = train_fit
 
 # %% ../../nbs/papers/kalmanovich.ipynb #63dc9321
 def figure_arms(
@@ -451,18 +443,19 @@ def arm_rates(
         return [store.get(r.key)['valid'] for r in runs]
     return settle_rates(arms, score, s['rates'], s['lr'])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #78659359
+# %% ../../nbs/papers/kalmanovich.ipynb #e0d27c24
 def _chain(run, store):
     "Records of a run and of all its ancestors"
     return ([] if run is None else [*_chain(run.parent, store), store.get(run.key)])
 
-def _common(arm, run, splits, setting, s, record):
-    "Columns that rows of both kinds have"
+def _common(arm, run, splits, setting, s, records):
+    "Columns that rows of all kinds have; the last of `records` is the row's own"
     return dict(data=splits.name, recipe='kalmanovich', setting=setting, arm=arm, f=fraction(arm), depth=len(run.widths), width=run.widths[0],
-        **{k: s[k] for k in ('first', 'n', 'noise')},
-        n_train=run.images, n_valid=run.n_valid, subset_seed=run.seed,
-        encoder_seed=run.seed, momentum=run.momentum, weight_decay=run.weight_decay, bs=run.bs, normalised_grad=run.normalised_grad,
-        valid=record['valid'], **{k: record[k] for k in ('versions', 'revision', 'device', 'threads')})
+        **{k: s[k] for k in ('first', 'n', 'noise')}, n_train=run.images, n_valid=run.n_valid, subset_seed=run.seed, encoder_seed=run.seed,
+        momentum=run.momentum, weight_decay=run.weight_decay, bs=run.bs, normalised_grad=run.normalised_grad, valid=records[-1]['valid'],
+        revision=', '.join(sorted({r['revision'] for r in records})), **{k: records[-1][k] for k in ('versions', 'device', 'threads')})
+
+def _words(rates): return ' '.join(f'{v:g}' for v in rates)
 
 def run_row(
     arm:str, # as in `schedule_of`
@@ -477,12 +470,13 @@ def run_row(
 )->dict: # one flat row
     "A row of a scored autoencoder: nats per image above the least possible, updates and seconds of all its phases"
     records = _chain(run, store)
-    return _common(arm, run, splits, setting, s, records[-1]) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned,
-        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], tune=s['tune'] if tuned else None, refit=s['refit'][decoder] if reading=='fair' and not tuned else None,
-        revision=', '.join(sorted({r['revision'] for r in records})), lr=run.lr, lrs=' '.join(f'{v:g}' for v in s['rates']), labels=None, head_seed=None, subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule),
-        weights_updated=sum(r['weights_updated'] for r in records),
+    return _common(arm, run, splits, setting, s, records) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned,
+        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], lr=run.lr, lrs=_words(s['rates']), labels=None, head_seed=None,
+        tune=s['tune'] if tuned else None, refit=s['refit'][decoder] if reading=='fair' and not tuned else None,
+        subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule), weights_updated=sum(r['weights_updated'] for r in records),
         steps=sum(p.steps for p in run.schedule), seconds=sum(r['seconds'] for r in records), key=run.key)
 
+# %% ../../nbs/papers/kalmanovich.ipynb #c6367f58
 def fit_row(
     arm:str, # as in `FIGURE4`
     fit:Fit, # finished
@@ -492,12 +486,10 @@ def fit_row(
     s:dict, # its entries
 )->dict: # one flat row
     "A row of a classifier: % of test images wrong"
-    r = store.get(fit.key)
-    return _common(arm, fit.run, splits, setting, s, r) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written',
-        decoder=None, tuned=False, metric='error', unit='%', value=r['value'],
-        n_train=fit.labels, lr=fit.lr, lrs=' '.join(f'{v:g}' for v in s['rates']), labels=fit.labels, head_seed=fit.run.seed, subset=r['subset'],
-            epochs=r['epochs'],
-        seconds=r['seconds'], head=fit.head, key=fit.key)
+    *_,r = records = [*_chain(fit.parent, store), store.get(fit.key)]
+    return _common(arm, fit.run, splits, setting, s, records) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written',
+        decoder=None, tuned=False, metric='error', unit='%', value=r['value'], n_train=fit.labels, labels=fit.labels, lr=fit.lr, lrs=_words(s['rates']),
+        head=fit.head, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'], seconds=r['seconds'], key=fit.key)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #b56a48db
 def _seeds(seeds): return [i for i,_,_ in seed_list(seeds)]
@@ -622,7 +614,7 @@ def choose_n(
 
 def _moves(curve, at, window, tol): return at<=window or find_n(dict(a=curve[at-1-window:at]), None, window, tol) is None
 
-# %% ../../nbs/papers/kalmanovich.ipynb #627346ac
+# %% ../../nbs/papers/kalmanovich.ipynb #35debc7d
 def budget_rows(
     splits:Splits, # the data
     setting:str, # one of `SETTINGS`
@@ -638,16 +630,17 @@ def budget_rows(
         run = make_run(splits, arm, s|dict(depth=2, n=n or s['most']), seed)
         own = dict(kind='find_n', reading='as_written', metric='n', unit='epochs', value=n, improvement=improvement(c, at, s['window']), epochs=at,
             curve=' '.join(f'{e:.4f}' for e in c), key=run.key)
-        rows.append(_common(arm, run, splits, setting, s, store.get(run.parent.key) | dict(valid=c[at-1])) | own)
+        rows.append(_common(arm, run, splits, setting, s, _chain(run.parent, store)) | own | dict(valid=c[at-1]))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #07e893fc
+# %% ../../nbs/papers/kalmanovich.ipynb #2aae21be
 CONV_ARMS = 'gradual', 'stacked', 'de_novo'
 
 _conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, rates=RATES, momentum=0., weight_decay=0., normalised_grad=False,
     refit_lr=dict(direct=.001, chain=.003), every=100, labels=[1000], controls=['random_paper', 'random_matched', 'random_default'])
 CONV = dict( # first, n, refit, every: steps; recipe: the setting of the classifier
-    smoke=dict(recipe='smoke', width=.04, images=200, n_valid=60, bs=32, first=6, n=6, refit=dict(direct=4, chain=8), every=3, labels=[100], rates=[.5, .2], controls=['random_paper']),
+    smoke=dict(recipe='smoke', width=.04, images=200, n_valid=60, bs=32, first=6, n=6, refit=dict(direct=4, chain=8), every=3, labels=[100],
+        rates=[.5, .2], controls=['random_paper']),
     quick=dict(images=10_000, n_valid=1000, first=100, n=200, refit=dict(direct=100, chain=200)),
     floor=dict(first=300, n=500, refit=dict(direct=300, chain=600)),
     paper=dict(recipe='paper', width=1., first=60_000, n=168_000, refit=dict(direct=10_000, chain=20_000), every=5000))
@@ -729,7 +722,22 @@ def transfer(
     trial, = plan(splits, r|dict(arms={arm: spec}), labels=[labels], seeds=[seed], lr={(arm, labels): lr} if lr else None)
     return Transfer(run, trial)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #58c0f313
+# %% ../../nbs/papers/kalmanovich.ipynb #90241dd5
+def transfer_row(
+    job:Transfer, # finished
+    splits:Splits, # its data
+    store:Store, # where it is
+    setting:str, # name of the setting
+    s:dict, # its entries
+)->dict: # one flat row
+    "A row of a classifier that starts from a convolutional encoder: % of test images wrong"
+    *_,r = records = [*_chain(job.parent, store), store.get(job.key)]
+    return _common(job.trial.arm, job.run, splits, setting, s, records) | dict(kind='conv classification', reading='fair', decoder=None, tuned=False,
+        metric='error', unit='%', value=r['value'], labels=job.trial.labels,
+        lr=r['lr'], lrs=_words(conv_recipe(s)['finetune']['lr']), n_train=r['n_train'], n_valid=r['n_valid'],
+        head_seed=job.trial.head_seed, subset=r['subset'], steps=r['steps'], seconds=r['seconds'], key=job.key)
+
+# %% ../../nbs/papers/kalmanovich.ipynb #fc9d4d0e
 def _conv_fits(splits, s, store, seeds, rate, say):
     "Finished classifiers of all arms, whose autoencoders have their own `rate`: at each size the first seed chooses the learning rate"
     out,own = [],lambda a, *args: transfer(splits, s|dict(lr=rate.get(a, s['lr'])), a, *args)
@@ -739,20 +747,6 @@ def _conv_fits(splits, s, store, seeds, rate, say):
         out += [*first.values(), *(own(a, seed, n, store.get(o.key)['lr']) for seed in seeds[1:] for a,o in first.items())]
     run_jobs(out, splits, store, say)
     return out
-
-def transfer_row(
-    job:Transfer, # finished
-    splits:Splits, # its data
-    store:Store, # where it is
-    setting:str, # name of the setting
-    s:dict, # its entries
-)->dict: # one flat row
-    "A row of a classifier that starts from a convolutional encoder: % of test images wrong"
-    r = store.get(job.key)
-    return _common(job.trial.arm, job.run, splits, setting, s, r) | dict(kind='conv classification', reading='fair', decoder=None, tuned=False,
-        metric='error', unit='%', value=r['value'], labels=job.trial.labels,
-        lr=r['lr'], lrs=' '.join(f'{v:g}' for v in conv_recipe(s)['finetune']['lr']), n_train=r['n_train'], n_valid=r['n_valid'],
-        head_seed=job.trial.head_seed, subset=r['subset'], steps=r['steps'], seconds=r['seconds'], key=job.key)
 
 def conv(
     splits:Splits, # the data
@@ -925,7 +919,22 @@ def _ratio(data):
     ask = Ratio('gradual', 'stacked', dict(data=data, kind='reconstruction', tuned=True, depth=2), told='decoder')
     return dict(as_written=ask, fair=Greatest(at_each(ask, decoder=DECODERS)))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #d451328f
+# %% ../../nbs/papers/kalmanovich.ipynb #98c42157
+def _fades(data):
+    "A gain at the smallest size, and a difference that rises with the size"
+    where = dict(data=data, kind='classification', depth=2)
+    def gain(rows, conf=.95):
+        sizes = rows[rows.data.eq(data) & rows.kind.eq('classification')].labels
+        return Difference('stacked', 'gradual', where|dict(labels=sizes.min()))(rows, conf) if len(sizes) else None
+    return All((Trend('gradual', 'stacked', 'labels', where), gain))
+
+def _factors(data):
+    "The best of the factors between 0 and 1 against full learning, the decoder that speaks against it"
+    ask = lambda a, **kw: Difference(a, 'gradual', dict(data=data, kind='reconstruction', tuned=False, depth=2) | kw)
+    best = lambda **kw: Least(tuple(ask(a, **kw) for a in FACTOR_ARMS))
+    return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
+
+# %% ../../nbs/papers/kalmanovich.ipynb #45c9cacf
 def _claims(data, name):
     "The claims about one data set"
     c = lambda key, text, place, ask, expect, reported, cmds: Claim('kalmanovich', f'{key}-{data}', f'{text} on {name}', place, ask, expect, reported, cmds)
@@ -950,20 +959,7 @@ def _claims(data, name):
         c('gain-fades', 'The gain of a gradual over a stacked start fades with the size of the training set', 'figure 4',
             _fades(data), Expect('>'), 'by eye', _commands('figure4', data))]
 
-def _fades(data):
-    "A gain at the smallest size, and a difference that rises with the size"
-    where = dict(data=data, kind='classification', depth=2)
-    def gain(rows, conf=.95):
-        sizes = rows[rows.data.eq(data) & rows.kind.eq('classification')].labels
-        return Difference('stacked', 'gradual', where|dict(labels=sizes.min()))(rows, conf) if len(sizes) else None
-    return All((Trend('gradual', 'stacked', 'labels', where), gain))
-
-def _factors(data):
-    "The best of the factors between 0 and 1 against full learning, the decoder that speaks against it"
-    ask = lambda a, **kw: Difference(a, 'gradual', dict(data=data, kind='reconstruction', tuned=False, depth=2) | kw)
-    best = lambda **kw: Least(tuple(ask(a, **kw) for a in FACTOR_ARMS))
-    return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
-
+# %% ../../nbs/papers/kalmanovich.ipynb #568618fc
 def _beyond(data, name):
     "Questions that the paper does not answer: depth, learning-rate factor, the convolutional autoencoder"
     c = lambda key, text, ask, cmds: Claim('kalmanovich', f'{key}-{data}', f'{text} on {name}', 'beyond the paper', ask, Expect('<'), 'asked', cmds)
