@@ -170,7 +170,7 @@ def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None 
     return Trial('encoder', _sections(self.recipe, 'pretrain'), self.pretrain_digest or self.digest, self.encoder_seed, self.n_unlabelled,
         precision=self.precision)
 
-# %% ../nbs/09_trial.ipynb #e7eea7f8
+# %% ../nbs/09_trial.ipynb #4b9de15d
 def seed_list(
     seeds=5,           # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
@@ -178,7 +178,8 @@ def seed_list(
     "Seeds of a grid; raises `ExperimentError` where there is none."
     if isinstance(seeds, int): seeds = range(seeds)
     seeds = list(seeds)
-    if not seeds or len(set(seeds))<len(seeds): raise ExperimentError(f'seeds {seeds}: at least one, and no seed twice')
+    whole = all(isinstance(o, (int, np.integer)) and o>=0 for o in seeds)
+    if not (seeds and whole and len(set(seeds))==len(seeds)): raise ExperimentError(f'seeds {seeds}: whole numbers from 0, at least one, no seed twice')
     return [(s, e, s) for e in seeds for s in seeds] if crossed else [(s, s, s) for s in seeds]
 
 # %% ../nbs/09_trial.ipynb #6cbf7eb0

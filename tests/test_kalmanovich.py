@@ -154,7 +154,7 @@ WRONG = [(['figure3', 'digit'], 'digits'), *(([*w.split(), '--setting', 'smoke']
     ('figure3 digits --set n=2.0', 'n=2.0'), ('figure3 digits --set n=0', 'n=0'), ('figure3 digits --set fs=[1.5]', '1.5'), ('figure3 digits --grid lr=[0.1]', 'only search'),
     ('figure3 digits --arm stacked', 'only search'), ('search digits --grid lr=0.1', 'lr=0.1'), ('search digits --grid lr=[]', 'lr=[]'), ('search digits --grid foo=[1,2]', "'foo'"),
     ('search digits --arm gradul --set folds=2 --grid lr=[0.1]', 'gradual'), ('find_n digits --set chunk=10', 'most=6'), ('conv digits --set controls=["random_papr"]', 'random_paper'),
-    ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --set images=5000', '5060')))]
+    ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
 
 @pytest.mark.parametrize('words,say', WRONG, ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
 def test_wrong_input_is_one_line(tmp_path, capsys, words, say):
