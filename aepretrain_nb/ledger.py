@@ -446,7 +446,7 @@ class All(Least):
         i = min(range(len(found)), key=lambda i: rank(found[i]))
         return replace(found[i], how=f'weakest of {len(found)}, {found[i].how}', by=_by(self.asks, found, i))
 
-# %% ../nbs/17_ledger.ipynb #51a579b0
+# %% ../nbs/17_ledger.ipynb #ec5a635b
 READINGS = 'as_written', 'fair'
 
 @dataclass(frozen=True)
@@ -459,7 +459,8 @@ class Claim:
     ask:object # rows -> `Estimate`, or None: a `Difference`, `Contrast`, `Trend`, `Mean`, `Ratio`, `Least`, `Greatest`, `All` or a function; a dict has one for each reading
     expect:Expect # the relation that the claim asserts
     reported:str=None # the paper's own figure; None: computed by the same ask from rows whose reading is 'reported'
-    commands:dict = field(default_factory=dict) # reading -> the command line that makes its rows, also where it was not run
+    commands:dict = field(default_factory=dict) # reading -> the command line that makes its rows, also where it was not run; {setting} in it is the one that decided
+    setting:str='quick' # the {setting} of a command where nothing was run
     def __post_init__(self):
         if not re.fullmatch(r'[a-z0-9]+(-[a-z0-9]+)*', self.name):
             raise LedgerError(f'claim {self.name!r} of {self.paper}: a name is lower-case words joined by hyphens')
@@ -495,7 +496,7 @@ def _answer(claim, rows, reading):
     except ValueError as e: raise LedgerError(f'{claim.paper} {claim.name}, {reading}: {e}') from None
     return next((e for e in found if np.isfinite([e.low, e.high]).all()), found[0] if found else None)
 
-# %% ../nbs/17_ledger.ipynb #85efc3c5
+# %% ../nbs/17_ledger.ipynb #7ab74c70
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'outcome']
 COLUMNS = ['paper', 'claim', 'place', 'reported', 'as_written', 'fair', 'difference', 'low', 'high', 'n', 'unit', 'setting', 'outcome', 'command',
     'text', 'expect', 'kind',
@@ -513,6 +514,7 @@ def _line(claim, rows):
     reading, est = ('fair', f) if f else ('as_written', w) if w else ('', None)
     said = str(r) if claim.reported is None and r else claim.reported
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
+    command = command.replace('{setting}', est.setting if est else claim.setting)
     known = dict(difference=est.value, **{k: getattr(est, k) for k in ('low', 'high', 'n', 'unit', 'setting', 'kind', 'how', 'note')}) if est else {}
     return dict(paper=claim.paper, claim=claim.name, place=claim.place, reported=said, outcome=judge(est, claim.expect), command=command, text=claim.text,
         expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known,

@@ -500,7 +500,7 @@ def test_declared_claims_name_papers_places_and_commands_that_parse():
     for name, cs in claims_of().items():
         for c in cs:
             assert c.text and c.place and c.commands, f'{name} {c.name}'
-            for line in (part for v in c.commands.values() for part in v.split(' && ')):
+            for line in (part for v in c.commands.values() for part in v.replace('{setting}', c.setting).split(' && ')):
                 verb, *args = shlex.split(line)
                 if verb=='aepretrain': parser().parse_args(args)
                 else: assert re.match(r'python|make', verb), f'{name} {c.name}: {line}'
