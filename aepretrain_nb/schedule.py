@@ -280,16 +280,15 @@ def de_novo(
     total = budget(gradual(names, first, n))
     return [Phase('de novo', tuple(names), names[-1], max(1, round(total/len(names))), decoder=decoder)]
 
-# %% ../nbs/05_schedule.ipynb #297e93c2
+# %% ../nbs/05_schedule.ipynb #d0cb552c
 def joint(
     schedule:list, # of `Phase`; not changed
     names, # the stages
     steps:int, # batches, the same for all arms
     decoder:str=None, # 'chain', 'direct' or 'tied'; that of the last phase if not given
-    fresh:bool=False, # draw the decoder anew?
 )->list: # the schedule with one more phase
     "Append tuning of all layers on corrupted images"
-    return [*schedule, Phase('joint', tuple(names), names[-1], steps, decoder=decoder or schedule[-1].decoder, fresh=fresh)]
+    return [*schedule, Phase('joint', tuple(names), names[-1], steps, decoder=decoder or schedule[-1].decoder)]
 
 # %% ../nbs/05_schedule.ipynb #f57ad1cf
 def _shade(v):

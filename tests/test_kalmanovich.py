@@ -103,6 +103,28 @@ def test_fair_scores_leave_the_encoder_alone(store):
         run_jobs(finish(run, S, 'fair').values(), DIGITS, store)
         assert all(not store.file('encoders', r.key, 'safetensors').exists() for r in finish(run, S, 'fair').values())
 
+@pytest.mark.parametrize('reading', ('as_written', 'fair'))
+def test_joint_tuning_goes_on_from_what_was_scored(tmp_path, reading):
+    store,run = Store(tmp_path),make_run(DIGITS, 'stacked', S|dict(lr=.01))
+    before,after = finish(run, S, reading),finish(run, S, reading, True)
+    assert [o.parent for o in after.values()]==[*before.values()] and [own_decoder(o.schedule[-1]) for o in after.values()]==[*before]
+    run_jobs(before.values(), DIGITS, store)
+    run_jobs(after.values(), DIGITS, store)
+    for d,o in after.items():
+        with torch.no_grad(): moved = {k: not torch.equal(v, load_run(before[d], DIGITS, store).state_dict()[k]) for k,v in load_run(o, DIGITS, store).state_dict().items()}
+        assert all(v for k,v in moved.items() if k.startswith('encoder.')), 'a layer rests'
+
+def test_weights_that_are_gone_are_made_again(tmp_path):
+    store,run = Store(tmp_path),make_run(DIGITS, 'gradual', S)
+    tuned = finish(run, S, tuned=True)['direct']
+    run_jobs([tuned], DIGITS, store)
+    weights = lambda o: store.file('encoders', o.key, 'safetensors')
+    old,was = store.get(tuned.key),weights(run).read_bytes()
+    store.file('trials', tuned.key).unlink(); weights(run).unlink()
+    assert attempt(run, DIGITS, store) and not weights(run).exists()
+    run_jobs([tuned], DIGITS, store)
+    assert weights(run).read_bytes()==was and store.get(tuned.key)['value']==old['value']
+
 def test_two_loops_share_a_store(tmp_path):
     store,seen = Store(tmp_path),[]
     runs = [make_run(DIGITS, a, S) for a in ('gradual','stacked')]
@@ -202,6 +224,13 @@ def test_rates_are_chosen_without_the_test_images(store, monkeypatch):
     assert arm_rates(['gradual','stacked'], other, S, apart, 0, 'fair')==own
     a,b = (o.get(make_run(DIGITS, 'gradual', S).key) for o in (store, apart))
     assert a['valid']==b['valid'] and a['value']!=b['value']
+
+def test_joint_tuning_seeks_a_rate_of_its_own(store):
+    rows = reconstruct('joint', DIGITS, 'smoke', S, store, 1)
+    error = lambda arm, lr: store.get(finish(make_run(DIGITS, arm, S|dict(lr=lr)), S, tuned=True)[rows.set_index('arm').decoder[arm]].key)
+    for r in rows.itertuples():
+        tried = {lr: o['valid'] for lr in S['rates'] if (o := error(r.arm, lr))}
+        assert len(tried)>1 and r.lr==min(tried, key=tried.get) and r.tuned
 
 @pytest.mark.parametrize('best', RATES)
 @pytest.mark.parametrize('start', (1., .03, .0001))

@@ -40,7 +40,7 @@ def test_split_of_the_paper():
 @pytest.mark.parametrize('depth', range(1, 5))
 def test_plain_json(depth):
     ns = names(depth)
-    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4), joint(de_novo(ns,3,4), ns, 2, fresh=True)):
+    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4), joint(de_novo(ns,3,4), ns, 2)):
         assert [Phase(**d) for d in json.loads(json.dumps([asdict(p) for p in s]))]==s
 
 def seen(ae, phase, noise):
@@ -144,7 +144,8 @@ def test_momentum_is_reset():
 def test_fresh_decoder():
     ae,old = dense(),dense()
     s = gradual(names(2), 6, 4)
-    run_schedule(ae, joint(s, names(2), 1, fresh=True), dls(), lr=0.); run_schedule(old, joint(s, names(2), 1), dls(), lr=0.)
+    j = joint(s, names(2), 1)
+    run_schedule(ae, [*s, replace(j[-1], fresh=True)], dls(), lr=0.); run_schedule(old, j, dls(), lr=0.)
     assert torch.equal(old.downs['2_0'].layer.weight, dense().downs['2_0'].layer.weight)
     assert not torch.equal(ae.downs['2_0'].layer.weight, old.downs['2_0'].layer.weight)
 

@@ -209,7 +209,7 @@ def then(
     "A run with one more phase"
     return replace(run, phases=(*run.phases, *plain([phase])))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #ab4acad1
+# %% ../../nbs/papers/kalmanovich.ipynb #7ef60d91
 DECODERS = 'direct','chain'
 
 def own_decoder(
@@ -226,13 +226,10 @@ def finish(
 )->dict: # decoder -> `Run`, to be scored
     "What an arm is scored by: the decoder it brings, or both decoders anew"
     names,per = run.names,run.per
-    if reading=='as_written' and not tuned: return {own_decoder(run.schedule[-1]): run}
-    if reading=='as_written':
-        p = joint(run.schedule, names, s['tune']*per)[-1]
-        return {p.decoder: then(run, p)}
-    if reading!='fair': raise ExperimentError(f'unknown reading {reading!r}: as_written or fair')
-    if tuned: return {d: then(run, joint(run.schedule, names, s['tune']*per, d, True)[-1]) for d in DECODERS}
-    return {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit'][d], decoder=d, fresh=True)) for d in DECODERS}
+    if reading=='as_written': out = {own_decoder(run.schedule[-1]): run}
+    elif reading=='fair': out = {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit'][d], decoder=d, fresh=True)) for d in DECODERS}
+    else: raise ExperimentError(f'unknown reading {reading!r}: as_written or fair')
+    return {d: then(o, joint(o.schedule, names, s['tune']*per)[-1]) for d,o in out.items()} if tuned else out
 
 # %% ../../nbs/papers/kalmanovich.ipynb #1bdeb29c
 def untrained(
@@ -265,7 +262,7 @@ def load_run(
     ae.load_state_dict(load_file(store.file('encoders', run.key, 'safetensors')))
     return ae
 
-# %% ../../nbs/papers/kalmanovich.ipynb #c1ebfd3f
+# %% ../../nbs/papers/kalmanovich.ipynb #36d767b0
 def _errors(ae, run, splits):
     "Test error and validation error of a run that is an autoencoder of all layers; no test error in a search"
     p = run.schedule[-1]
@@ -277,6 +274,7 @@ def train_run(
     run:Run, # whose parent is finished
     splits:Splits, # its data
     store:Store, # where weights lie
+    keep:bool=False, # keep the weights also of a phase that has trained no encoder layer?
 )->dict: # its record
     "The last phase of a run, on one thread"
     start,ae = time.perf_counter(),load_run(run.parent, splits, store) if run.parent else untrained(run, splits.train.shape)
@@ -285,27 +283,29 @@ def train_run(
     with alone('run', run.key):
         log = run_schedule(ae, run.schedule[-1:], DataLoaders(dls.train, dls.valid.new(bs=1000)), Masking(run.noise), **_how(run)).iloc[0]
     value,valid = _errors(ae, run, splits)
-    if run.phases[-1]['train']:
+    if keep or run.phases[-1]['train']:
         write_whole(store.file('encoders', run.key, 'safetensors'), lambda f: save_file({k: v.contiguous() for k,v in ae.state_dict().items()}, f))
     return dict(run=asdict(run), curve=log.curve, value=value, valid=valid, weights_updated=int(log.weights_updated),
         seconds=round(time.perf_counter()-start, 3))
 
 Run.work = train_run
 
-# %% ../../nbs/papers/kalmanovich.ipynb #44bda62f
+# %% ../../nbs/papers/kalmanovich.ipynb #c6e34056
 def attempt(
     job, # a `Run`, a `Fit` or a `Transfer`
     splits:Splits, # its data
     store:Store, # where records lie
     say=None, # called with a job and its record when it is finished here
+    keep:bool=False, # are its weights needed too?
 )->bool: # is it finished?
-    "Do a job and the jobs it needs, unless someone else is at one of them"
-    if store.get(job.key): return True
-    if job.parent and not attempt(job.parent, splits, store, say): return False
+    "Do a job and the jobs it needs, unless someone else is at one of them; again where its weights are needed and gone"
+    done = lambda: store.get(job.key) and (not keep or store.file('encoders', job.key, 'safetensors').exists())
+    if done(): return True
+    if job.parent and not attempt(job.parent, splits, store, say, True): return False
     with store.claim(job.key) as mine:
         if not mine: return False
-        if store.get(job.key): return True
-        record = job.work(splits, store)
+        if done(): return True
+        record = job.work(splits, store, **dict(keep=True) if keep else {})
         own = dict(versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), device='cpu', threads=1)
         store.put(job.key, record | own)
     if say: say(job, record)
@@ -425,7 +425,7 @@ def settle_rates(
         for (k,r),v in zip(ask, score(ask)): seen[k][r] = math.inf if v!=v else v
     return {k: best(e) for k,e in seen.items()}
 
-# %% ../../nbs/papers/kalmanovich.ipynb #234d09e8
+# %% ../../nbs/papers/kalmanovich.ipynb #70118026
 def arm_rates(
     arms, # as in `schedule_of`
     splits:Splits, # the data
@@ -435,10 +435,11 @@ def arm_rates(
     reading:str='as_written', # 'as_written' or 'fair'
     make=make_run, # from (data, arm, setting, seed) to a run
     say=None, # called with each finished job and its record
+    tuned:bool=False, # with joint tuning?
 )->dict: # arm -> learning rate
     "The rate of each arm by the validation error of the decoder it brings, or of a direct one drawn anew in the fair reading"
     def score(ask):
-        runs = [next(iter(finish(make(splits, a, s|dict(lr=r), seed), s, reading).values())) for a,r in ask]
+        runs = [next(iter(finish(make(splits, a, s|dict(lr=r), seed), s, reading, tuned).values())) for a,r in ask]
         run_jobs(runs, splits, store, say)
         return [store.get(r.key)['valid'] for r in runs]
     return settle_rates(arms, score, s['rates'], s['lr'])
@@ -491,7 +492,7 @@ def fit_row(
         decoder=None, tuned=False, metric='error', unit='%', value=r['value'], n_train=fit.labels, labels=fit.labels, lr=fit.lr, lrs=_words(s['rates']),
         head=fit.head, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'], seconds=r['seconds'], key=fit.key)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #b56a48db
+# %% ../../nbs/papers/kalmanovich.ipynb #2ca8a01d
 def _seeds(seeds): return [i for i,_,_ in seed_list(seeds)]
 
 def reconstruct(
@@ -507,7 +508,7 @@ def reconstruct(
     "Train and score the arms of an experiment; what is finished is not run again"
     if experiment not in EXPERIMENTS: raise ExperimentError(f'unknown experiment {experiment!r}{near(experiment, [*EXPERIMENTS, "figure4", "search"])}')
     arms,tuned,depths,whose = EXPERIMENTS[experiment]
-    rate = arm_rates([whose] if whose else arms(s), splits, s, store, _seeds(seeds)[0], reading, say=say)
+    rate = arm_rates([whose] if whose else arms(s), splits, s, store, _seeds(seeds)[0], reading, say=say, tuned=tuned)
     own = lambda arm, seed, depth: finish(make_run(splits, arm, s|dict(depth=depth, lr=rate[whose or arm]), seed), s, reading, tuned)
     todo = [(a, run, d) for seed in _seeds(seeds) for depth in depths or [s['depth']] for a in arms(s) for d,run in own(a, seed, depth).items()]
     run_jobs([r for _,r,_ in todo], splits, store, say)
