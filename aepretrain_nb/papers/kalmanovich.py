@@ -262,7 +262,7 @@ def load_run(
     ae.load_state_dict(load_file(store.file('encoders', run.key, 'safetensors')))
     return ae
 
-# %% ../../nbs/papers/kalmanovich.ipynb #36d767b0
+# %% ../../nbs/papers/kalmanovich.ipynb #a29d2025
 def _errors(ae, run, splits):
     "Test error and validation error of a run that is an autoencoder of all layers; no test error in a search"
     p = run.schedule[-1]
@@ -277,7 +277,7 @@ def train_run(
     keep:bool=False, # keep the weights also of a phase that has trained no encoder layer?
 )->dict: # its record
     "The last phase of a run, on one thread"
-    start,ae = time.perf_counter(),load_run(run.parent, splits, store) if run.parent else untrained(run, splits.train.shape)
+    start,ae = time.process_time(),load_run(run.parent, splits, store) if run.parent else untrained(run, splits.train.shape)
     tr,va = (splits.train.take(i).unlabelled() for i in parts(splits, run))
     dls = image_dls(tr, va, run.bs, target='x', memory_format=torch.channels_last if run.net else torch.contiguous_format)
     with alone('run', run.key):
@@ -286,7 +286,7 @@ def train_run(
     if keep or run.phases[-1]['train']:
         write_whole(store.file('encoders', run.key, 'safetensors'), lambda f: save_file({k: v.contiguous() for k,v in ae.state_dict().items()}, f))
     return dict(run=asdict(run), curve=log.curve, value=value, valid=valid, weights_updated=int(log.weights_updated),
-        seconds=round(time.perf_counter()-start, 3))
+        seconds=round(time.process_time()-start, 3))
 
 Run.work = train_run
 
@@ -364,7 +364,7 @@ def right_share(
     "Share of images whose class has the largest output"
     with torch.no_grad(): return 100*sum((net.eval()(x).argmax(1)==y).sum().item() for x,y in ImageDL(images, 1000))/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #0e6d5f49
+# %% ../../nbs/papers/kalmanovich.ipynb #431c9fff
 def labelled(
     fit:Fit, # how many
     splits:Splits, # the data
@@ -379,7 +379,7 @@ def train_fit(
     store:Store, # where the encoder lies
 )->dict: # its record
     "Train a classifier with early stopping, on one thread; test images choose nothing"
-    start,r,idx = time.perf_counter(),fit.run,labelled(fit, splits)
+    start,r,idx = time.process_time(),fit.run,labelled(fit, splits)
     dls = image_dls(splits.train.take(idx), splits.train.take(parts(splits, r)[1]), r.bs, seed=r.seed)
     with alone('fit', r.seed), contextlib.redirect_stdout(io.StringIO()):
         stop = EarlyStoppingCallback('accuracy', patience=fit.patience)
@@ -389,7 +389,7 @@ def train_fit(
         value = 100-right_share(learn.model, splits.test)
     curve = [100*float(v[2]) for v in learn.recorder.values]
     return dict(fit=asdict(fit), curve=curve, value=value, valid=100-max(curve), subset=idx_digest(idx), epochs=len(curve),
-        seconds=round(time.perf_counter()-start, 3))
+        seconds=round(time.process_time()-start, 3))
 
 Fit.work = train_fit
 
