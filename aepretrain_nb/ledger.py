@@ -496,7 +496,7 @@ def _answer(claim, rows, reading):
     except ValueError as e: raise LedgerError(f'{claim.paper} {claim.name}, {reading}: {e}') from None
     return next((e for e in found if np.isfinite([e.low, e.high]).all()), found[0] if found else None)
 
-# %% ../nbs/17_ledger.ipynb #7ab74c70
+# %% ../nbs/17_ledger.ipynb #5b11e44e
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'outcome']
 COLUMNS = ['paper', 'claim', 'place', 'reported', 'as_written', 'fair', 'difference', 'low', 'high', 'n', 'unit', 'setting', 'outcome', 'command',
     'text', 'expect', 'kind',
@@ -514,7 +514,7 @@ def _line(claim, rows):
     reading, est = ('fair', f) if f else ('as_written', w) if w else ('', None)
     said = str(r) if claim.reported is None and r else claim.reported
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
-    command = command.replace('{setting}', est.setting if est else claim.setting)
+    command = command.replace('{setting}', est and est.setting or claim.setting)
     known = dict(difference=est.value, **{k: getattr(est, k) for k in ('low', 'high', 'n', 'unit', 'setting', 'kind', 'how', 'note')}) if est else {}
     return dict(paper=claim.paper, claim=claim.name, place=claim.place, reported=said, outcome=judge(est, claim.expect), command=command, text=claim.text,
         expect=str(claim.expect), reading=reading, **({'reported_outcome': judge(r, claim.expect)} if r else {}), **known,

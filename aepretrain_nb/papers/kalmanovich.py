@@ -492,7 +492,7 @@ def fit_row(
         decoder=None, tuned=False, metric='error', unit='%', value=r['value'], n_train=fit.labels, labels=fit.labels, lr=fit.lr, lrs=_words(s['rates']),
         head=fit.head, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'], seconds=r['seconds'], key=fit.key)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #2ca8a01d
+# %% ../../nbs/papers/kalmanovich.ipynb #d328eb75
 def _seeds(seeds): return [i for i,_,_ in seed_list(seeds)]
 
 def reconstruct(
@@ -514,6 +514,7 @@ def reconstruct(
     run_jobs([r for _,r,_ in todo], splits, store, say)
     return pd.DataFrame([run_row(a, r, splits, store, setting, s, d, reading, tuned) for a,r,d in todo])
 
+# %% ../../nbs/papers/kalmanovich.ipynb #0cdd9193
 def figure4(
     splits:Splits, # the data
     setting:str, # one of `SETTINGS`
