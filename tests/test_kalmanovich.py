@@ -271,7 +271,7 @@ def test_claims_are_asked_of_rows(store):
     assert len({c.name for c in CLAIMS})==len(CLAIMS)==32
 
 CS = conv_settings('digits')
-KEYS = ('b894af9e283882193f3b', '22b9235f1d1fe3edc7ac', 'ed5494637ea6916d807d')
+KEYS = ('b894af9e283882193f3b', '22b9235f1d1fe3edc7ac', '61aac137d334f71dae61')
 
 def test_dense_runs_are_what_they_were():
     run = make_run(DIGITS, 'stacked', S)
@@ -296,7 +296,7 @@ def test_convolutional_arms_train_one_and_the_same_way_back():
 def test_convolutional_keys_are_pinned():
     z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
     data = Splits('none', z(400), z(4))
-    keys = conv_run(data, 'stacked', CS).key,transfer(data, CS, 'stacked', 0, 100).key,transfer(data, CS, 'random_paper', 0, 100, .1).key
+    keys = conv_run(data, 'stacked', CS).key,transfer(data, CS, 'stacked', 0, 100).key,transfer(data, CS, 'random_paper', 0, 100).key
     assert keys==KEYS
 
 def test_squared_error_against_double():
@@ -328,7 +328,11 @@ def train_with_net(run, store):
 def test_transfers_share_what_the_seed_decides_and_choose_on_validation(store, monkeypatch):
     rows = conv(DIGITS, 'smoke', CS, store, 2)
     fits = rows[rows.kind=='conv classification']
-    assert set(fits.arm)=={*CONV_ARMS, 'random_paper'} and fits.groupby('head_seed').subset.nunique().tolist()==[1,1] and fits.groupby('arm').lr.nunique().max()==1
+    assert set(fits.arm)=={*CONV_ARMS, 'random_paper'} and fits.groupby('head_seed').subset.nunique().tolist()==[1,1]
+    for r,got in (('fair', rows[rows.kind=='conv reconstruction']), ('as_written', fits.assign(lr=[store.get(store.get(k)['trial']['spec']['file'])['run']['lr'] if a in CONV_ARMS else None for k,a in zip(fits.key, fits.arm)]).dropna(subset='lr'))):
+        for seed in 0,1:
+            own = arm_rates(CONV_ARMS, DIGITS, CS, store, seed, r, conv_run)
+            assert got[got.encoder_seed==seed].groupby('arm').lr.agg(set).to_dict()=={a: {v} for a,v in own.items()}
     assert (fits.n_train+fits.n_valid==100).all() and not conv(DIGITS, 'smoke', CS, store, 2).value.ne(rows.value).any()
     turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, torch.zeros_like(DIGITS.test.y), classes=DIGITS.test.classes))
     monkeypatch.setattr(Splits, 'digest', DIGITS.digest)

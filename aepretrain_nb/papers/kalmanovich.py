@@ -686,7 +686,7 @@ def conv_run(
     phases = schedule_of(arm, net['stages'], s['first'], s['n'], decoder='tied')
     return Run(splits.digest, seed, widths=tuple(net.pop('maps')), phases=plain(phases), net=net, **{k: s[k] for k in HYPER})
 
-# %% ../../nbs/papers/kalmanovich.ipynb #39f0512d
+# %% ../../nbs/papers/kalmanovich.ipynb #5a06c767
 @dataclass(frozen=True)
 class Transfer:
     "A classifier of another paper that starts from the encoder of a run; at random where the run has no phases"
@@ -715,13 +715,12 @@ def transfer(
     arm:str, # one of `CONV_ARMS`, or a random start of the recipe
     seed:int, # of encoder, subset and head
     labels:int, # labels spent
-    lr:float=None, # learning rate; the recipe's grid if not given
 )->Transfer: # not yet trained
-    "The classifier of an arm"
+    "The classifier of an arm, which chooses its learning rate from the recipe's grid"
     r,run = conv_recipe(s),conv_run(splits, arm if arm in CONV_ARMS else 'gradual', s, seed)
     if arm not in CONV_ARMS: run = replace(run, phases=())
     spec = dict(encoder='file', file=run.key, init=None, protocol='finetune') if run.phases else r['arms'][arm]
-    trial, = plan(splits, r|dict(arms={arm: spec}), labels=[labels], seeds=[seed], lr={(arm, labels): lr} if lr else None)
+    trial, = plan(splits, r|dict(arms={arm: spec}), labels=[labels], seeds=[seed])
     return Transfer(run, trial)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #90241dd5
@@ -739,17 +738,7 @@ def transfer_row(
         lr=r['lr'], lrs=_words(conv_recipe(s)['finetune']['lr']), n_train=r['n_train'], n_valid=r['n_valid'],
         head_seed=job.trial.head_seed, subset=r['subset'], steps=r['steps'], seconds=r['seconds'], key=job.key)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #fc9d4d0e
-def _conv_fits(splits, s, store, seeds, rate, say):
-    "Finished classifiers of all arms, whose autoencoders have their own `rate`: at each size the first seed chooses the learning rate"
-    out,own = [],lambda a, *args: transfer(splits, s|dict(lr=rate.get(a, s['lr'])), a, *args)
-    for n in s['labels']:
-        first = {a: own(a, seeds[0], n) for a in (*CONV_ARMS, *s['controls'])}
-        run_jobs(first.values(), splits, store, say)
-        out += [*first.values(), *(own(a, seed, n, store.get(o.key)['lr']) for seed in seeds[1:] for a,o in first.items())]
-    run_jobs(out, splits, store, say)
-    return out
-
+# %% ../../nbs/papers/kalmanovich.ipynb #67b58486
 def conv(
     splits:Splits, # the data
     setting:str, # one of `CONV`
@@ -760,17 +749,17 @@ def conv(
     say=None, # called with each finished job and its record
 )->pd.DataFrame: # a row per arm, decoder and seed; fair: also per arm, size and seed
     "Stacked, gradual and end-to-end training of the tied convolutional autoencoder"
-    seeds = _seeds(seeds)
     if bad := set(s['controls'])-set(randoms := [a for a,o in conv_recipe(s)['arms'].items() if o['encoder']=='random']):
         raise ExperimentError(f'unknown control {sorted(bad)[0]!r}{near(sorted(bad)[0], randoms)}')
-    rate = arm_rates(CONV_ARMS, splits, s, store, seeds[0], reading, conv_run, say)
-    todo = [(a, run, d) for seed in seeds for a,r in rate.items() for d,run in finish(conv_run(splits, a, s|dict(lr=r), seed), s, reading).items()]
+    def rates(reading): return {seed: arm_rates(CONV_ARMS, splits, s, store, seed, reading, conv_run, say) for seed in _seeds(seeds)}
+    todo = [(a, run, d) for seed,rate in rates(reading).items() for a,r in rate.items() for d,run in finish(conv_run(splits, a, s|dict(lr=r), seed), s, reading).items()]
     run_jobs([r for _,r,_ in todo], splits, store, say)
     own = dict(kind='conv reconstruction', metric='squared error', unit='per pixel')
     rows = [run_row(a, r, splits, store, setting, s, d, reading, False) | own for a,r,d in todo]
     if reading!='fair': return pd.DataFrame(rows)
-    tied = arm_rates(CONV_ARMS, splits, s, store, seeds[0], make=conv_run, say=say)
-    return pd.DataFrame(rows + [transfer_row(o, splits, store, setting, s) for o in _conv_fits(splits, s, store, seeds, tied, say)])
+    fits = [transfer(splits, s|dict(lr=rate.get(a, s['lr'])), a, seed, n) for n in s['labels'] for seed,rate in rates('as_written').items() for a in (*CONV_ARMS, *s['controls'])]
+    run_jobs(fits, splits, store, say)
+    return pd.DataFrame(rows + [transfer_row(o, splits, store, setting, s) for o in fits])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #7feba622
 GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
