@@ -200,6 +200,7 @@ def test_search_takes_every_entry_of_the_grid(store):
     assert set(few)==set(GRID)
     rows = search(DIGITS, 'smoke', S|dict(folds=2, first=1, n=1), store, few)
     assert len(rows)==32 and rows.key.is_unique and rows.valid.notna().all() and all(rows[k].nunique()==2 for k in few)
+    assert (rows.n_train+rows.n_valid==200).all() and rows.seconds.gt(0).all() and set(rows.device)=={'cpu'} and set(rows.decoder)=={'direct'}
     assert search(DIGITS, 'smoke', S|dict(folds=2), store, dict(lr=[.1]), 'stacked').valid.notna().all()
 
 @pytest.mark.parametrize('k', (2, 3, 5, 10))

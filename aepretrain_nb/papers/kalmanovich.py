@@ -761,7 +761,7 @@ def conv(
     run_jobs(fits, splits, store, say)
     return pd.DataFrame(rows + [transfer_row(o, splits, store, setting, s) for o in fits])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7feba622
+# %% ../../nbs/papers/kalmanovich.ipynb #9167daeb
 GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
 
 def configurations(
@@ -789,12 +789,13 @@ def search(
         if job.key in leaves: store.file('encoders', job.key, 'safetensors').unlink(missing_ok=True)
         say(job, record)
     run_jobs([r for _,rs in todo for r in rs], splits, store, done)
-    found = [[store.get(r.key) for r in rs] for _,rs in todo]
-    v = [np.array([r['valid'] for r in rs], float) for rs in found]
-    rows = [c | dict(data=splits.name, setting=setting, arm=arm, kind='search', folds=k, valid=o.mean(), sd=o.std(ddof=1) if k>1 else np.nan,
-        revision=rs[0]['revision'],
-        reading='as_written', key=runs[0].key) for (c,runs),o,rs in zip(todo, v, found)]
-    return pd.DataFrame(rows).sort_values('valid', ignore_index=True)
+    def row(c, runs):
+        chains,sizes = [_chain(r, store) for r in runs],[len(o) for o in parts(splits, runs[0])]
+        v = np.array([o[-1]['valid'] for o in chains], float)
+        return _common(arm, runs[0], splits, setting, s|c, [r for o in chains for r in o]) | dict(kind='search', reading='as_written', decoder=own_decoder(runs[0].schedule[-1]),
+            metric='excess cross-entropy', unit='nats', lr=runs[0].lr, n_train=sizes[0], n_valid=sizes[1], folds=k, valid=v.mean(),
+            sd=v.std(ddof=1) if k>1 else np.nan, seconds=sum(r['seconds'] for o in chains for r in o), key=runs[0].key)
+    return pd.DataFrame([row(*o) for o in todo]).sort_values('valid', ignore_index=True)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #34e6de5e
 REPORTED = dict(  # (gradual, sd), (stacked, sd) in nats, and the improvement as printed, %
