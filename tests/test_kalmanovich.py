@@ -135,7 +135,11 @@ def test_two_loops_share_a_store(tmp_path):
 
 def test_figure4_is_paired_and_chooses_on_validation(store, monkeypatch):
     rows = figure4(DIGITS, 'smoke', S, store, 1)
-    assert rows.groupby('labels').subset.nunique().tolist()==[1,1] and set(rows.arm)==set(FIGURE4) and rows.groupby('arm').lr.nunique().max()==1
+    assert rows.groupby('labels').subset.nunique().tolist()==[1,1] and set(rows.arm)==set(FIGURE4)
+    for r in rows.itertuples():
+        fit = Fit(**(store.get(r.key)['fit']|dict(run=Run(**store.get(r.key)['fit']['run']))))
+        tried = {lr: store.get(replace(fit, lr=lr).key)['valid'] for lr in S['fit_rates']}
+        assert r.lr==min(tried, key=lambda lr: (tried[lr], lr)) and r.lrs=='0.05 0.01'
     turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, DIGITS.test.y.roll(1), classes=DIGITS.test.classes))
     monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
     other = figure4(turned, 'smoke', S, Store(store.path.parent/'turned'), 1)

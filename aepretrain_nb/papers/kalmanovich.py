@@ -78,7 +78,7 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += one(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #db00bd25
+# %% ../../nbs/papers/kalmanovich.ipynb #0eab26a7
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
@@ -87,9 +87,9 @@ PAPER = dict( # section 3.2, figure 3
 RATES = [1., .5, .2, .1, .05, .02, .01, .005, .002, .001, .0005, .0002, .0001]
 
 _train = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES, refit=dict(direct=5000, chain=10_000),
-    patience=35, epochs=300, fit_lr=.01, fs=[.25, .5, .75], chunk=10, most=160, window=10, tol=.005)
+    patience=35, epochs=300, fit_lr=.05, fit_rates=[.0005, .002, .01, .05, .2, 1.], fs=[.25, .5, .75], chunk=10, most=160, window=10, tol=.005)
 SETTINGS = dict(
-    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, lr=.05, fit_lr=.05, rates=[.05, .02, .01], refit=dict(direct=10, chain=20),
+    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, lr=.05, rates=[.05, .02, .01], fit_rates=[.05, .01], refit=dict(direct=10, chain=20),
         patience=2, epochs=3, sizes=[50, 100], fs=[.5], chunk=2, most=6, window=1),
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
@@ -477,7 +477,7 @@ def run_row(
         subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule), weights_updated=sum(r['weights_updated'] for r in records),
         steps=sum(p.steps for p in run.schedule), seconds=sum(r['seconds'] for r in records), key=run.key)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #c6367f58
+# %% ../../nbs/papers/kalmanovich.ipynb #a3a49c7f
 def fit_row(
     arm:str, # as in `FIGURE4`
     fit:Fit, # finished
@@ -489,7 +489,7 @@ def fit_row(
     "A row of a classifier: % of test images wrong"
     *_,r = records = [*_chain(fit.parent, store), store.get(fit.key)]
     return _common(arm, fit.run, splits, setting, s, records) | dict(kind='classification', reading='fair' if fit.head=='softmax' else 'as_written',
-        decoder=None, tuned=False, metric='error', unit='%', value=r['value'], n_train=fit.labels, labels=fit.labels, lr=fit.lr, lrs=_words(s['rates']),
+        decoder=None, tuned=False, metric='error', unit='%', value=r['value'], n_train=fit.labels, labels=fit.labels, lr=fit.lr, lrs=_words(s['fit_rates']),
         head=fit.head, head_seed=fit.run.seed, subset=r['subset'], epochs=r['epochs'], seconds=r['seconds'], key=fit.key)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #d328eb75
@@ -514,7 +514,7 @@ def reconstruct(
     run_jobs([r for _,r,_ in todo], splits, store, say)
     return pd.DataFrame([run_row(a, r, splits, store, setting, s, d, reading, tuned) for a,r,d in todo])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #0cdd9193
+# %% ../../nbs/papers/kalmanovich.ipynb #871c6ff1
 def figure4(
     splits:Splits, # the data
     setting:str, # one of `SETTINGS`
@@ -528,15 +528,15 @@ def figure4(
     seeds,head = _seeds(seeds),'softmax' if reading=='fair' else 'sigmoid'
     rate = arm_rates(FIGURE4[:-1], splits, s, store, seeds[0], say=say)
     def run(arm, seed): return make_run(splits, arm, s|dict(lr=rate[arm]), seed) if arm in rate else replace(make_run(splits, 'gradual', s, seed), phases=())
-    fit = lambda arm, seed, n, lr: Fit(run(arm, seed), n, lr, head, s['patience'], s['epochs'])
+    def fit(who, lr):
+        arm,seed,n = who
+        return Fit(run(arm, seed), n, lr, head, s['patience'], s['epochs'])
     def score(ask):
-        fits = [fit(a, seeds[0], min(s['sizes']), lr) for a,lr in ask]
+        fits = [fit(*o) for o in ask]
         run_jobs(fits, splits, store, say)
         return [store.get(f.key)['valid'] for f in fits]
-    best = settle_rates(FIGURE4, score, s['rates'], s['fit_lr'])
-    todo = [(a, fit(a, seed, n, best[a])) for a in FIGURE4 for seed in seeds for n in s['sizes']]
-    run_jobs([f for _,f in todo], splits, store, say)
-    return pd.DataFrame([fit_row(a, f, splits, store, setting, s) for a,f in todo])
+    best = settle_rates(list(itertools.product(FIGURE4, seeds, s['sizes'])), score, s['fit_rates'], s['fit_lr'])
+    return pd.DataFrame([fit_row(who[0], fit(who, lr), splits, store, setting, s) for who,lr in best.items()])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #225cc7b1
 def longer(
