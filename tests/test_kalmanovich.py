@@ -180,6 +180,7 @@ WRONG = [(['figure3', 'digit'], 'digits'), *(([*w.split(), '--setting', 'smoke']
     ('figure3 digits --set n=2.0', 'n=2.0'), ('figure3 digits --set n=0', 'n=0'), ('figure3 digits --set fs=[1.5]', '1.5'), ('figure3 digits --grid lr=[0.1]', 'only search'),
     ('figure3 digits --arm stacked', 'only search'), ('search digits --grid lr=0.1', 'lr=0.1'), ('search digits --grid lr=[]', 'lr=[]'), ('search digits --grid foo=[1,2]', "'foo'"),
     ('search digits --arm gradul --set folds=2 --grid lr=[0.1]', 'gradual'), ('find_n digits --set chunk=10', 'most=6'), ('conv digits --set controls=["random_papr"]', 'random_paper'),
+    ('figure3 digits --rate gradul=0.1', 'gradual'), ('figure3 digits --rate stacked="a"', "lr='a'"), ('figure4 digits --rate gradual=0.1', 'takes no --rate'),
     ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
 
 @pytest.mark.parametrize('words,say', WRONG, ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
@@ -237,6 +238,14 @@ def test_joint_tuning_seeks_a_rate_of_its_own(store):
         tried = {lr: o['valid'] for lr in S['rates'] if (o := error(r.arm, lr))}
         assert len(tried)>1 and r.lr==min(tried, key=tried.get) and r.tuned
 
+def test_an_arm_whose_rate_is_given_seeks_none(tmp_path):
+    rates,fresh = dict(gradual=.02, stacked=.05),Store(tmp_path)
+    rows = reconstruct('figure3', DIGITS, 'smoke', S, fresh, 1, rates=rates).set_index('arm')
+    assert rows.lr[[*rates]].to_dict()==rates and rows.lrs.to_dict()==dict(gradual='0.02', stacked='0.05', **{'hybrid_0.5': '0.05 0.02 0.01'})
+    tried = lambda arm: {lr for lr in S['rates'] if fresh.get(make_run(DIGITS, arm, S|dict(lr=lr)).key)}
+    assert {a: tried(a) for a in rates}=={a: {r} for a,r in rates.items()} and len(tried('hybrid_0.5'))>1
+    assert reconstruct('factor', DIGITS, 'smoke', S, fresh, 1, rates=dict(gradual=.02)).lr.unique().tolist()==[.02]
+
 @pytest.mark.parametrize('best', RATES)
 @pytest.mark.parametrize('start', (1., .03, .0001))
 def test_a_rate_is_found_from_anywhere(best, start):
@@ -250,9 +259,7 @@ def test_a_rate_is_found_from_anywhere(best, start):
 def test_normalised_steps_are_medals():
     "v = m v + lr (g/|g| + decay w), w = w - v, one norm for weights and bias of a layer; decay is PyTorch's and also of biases"
     run = make_run(DIGITS, 'de_novo', S|dict(normalised_grad=True, lr=.1, weight_decay=.01, images=20, n_valid=30))
-    ae,gen = deep_dae((1,8,8), run.widths),None
-    seen = []
-    class Spy(K.Callback if hasattr(K, 'Callback') else object): pass
+    ae = deep_dae((1,8,8), run.widths)
     before = {k: v.clone() for k,v in ae.state_dict().items()}
     tr,va = (DIGITS.train.take(i).unlabelled() for i in parts(DIGITS, run))
     dls = K.image_dls(tr, va, run.bs, target='x')

@@ -504,15 +504,21 @@ def reconstruct(
     seeds=3, # a number, or the seeds
     reading:str='as_written', # 'as_written' or 'fair'
     say=None, # called with each finished job and its record
+    rates:dict=None, # arm -> learning rate, of arms that shall not seek theirs
 )->pd.DataFrame: # a row per arm, decoder and seed
     "Train and score the arms of an experiment; what is finished is not run again"
     if experiment not in EXPERIMENTS: raise ExperimentError(f'unknown experiment {experiment!r}{near(experiment, [*EXPERIMENTS, "figure4", "search"])}')
     arms,tuned,depths,whose = EXPERIMENTS[experiment]
-    rate = arm_rates([whose] if whose else arms(s), splits, s, store, _seeds(seeds)[0], reading, say=say, tuned=tuned)
+    seek,rates = [whose] if whose else arms(s),rates or {}
+    for a,r in rates.items():
+        if a not in seek: raise ExperimentError(f'no rate of {a!r} is asked for in {experiment}{near(a, seek)}')
+        overridden(s, dict(lr=r))
+    rate = rates | arm_rates([a for a in seek if a not in rates], splits, s, store, _seeds(seeds)[0], reading, say=say, tuned=tuned)
+    tried = lambda arm: s|dict(rates=[rates[arm]]) if arm in rates else s
     own = lambda arm, seed, depth: finish(make_run(splits, arm, s|dict(depth=depth, lr=rate[whose or arm]), seed), s, reading, tuned)
     todo = [(a, run, d) for seed in _seeds(seeds) for depth in depths or [s['depth']] for a in arms(s) for d,run in own(a, seed, depth).items()]
     run_jobs([r for _,r,_ in todo], splits, store, say)
-    return pd.DataFrame([run_row(a, r, splits, store, setting, s, d, reading, tuned) for a,r,d in todo])
+    return pd.DataFrame([run_row(a, r, splits, store, setting, tried(whose or a), d, reading, tuned) for a,r,d in todo])
 
 # %% ../../nbs/papers/kalmanovich.ipynb #871c6ff1
 def figure4(
@@ -834,7 +840,7 @@ def _experiment(a, splits, s, store, reading):
     if a.experiment=='search': return search(splits, setting, s, store, dict(a.grid) if a.grid else GRID, a.arm or 'gradual', a.seeds[0], _said)
     if a.experiment=='find_n': return budget_rows(splits, setting, s, store, a.seeds[0], say=_said)
     if a.experiment in ('figure4', 'conv'): return dict(figure4=figure4, conv=conv)[a.experiment](splits, setting, s, store, a.seeds, reading, _said)
-    return reconstruct(a.experiment, splits, setting, s, store, a.seeds, reading, _said)
+    return reconstruct(a.experiment, splits, setting, s, store, a.seeds, reading, _said, dict(a.rate))
 
 def main(
     args=None, # words of the command line
@@ -848,6 +854,7 @@ def main(
         help='as_written: own decoder, sigmoid head; fair: both decoders anew, softmax head (default: as_written, figure4 and conv: fair)')
     p.add_argument('--seeds', type=int, nargs='+', help='the seeds themselves (default: 0 1 2, in quick 0 to 4)')
     p.add_argument('--set', type=_entry, action='append', default=[], metavar='NAME=VALUE', help='change an entry of the setting')
+    p.add_argument('--rate', type=_entry, action='append', default=[], metavar='ARM=LR', help='learning rate of an arm that shall not seek its own')
     p.add_argument('--grid', type=_entry, action='append', metavar='NAME=LIST', help='what search tries (default: all of the paper)')
     p.add_argument('--arm', help='what search trains (default: gradual)')
     p.add_argument('--root', help='where the data sets lie')
@@ -857,6 +864,7 @@ def main(
     if a.seeds is None: a.seeds = list(range(5 if a.setting=='quick' else 3))
     try:
         if a.experiment!='search' and (a.arm or a.grid): raise ExperimentError(f'{a.experiment} takes no --{"arm" if a.arm else "grid"}: only search does')
+        if a.experiment not in EXPERIMENTS and a.rate: raise ExperimentError(f'{a.experiment} takes no --rate: only {", ".join(EXPERIMENTS)} do')
         s = (conv_settings if a.experiment=='conv' else settings)(a.data, a.setting, **dict(a.set))
         rows = _experiment(a, dataset(a.data, a.root), s, Store(a.out/'store'), reading)
         _add_rows(a.out/f'{a.experiment}_{a.data}_{a.setting}_{reading}.csv', rows)
