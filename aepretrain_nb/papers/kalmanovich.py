@@ -94,7 +94,7 @@ SETTINGS = dict(
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
     paper=dict(images=50_000, n_valid=10_000, sizes=[1000, 3000, 10_000, 30_000, 50_000]))
-_cifar = dict(floor=dict(images=5000, n_valid=1000, fs=[.5], lr=.005, sizes=[500, 1500, 5000]), paper=dict(images=40_000, lr=.005, sizes=[1000, 3000, 10_000, 20_000, 40_000]))
+_cifar = dict(floor=dict(images=5000, n_valid=1000, fs=[.5], lr=.002, sizes=[500, 1500, 5000]), paper=dict(images=40_000, lr=.002, sizes=[1000, 3000, 10_000, 20_000, 40_000]))
 
 def _is_like(v, old):
     "Is `v` the kind of value that `old` is? Counts are at least 1, other numbers not negative, lists not empty"
