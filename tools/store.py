@@ -4,7 +4,8 @@
 """
 import os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='module://matplotlib_inline.backend_inline').items(): os.environ.setdefault(k, v)
-import base64, io, sys
+import base64, io, multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fastcore.nbio import read_nb, write_nb
@@ -39,4 +40,7 @@ def store(path):
 
 if __name__=='__main__':
     if len(sys.argv)<2: sys.exit(__doc__)
-    sys.exit(not all([store(Path(p).resolve()) for p in sys.argv[1:]]))
+    # a process for each: display options that one notebook sets would change what the next one shows
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool:
+        ok = list(pool.map(store, [Path(p).resolve() for p in sys.argv[1:]]))
+    sys.exit(not all(ok))
