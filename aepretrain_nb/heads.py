@@ -132,9 +132,10 @@ def double_softmax_grad(
     minus:Tensor # (R*b,) of -1
 )->Tensor: # (R,k,b), to be divided by the size of the batch
     "The same through a softmax too many, a flaw of Barletta & De Benedetti's code"
-    torch.softmax(z, 1, out=p)
-    torch.softmax(p, 1, out=z).view(-1).index_add_(0, at, minus)
-    return z.sub_((z*p).sum(1, keepdim=True)).mul_(p)
+    q = z.transpose(1, 2).softmax(2)
+    s = p.copy_(q.log_softmax(2).exp().transpose(1, 2))
+    s.view(-1).index_add_(0, at, minus)
+    return z.copy_(torch.ops.aten._softmax_backward_data(s.transpose(1, 2), q, 2, q.dtype).transpose(1, 2))
 
 # %% ../nbs/08_heads.ipynb #0aefa3b4
 def clip_each_(

@@ -35,14 +35,15 @@ def test_sgd_is_torchs(momentum):
         h = fit_alone(x, y, j, 10, opt=lambda p, lr: torch.optim.SGD(p, lr, momentum=momentum))
         assert torch.allclose(got.weight[i], h.weight, atol=2e-6, rtol=1e-5)
 
+@pytest.mark.parametrize('double', [False, True])
 @pytest.mark.parametrize('d,k', [(196, 10), (29, 10), (7, 3), (64, 2), (1000, 17)])
-def test_bytes_do_not_depend_on_company(d, k):
+def test_bytes_do_not_depend_on_company(d, k, double):
     x,y = problem(400, d, k)
     steps = [97, 30, 64, 5, 30, 81, 12]
     js = jobs(len(x), [16, 50, 400, 33, 128, 17, 200], steps, k, d, lr=.01)
-    alone = [fit_heads(x, y, [j], k, clip=.5) for j in js]
+    alone = [fit_heads(x, y, [j], k, clip=.5, double_softmax=double) for j in js]
     def same(order, **kw):
-        got = fit_heads(x, y, [js[i] for i in order], k, clip=.5, **kw)
+        got = fit_heads(x, y, [js[i] for i in order], k, clip=.5, double_softmax=double, **kw)
         return all(torch.equal(got.weight[p], alone[i].weight[0]) and torch.equal(got.bias[p], alone[i].bias[0]) for p,i in enumerate(order))
     assert same(range(7)) and same([6, 0, 3]) and same([5, 1]) and same([2, 4, 1, 0, 6, 5, 3], group=2) and same(list(range(7))*8)
 
