@@ -62,11 +62,11 @@ def number(
 def setting_of(
     s:str # such as 'finetune.steps=2000'
 )->dict:  # {'finetune': {'steps': 2000}}
-    "One override of a recipe: a dotted path and a value, which is JSON, else a word."
-    import json
+    "One override of a recipe: a dotted path and a value, which is a `literal`, else a word."
+    from aepretrain_nb.trial import literal
     path,eq,v = s.partition('=')
     if not eq or not all(path.split('.')): raise argparse.ArgumentTypeError(f'{s!r} is not a setting such as finetune.steps=2000')
-    try: v = json.loads(v)
+    try: v = literal(v)
     except ValueError: pass
     for k in reversed(path.split('.')): v = {k: v}
     return v

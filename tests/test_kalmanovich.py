@@ -195,7 +195,7 @@ def test_an_out_that_is_a_file(tmp_path, capsys):
     assert e.value.code==2 and len(capsys.readouterr().err.strip().splitlines())==1 and (tmp_path/'file').read_text()=='mine'
 
 def test_rows_of_other_seeds_and_settings_stay(tmp_path):
-    run = lambda *w: main(['ablation', 'digits', '--setting', 'smoke', '--set', 'rates=[0.05]', '--out', str(tmp_path), *w])
+    run = lambda *w: main(['ablation', 'digits', '--setting', 'smoke', '--set', 'rates=[.05]', '--out', str(tmp_path), *w])
     run('--seeds', '0'); run('--seeds', '1'); run('--seeds', '0', '--set', 'n=3'); run('--seeds', '0')
     rows = pd.read_csv(tmp_path/'ablation_digits_smoke_as_written.csv')
     assert rows.groupby(['setting', 'n', 'encoder_seed']).size().to_dict()=={('smoke, rates=[0.05]', 2, 0): 3, ('smoke, rates=[0.05]', 2, 1): 3, ('smoke, rates=[0.05], n=3', 3, 0): 3}

@@ -27,7 +27,7 @@ from ..autoencoder import entropy, excess_bce
 from ..train import BestWeightsCB, ImageLearner, torch_opt
 from ..schedule import DenseEncoder, Phase, StagedAE, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, run_schedule, stacked
 from ..transfer import Classifier, fc_head
-from ..trial import ExperimentError, Trial, alone, canonical, find_recipe, load_object, near, plan, seed_list, train_classifier
+from ..trial import ExperimentError, Trial, alone, canonical, find_recipe, literal, load_object, near, plan, seed_list, train_classifier
 from ..experiment import Store, revision, write_whole
 from ..ledger import All, Below, Claim, Difference, Expect, Greatest, LedgerError, Least, Ratio, Trend, at_each, recorded
 
@@ -817,10 +817,10 @@ def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviat
 _here = 'aepretrain_nb.papers.kalmanovich'
 
 def _entry(text):
-    "An entry of a setting from 'name=value', the value as JSON"
+    "An entry of a setting from 'name=value'"
     k,_,v = text.partition('=')
-    try: return k,json.loads(v)
-    except ValueError: raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=VALUE with a JSON value, such as lr=0.02') from None
+    try: return k,literal(v)
+    except ValueError: raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=VALUE, such as lr=.02') from None
 
 def _said(job, record):
     "One line about a finished job, on standard error"
