@@ -20,6 +20,20 @@ class Parser(argparse.ArgumentParser):
         "Say it in one line, and exit with 2"
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
+    def main(self,
+        run, # function from the parsed arguments to an exit code
+        argv=None # arguments; the command line's by default
+    )->int: # what `run` returned; 0 for help, 2 for wrong input or a file that cannot be used, 130 for an interruption
+        "Parse the arguments and call `run`; what stops it is said in one line"
+        argv,code = sys.argv[1:] if argv is None else list(argv),2
+        try: return run(self.parse_args(argv, argparse.Namespace(argv=argv)))
+        except SystemExit as e: return e.code
+        except OSError as e: say = f'{e.filename or "input or output"}: {e.strerror or e}'
+        except ValueError as e: say = ' '.join(str(e).split())
+        except KeyboardInterrupt: code,say = 130,'interrupted; the same command goes on'
+        print(f'{self.prog}: {say}', file=sys.stderr)
+        return code
+
 def whole(
     s:str # such as '50,200'
 )->list:  # of integers
@@ -214,11 +228,4 @@ def main(
     argv=None # arguments; the command line's by default
 )->int:       # exit code: 0 done, 1 nothing finished, 2 wrong input, 130 interrupted
     "The command `aepretrain`."
-    argv = sys.argv[1:] if argv is None else list(argv)
-    a = parser().parse_args(argv)
-    a.argv = argv
-    try: return a.run(a)
-    except OSError as e: print(f'aepretrain: {e.filename or "input or output"}: {e.strerror or e}', file=sys.stderr)
-    except ValueError as e: print(f'aepretrain: {" ".join(str(e).split())}', file=sys.stderr)
-    except KeyboardInterrupt: return 130
-    return 2
+    return parser().main(lambda a: a.run(a), argv)

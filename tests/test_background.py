@@ -73,14 +73,18 @@ def test_what_is_finished_is_not_run_again(smoke, monkeypatch):
     monkeypatch.setattr('aepretrain_nb.experiment.train_autoencoder', lambda *a: pytest.fail('ran again'))
     pd.testing.assert_frame_equal(background(DIGITS, 'smoke', 2, d, progress=False), rows)
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path):
     assert main(['digits', '--setting', 'smoke', '--seeds', '1', '--out', str(tmp_path)])==0
     rows = pd.read_csv(tmp_path/'kohlbrenner_background.csv')
     ws = np.load(tmp_path/'kohlbrenner_background_filters.npz')
     assert rows.arm.tolist()==['random', *ARMS] and list(ws)==[f'digits.{a}' for a in ARMS] and ws['digits.pool'].shape==(20,1,7,7)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as e: main(['digit', '--setting', 'smoke', '--out', str(tmp_path)])
-    assert e.value.code==2 and len(capsys.readouterr().err.strip().splitlines())==1
+
+@pytest.mark.parametrize('words,say', [('digit', "did you mean digits"), ('digits --seeds 0', "'0' is not a whole number from 1"), ('digits --steps -2', 'whole number'),
+    ('digits --setting big', "'big'"), ('digits --out file', 'file')])
+def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, words, say):
+    monkeypatch.chdir(tmp_path); Path('file').write_text('mine')
+    code,err = main([*words.split(), *(['--setting', 'smoke'] if '--setting' not in words else [])]),capsys.readouterr().err
+    assert code==2 and err.count('\n')==1 and say in err and [p.name for p in Path('.').iterdir()]==['file'] and Path('file').read_text()=='mine'
 
 RECORD = recorded('kohlbrenner').query("recipe=='kohlbrenner_background'")
 

@@ -180,19 +180,32 @@ WRONG = [(['figure3', 'digit'], 'digits'), *(([*w.split(), '--setting', 'smoke']
     ('figure3 digits --set n=2.0', 'n=2.0'), ('figure3 digits --set n=0', 'n=0'), ('figure3 digits --set fs=[1.5]', '1.5'), ('figure3 digits --grid lr=[0.1]', 'only search'),
     ('figure3 digits --arm stacked', 'only search'), ('search digits --grid lr=0.1', 'lr=0.1'), ('search digits --grid lr=[]', 'lr=[]'), ('search digits --grid foo=[1,2]', "'foo'"),
     ('search digits --arm gradul --set folds=2 --grid lr=[0.1]', 'gradual'), ('find_n digits --set chunk=10', 'most=6'), ('conv digits --set controls=["random_papr"]', 'random_paper'),
+    ('figure3 digits --rate stacked=a', 'expected ARM=LR'), ('search digits --grid lr=a', 'expected NAME=LIST'),
     ('figure3 digits --rate gradul=0.1', 'gradual'), ('figure3 digits --rate stacked="a"', "lr='a'"), ('figure4 digits --rate gradual=0.1', 'takes no --rate'),
     ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
 
 @pytest.mark.parametrize('words,say', WRONG, ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
 def test_wrong_input_is_one_line(tmp_path, capsys, words, say):
-    with pytest.raises(SystemExit) as e: main([*words, '--out', str(tmp_path/'out')])
-    err = capsys.readouterr().err
-    assert e.value.code==2 and len(err.strip().splitlines())==1 and say in err and not list(tmp_path.glob('out/*.csv'))
+    code,err = main([*words, '--out', str(tmp_path/'out')]),capsys.readouterr().err
+    assert code==2 and len(err.strip().splitlines())==1 and say in err and not list(tmp_path.glob('out/*.csv'))
 
 def test_an_out_that_is_a_file(tmp_path, capsys):
     (tmp_path/'file').write_text('mine')
-    with pytest.raises(SystemExit) as e: main(['figure3', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(tmp_path/'file')])
-    assert e.value.code==2 and len(capsys.readouterr().err.strip().splitlines())==1 and (tmp_path/'file').read_text()=='mine'
+    assert main(['figure3', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(tmp_path/'file')])==2
+    assert len(capsys.readouterr().err.strip().splitlines())==1 and (tmp_path/'file').read_text()=='mine'
+
+def test_an_interrupted_command_goes_on(tmp_path, capsys, monkeypatch):
+    words,said = ['ablation', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(tmp_path)],K._said
+    def stop(job, record):
+        if len(seen)==3: raise KeyboardInterrupt
+        seen.append(job.key); said(job, record)
+    seen = []
+    monkeypatch.setattr(K, '_said', stop)
+    assert main(words)==130 and capsys.readouterr().err.splitlines()[-1].endswith('interrupted; the same command goes on') and not list(tmp_path.glob('*.csv'))
+    kept = {f.stem for f in (tmp_path/'store'/'trials').glob('*.json')}
+    monkeypatch.setattr(K, '_said', lambda job, record: again.append(job.key))
+    again = []
+    assert main(words)==0 and set(seen)<=kept and not kept&set(again) and again and len(list(tmp_path.glob('*.csv')))==1
 
 def test_rows_of_other_seeds_and_settings_stay(tmp_path):
     run = lambda *w: main(['ablation', 'digits', '--setting', 'smoke', '--set', 'rates=[.05]', '--out', str(tmp_path), *w])

@@ -19,8 +19,7 @@ def say(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     def f(*argv):
         capsys.readouterr()
-        try: code = main([str(a) for a in argv])
-        except SystemExit as e: code = e.code
+        code = main([str(a) for a in argv])
         err = capsys.readouterr().err
         assert code==2, err
         assert err.count('\n')==1 and err.startswith('aepretrain'), err

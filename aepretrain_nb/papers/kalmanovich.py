@@ -28,6 +28,7 @@ from ..train import BestWeightsCB, ImageLearner, torch_opt
 from ..schedule import DenseEncoder, Phase, StagedAE, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, run_schedule, stacked
 from ..transfer import Classifier, fc_head
 from ..trial import ExperimentError, Trial, alone, canonical, find_recipe, literal, load_object, near, plan, seed_list, train_classifier
+from ..cli import Parser
 from ..experiment import Store, revision, write_whole
 from ..ledger import All, Below, Claim, Difference, Expect, Greatest, LedgerError, Least, Ratio, Trend, at_each, recorded
 
@@ -816,11 +817,11 @@ def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviat
 # %% ../../nbs/papers/kalmanovich.ipynb #f9f25abd
 _here = 'aepretrain_nb.papers.kalmanovich'
 
-def _entry(text):
-    "An entry of a setting from 'name=value'"
+def _entry(text, hint='NAME=VALUE, such as lr=.02'):
+    "A pair of a name and a value from 'name=value'"
     k,_,v = text.partition('=')
     try: return k,literal(v)
-    except ValueError: raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=VALUE, such as lr=.02') from None
+    except ValueError: raise argparse.ArgumentTypeError(f'{text!r}: expected {hint}') from None
 
 def _said(job, record):
     "One line about a finished job, on standard error"
@@ -842,11 +843,22 @@ def _experiment(a, splits, s, store, reading):
     if a.experiment in ('figure4', 'conv'): return dict(figure4=figure4, conv=conv)[a.experiment](splits, setting, s, store, a.seeds, reading, _said)
     return reconstruct(a.experiment, splits, setting, s, store, a.seeds, reading, _said, dict(a.rate))
 
+def _run(a):
+    "Run what the parsed arguments ask for and write its rows"
+    reading = a.reading or ('fair' if a.experiment in ('figure4', 'conv') else 'as_written')
+    if a.seeds is None: a.seeds = list(range(5 if a.setting=='quick' else 3))
+    if a.experiment!='search' and (a.arm or a.grid): raise ExperimentError(f'{a.experiment} takes no --{"arm" if a.arm else "grid"}: only search does')
+    if a.experiment not in EXPERIMENTS and a.rate: raise ExperimentError(f'{a.experiment} takes no --rate: only {", ".join(EXPERIMENTS)} do')
+    s = (conv_settings if a.experiment=='conv' else settings)(a.data, a.setting, **dict(a.set))
+    rows = _experiment(a, dataset(a.data, a.root), s, Store(a.out/'store'), reading)
+    _add_rows(a.out/f'{a.experiment}_{a.data}_{a.setting}_{reading}.csv', rows)
+    return 0
+
 def main(
     args=None, # words of the command line
 )->int: # exit code
     "Run one experiment on one data set and write its rows"
-    p = argparse.ArgumentParser(prog=f'python -m {_here}', description='Gradual, stacked and hybrid training of deep denoising autoencoders (Kalmanovich & Chechik)')
+    p = Parser(prog=f'python -m {_here}', description='Gradual, stacked and hybrid training of deep denoising autoencoders (Kalmanovich & Chechik)')
     p.add_argument('experiment', choices=[*EXPERIMENTS, 'figure4', 'conv', 'find_n', 'search'], help='what to run')
     p.add_argument('data', help='name of a data set, such as mnist')
     p.add_argument('--setting', choices=list(SETTINGS), default='quick', help='how large')
@@ -854,23 +866,12 @@ def main(
         help='as_written: own decoder, sigmoid head; fair: both decoders anew, softmax head (default: as_written, figure4 and conv: fair)')
     p.add_argument('--seeds', type=int, nargs='+', help='the seeds themselves (default: 0 1 2, in quick 0 to 4)')
     p.add_argument('--set', type=_entry, action='append', default=[], metavar='NAME=VALUE', help='change an entry of the setting')
-    p.add_argument('--rate', type=_entry, action='append', default=[], metavar='ARM=LR', help='learning rate of an arm that shall not seek its own')
-    p.add_argument('--grid', type=_entry, action='append', metavar='NAME=LIST', help='what search tries (default: all of the paper)')
+    p.add_argument('--rate', type=partial(_entry, hint='ARM=LR, such as stacked=.005'), action='append', default=[], metavar='ARM=LR', help='learning rate of an arm that shall not seek its own')
+    p.add_argument('--grid', type=partial(_entry, hint='NAME=LIST, such as lr=[.05,.1]'), action='append', metavar='NAME=LIST', help='what search tries (default: all of the paper)')
     p.add_argument('--arm', help='what search trains (default: gradual)')
     p.add_argument('--root', help='where the data sets lie')
     p.add_argument('--out', type=Path, default=Path('kalmanovich'), help='folder for table and store')
-    a = p.parse_args(args)
-    reading = a.reading or ('fair' if a.experiment in ('figure4', 'conv') else 'as_written')
-    if a.seeds is None: a.seeds = list(range(5 if a.setting=='quick' else 3))
-    try:
-        if a.experiment!='search' and (a.arm or a.grid): raise ExperimentError(f'{a.experiment} takes no --{"arm" if a.arm else "grid"}: only search does')
-        if a.experiment not in EXPERIMENTS and a.rate: raise ExperimentError(f'{a.experiment} takes no --rate: only {", ".join(EXPERIMENTS)} do')
-        s = (conv_settings if a.experiment=='conv' else settings)(a.data, a.setting, **dict(a.set))
-        rows = _experiment(a, dataset(a.data, a.root), s, Store(a.out/'store'), reading)
-        _add_rows(a.out/f'{a.experiment}_{a.data}_{a.setting}_{reading}.csv', rows)
-    except ValueError as e: p.exit(2, f'{p.prog}: {" ".join(str(e).split())}\n')
-    except OSError as e: p.exit(2, f'{p.prog}: {e.filename}: {e.strerror}\n')
-    return 0
+    return p.main(_run, args)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #e85f5477
 if __name__=='__main__': sys.exit(main())

@@ -11,13 +11,13 @@ __all__ = ['ARMS', 'INIT', 'SETTINGS', 'CLAIMS', 'shallow_cae', 'recipe', 'backg
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #4ab4847e
 from ..imports import *
-import argparse
 from safetensors.torch import load_file
 from ..data import ImageDL, ImageSet, Splits, dataset, generator
 from ..corrupt import Masking, corruption
 from ..layers import init_
 from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, ReconLoss, TiedDecoder
 from ..trial import ExperimentError, Trial, alone, build_autoencoder, near
+from ..cli import Parser, number
 from ..experiment import Store, run_grid, write_whole
 from ..filters import measure_filters
 from ..ledger import Claim, Difference, Expect, Greatest, Least
@@ -201,23 +201,25 @@ def save_filters(
     return ws
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #741f2d4b
+def _write(a):
+    "Run what the parsed arguments ask for and write it"
+    rows = pd.concat([background(d, a.setting, a.seeds, a.out/'store', a.root, a.steps) for d in a.data])
+    write_whole(a.out/'kohlbrenner_background.csv', lambda t: rows.to_csv(t, index=False))
+    save_filters(a.out/'kohlbrenner_background_filters.npz', rows, a.out/'store')
+    return 0
+
 def main(
     args=None, # words of the command line
 )->int: # exit code
     "Run the experiment on data sets by name and write the table and the filters of the first seed"
-    p = argparse.ArgumentParser(prog=f'python -m {_here}', description='Four shallow autoencoders and their filters (Masci et al., as told by Kohlbrenner et al.)')
+    p = Parser(prog=f'python -m {_here}', description='Four shallow autoencoders and their filters (Masci et al., as told by Kohlbrenner et al.)')
     p.add_argument('data', nargs='+', help='names of data sets, such as mnist cifar10')
     p.add_argument('--setting', choices=list(SETTINGS), default='quick', help='how long to train')
-    p.add_argument('--seeds', type=int, default=3, help='how many seeds')
-    p.add_argument('--steps', type=int, help='updates, if not those of the setting')
+    p.add_argument('--seeds', type=number, default=3, help='how many seeds')
+    p.add_argument('--steps', type=number, help='updates, if not those of the setting')
     p.add_argument('--root', help='where the data sets lie')
     p.add_argument('--out', type=Path, default=Path('background'), help='folder for table, filters and store')
-    a = p.parse_args(args)
-    try: rows = pd.concat([background(d, a.setting, a.seeds, a.out/'store', a.root, a.steps) for d in a.data])
-    except ValueError as e: p.exit(2, f'{p.prog}: {e}\n')
-    write_whole(a.out/'kohlbrenner_background.csv', lambda t: rows.to_csv(t, index=False))
-    save_filters(a.out/'kohlbrenner_background_filters.npz', rows, a.out/'store')
-    return 0
+    return p.main(_write, args)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #7c25f9e3
 if __name__=='__main__': sys.exit(main())
