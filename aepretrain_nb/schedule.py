@@ -194,12 +194,14 @@ class Phase:
     decoder:str='chain' # 'chain' (one layer per stage), 'direct' (one layer in all) or 'tied' (the stages' own weights)
     factors:dict = field(default_factory=dict) # stage -> learning-rate factor in [0,1], or (first, last) of a linear change
     fresh:bool=False # draw the decoder anew?
+    lr:float=None # learning rate before any factor; that of the schedule if not given
     def __post_init__(self):
         object.__setattr__(self, 'train', _tuples(self.train))
         object.__setattr__(self, 'factors', {k: _tuples(v) for k,v in self.factors.items()})
         for k,v in self.factors.items():
             if not all(0<=o<=1 for o in np.atleast_1d(v)): raise ValueError(f"learning-rate factor {v} of {k!r}: give numbers from 0 to 1")
         if int(self.steps)!=self.steps or self.steps<1: raise ValueError(f"phase {self.name!r} has {self.steps} steps: give a whole number of at least 1")
+        if self.lr is not None and not 0<self.lr<math.inf: raise ValueError(f"phase {self.name!r} has learning rate {self.lr}: give a number above 0")
 
 # %% ../nbs/05_schedule.ipynb #9fec3348
 @patch(as_prop=True)
@@ -286,9 +288,10 @@ def joint(
     names, # the stages
     steps:int, # batches, the same for all arms
     decoder:str=None, # 'chain', 'direct' or 'tied'; that of the last phase if not given
+    lr:float=None, # learning rate of the tuning; that of the schedule if not given
 )->list: # the schedule with one more phase
     "Append tuning of all layers on corrupted images"
-    return [*schedule, Phase('joint', tuple(names), names[-1], steps, decoder=decoder or schedule[-1].decoder)]
+    return [*schedule, Phase('joint', tuple(names), names[-1], steps, decoder=decoder or schedule[-1].decoder, lr=lr)]
 
 # %% ../nbs/05_schedule.ipynb #f57ad1cf
 def _shade(v):
@@ -437,7 +440,7 @@ def run_schedule(
     dls:DataLoaders, # of `image_dls(..., target='x')`, clean, with validation images
     corrupt=Masking(.15), # noise of every phase, wherever it enters; None for none
     loss:str='bce', # or 'mse'
-    lr:float=.01, # learning rate before any factor
+    lr:float=.01, # learning rate before any factor, of phases that have none of their own
     opt_func=None, # of `torch_opt`; SGD with momentum .9 if not given
     normalised_grad:bool=False, # give the gradient of every layer length 1, see `NormalisedGradCB`?
     seed:int=0, # of batch order and noise
@@ -449,7 +452,8 @@ def run_schedule(
     _hold_memory()
     rows,every,opt_func = [],every or len(dls.train),opt_func or torch_opt('sgd', momentum=.9, fused=True)
     for p in schedule:
-        begun,(learn,valid) = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
+        rate = lr if p.lr is None else p.lr
+        begun,(learn,valid) = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, reduction, rate, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
         n,curve = sum(o.numel() for g in learn.model.groups() for o in g.parameters()),[float(v[1]) for v in learn.recorder.values]
         rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-begun,
                          valid=valid, curve=curve))

@@ -102,6 +102,11 @@ def test_fair_scores_leave_the_encoder_alone(store):
         run = make_run(DIGITS, arm, S)
         run_jobs(finish(run, S, 'fair').values(), DIGITS, store)
         assert all(not store.file('encoders', r.key, 'safetensors').exists() for r in finish(run, S, 'fair').values())
+        for r in finish(run, S, 'fair').values():
+            K.train_run(r, DIGITS, store, keep=True)
+            before,after = (load_run(o, DIGITS, store).state_dict() for o in (run, r))
+            assert all(torch.equal(v, after[k]) for k,v in before.items() if k.startswith('encoder.')) and any(not torch.equal(v, after[k]) for k,v in before.items())
+            store.file('encoders', r.key, 'safetensors').unlink()
 
 @pytest.mark.parametrize('reading', ('as_written', 'fair'))
 def test_joint_tuning_goes_on_from_what_was_scored(tmp_path, reading):
@@ -182,7 +187,7 @@ WRONG = [(['figure3', 'digit'], 'digits'), *(([*w.split(), '--setting', 'smoke']
     ('search digits --arm gradul --set folds=2 --grid lr=[0.1]', 'gradual'), ('find_n digits --set chunk=10', 'most=6'), ('conv digits --set controls=["random_papr"]', 'random_paper'),
     ('figure3 digits --rate stacked=a', 'expected ARM=LR'), ('search digits --grid lr=a', 'expected NAME=LIST'),
     ('figure3 digits --rate gradul=0.1', 'gradual'), ('figure3 digits --rate stacked="a"', "lr='a'"), ('figure4 digits --rate gradual=0.1', 'takes no --rate'),
-    ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
+    ('find_n digits --reading fair', 'no --reading fair'), ('search digits --reading fair', 'no --reading fair'), ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
 
 @pytest.mark.parametrize('words,say', WRONG, ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
 def test_wrong_input_is_one_line(tmp_path, capsys, words, say):
@@ -250,6 +255,23 @@ def test_joint_tuning_seeks_a_rate_of_its_own(store):
     for r in rows.itertuples():
         tried = {lr: o['valid'] for lr in S['rates'] if (o := error(r.arm, lr))}
         assert len(tried)>1 and r.lr==min(tried, key=tried.get) and r.tuned
+
+def test_fair_joint_tuning_has_a_rate_for_each_decoder(store):
+    before = reconstruct('figure3', DIGITS, 'smoke', S, store, 1, 'fair').set_index(['arm','decoder'])
+    rows,moved = reconstruct('joint', DIGITS, 'smoke', S, store, 1, 'fair'),0
+    assert len(rows)==4 and rows.tune_lr.isin(S['rates']).all()
+    for r in rows.itertuples():
+        own = before.loc[(r.arm, r.decoder)]
+        tried = {lr: store.get(finish(make_run(DIGITS, r.arm, S|dict(lr=r.lr)), S, 'fair', True, {r.decoder: lr})[r.decoder].key) for lr in S['rates']}
+        valid = {lr: o['valid'] for lr,o in tried.items() if o}
+        assert r.lr==own.lr and len(valid)>1 and r.tune_lr==min(valid, key=lambda o: (valid[o], o)) and r.valid<=own.valid
+        moved += r.valid<own.valid
+    assert moved>=3
+
+def test_a_rate_that_is_not_given_is_not_in_the_key():
+    run = make_run(DIGITS, 'gradual', S)
+    none,own = (finish(run, S, tuned=True, rates=r)['direct'] for r in (None, dict(direct=.5)))
+    assert none.key==finish(run, S, tuned=True)['direct'].key!=own.key and 'lr' not in none.phases[-1] and own.schedule[-1].lr==.5
 
 def test_an_arm_whose_rate_is_given_seeks_none(tmp_path):
     rates,fresh = dict(gradual=.02, stacked=.05),Store(tmp_path)

@@ -40,7 +40,7 @@ def test_split_of_the_paper():
 @pytest.mark.parametrize('depth', range(1, 5))
 def test_plain_json(depth):
     ns = names(depth)
-    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4), joint(de_novo(ns,3,4), ns, 2)):
+    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4), joint(de_novo(ns,3,4), ns, 2, lr=.5)):
         assert [Phase(**d) for d in json.loads(json.dumps([asdict(p) for p in s]))]==s
 
 def seen(ae, phase, noise):

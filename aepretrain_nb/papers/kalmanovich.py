@@ -9,8 +9,8 @@ __all__ = ['PAPER', 'RATES', 'SETTINGS', 'HYPER', 'DECODERS', 'REFIT', 'HEADS', 
            'CONV_ARMS', 'CONV', 'GRID', 'REPORTED', 'CLAIMS', 'schedule_of', 'fraction', 'deep_dae', 'denoising_error',
            'overridden', 'settings', 'content_key', 'Run', 'plain', 'make_run', 'parts', 'then', 'own_decoder',
            'finish', 'untrained', 'load_run', 'train_run', 'attempt', 'run_jobs', 'Fit', 'sigmoid_loss', 'right_share',
-           'labelled', 'train_fit', 'figure_arms', 'settle_rates', 'arm_rates', 'run_row', 'fit_row', 'reconstruct',
-           'figure4', 'longer', 'excess_curve', 'pure_curves', 'improvement', 'choose_n', 'budget_rows',
+           'labelled', 'train_fit', 'figure_arms', 'settle_rates', 'arm_rates', 'tuning_rates', 'run_row', 'fit_row',
+           'reconstruct', 'figure4', 'longer', 'excess_curve', 'pure_curves', 'improvement', 'choose_n', 'budget_rows',
            'conv_settings', 'conv_recipe', 'conv_net', 'conv_run', 'Transfer', 'transfer', 'transfer_row', 'conv',
            'configurations', 'search', 'reported_rows', 'main', 'recorded_rows']
 
@@ -169,7 +169,7 @@ def plain(
     schedule:list, # of `Phase`
 )->tuple: # of dicts
     "Phases as they come back from JSON"
-    return tuple(json.loads(json.dumps([asdict(p) for p in schedule])))
+    return tuple({k: v for k,v in json.loads(json.dumps(asdict(p))).items() if v is not None} for p in schedule)
 
 HYPER = 'images', 'n_valid', 'noise', 'bs', 'lr', 'momentum', 'weight_decay', 'normalised_grad'
 
@@ -224,13 +224,14 @@ def finish(
     s:dict, # from `settings`
     reading:str='as_written', # 'as_written' or 'fair'
     tuned:bool=False, # with joint tuning?
+    rates:dict=None, # decoder -> learning rate of joint tuning; that of the run where not given
 )->dict: # decoder -> `Run`, to be scored
     "What an arm is scored by: the decoder it brings, or both decoders anew"
     names,per = run.names,run.per
     if reading=='as_written': out = {own_decoder(run.schedule[-1]): run}
     elif reading=='fair': out = {d: then(run, Phase(f'refit {d}', (), names[-1], s['refit'][d], decoder=d, fresh=True)) for d in DECODERS}
     else: raise ExperimentError(f'unknown reading {reading!r}: as_written or fair')
-    return {d: then(o, joint(o.schedule, names, s['tune']*per)[-1]) for d,o in out.items()} if tuned else out
+    return {d: then(o, joint(o.schedule, names, s['tune']*per, lr=(rates or {}).get(d))[-1]) for d,o in out.items()} if tuned else out
 
 # %% ../../nbs/papers/kalmanovich.ipynb #1bdeb29c
 def untrained(
@@ -436,7 +437,7 @@ def arm_rates(
     reading:str='as_written', # 'as_written' or 'fair'
     make=make_run, # from (data, arm, setting, seed) to a run
     say=None, # called with each finished job and its record
-    tuned:bool=False, # with joint tuning?
+    tuned:bool=False, # with joint tuning at the same rate?
 )->dict: # arm -> learning rate
     "The rate of each arm by the validation error of the decoder it brings, or of a direct one drawn anew in the fair reading"
     def score(ask):
@@ -444,6 +445,23 @@ def arm_rates(
         run_jobs(runs, splits, store, say)
         return [store.get(r.key)['valid'] for r in runs]
     return settle_rates(arms, score, s['rates'], s['lr'])
+
+def tuning_rates(
+    rate:dict, # arm -> learning rate of its encoder
+    splits:Splits, # the data
+    s:dict, # from `settings`
+    store:Store, # where runs are kept
+    seed:int, # the one that tries
+    say=None, # called with each finished job and its record
+)->dict: # arm -> decoder -> learning rate
+    "The rate of joint tuning in the fair reading, of each arm and decoder by the validation error after it"
+    def tuned(arm, decoder, lr): return finish(make_run(splits, arm, s|dict(lr=rate[arm]), seed), s, 'fair', True, {decoder: lr})[decoder]
+    def score(ask):
+        runs = [tuned(*k, r) for k,r in ask]
+        run_jobs(runs, splits, store, say)
+        return [store.get(r.key)['valid'] for r in runs]
+    found = settle_rates(list(itertools.product(rate, DECODERS)), score, s['rates'], s['lr'])
+    return {a: {d: found[a,d] for d in DECODERS} for a in rate}
 
 # %% ../../nbs/papers/kalmanovich.ipynb #e0d27c24
 def _chain(run, store):
@@ -473,7 +491,7 @@ def run_row(
     "A row of a scored autoencoder: nats per image above the least possible, updates and seconds of all its phases"
     records = _chain(run, store)
     return _common(arm, run, splits, setting, s, records) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned,
-        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], lr=run.lr, lrs=_words(s['rates']), labels=None, head_seed=None,
+        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], lr=run.lr, tune_lr=(run.schedule[-1].lr or run.lr) if tuned else None, lrs=_words(s['rates']), labels=None, head_seed=None,
         tune=s['tune'] if tuned else None, refit=s['refit'][decoder] if reading=='fair' and not tuned else None,
         subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule), weights_updated=sum(r['weights_updated'] for r in records),
         steps=sum(p.steps for p in run.schedule), seconds=sum(r['seconds'] for r in records), key=run.key)
@@ -514,9 +532,11 @@ def reconstruct(
     for a,r in rates.items():
         if a not in seek: raise ExperimentError(f'no rate of {a!r} is asked for in {experiment}{near(a, seek)}')
         overridden(s, dict(lr=r))
-    rate = rates | arm_rates([a for a in seek if a not in rates], splits, s, store, _seeds(seeds)[0], reading, say=say, tuned=tuned)
+    apart = tuned and reading=='fair'
+    rate = rates | arm_rates([a for a in seek if a not in rates], splits, s, store, _seeds(seeds)[0], reading, say=say, tuned=tuned and not apart)
+    tuning = tuning_rates(rate, splits, s, store, _seeds(seeds)[0], say) if apart else {}
     tried = lambda arm: s|dict(rates=[rates[arm]]) if arm in rates else s
-    own = lambda arm, seed, depth: finish(make_run(splits, arm, s|dict(depth=depth, lr=rate[whose or arm]), seed), s, reading, tuned)
+    own = lambda arm, seed, depth: finish(make_run(splits, arm, s|dict(depth=depth, lr=rate[whose or arm]), seed), s, reading, tuned, tuning.get(arm))
     todo = [(a, run, d) for seed in _seeds(seeds) for depth in depths or [s['depth']] for a in arms(s) for d,run in own(a, seed, depth).items()]
     run_jobs([r for _,r,_ in todo], splits, store, say)
     return pd.DataFrame([run_row(a, r, splits, store, setting, tried(whose or a), d, reading, tuned) for a,r,d in todo])
@@ -848,6 +868,7 @@ def _run(a):
     reading = a.reading or ('fair' if a.experiment in ('figure4', 'conv') else 'as_written')
     if a.seeds is None: a.seeds = list(range(5 if a.setting=='quick' else 3))
     if a.experiment!='search' and (a.arm or a.grid): raise ExperimentError(f'{a.experiment} takes no --{"arm" if a.arm else "grid"}: only search does')
+    if a.experiment in ('find_n', 'search') and a.reading=='fair': raise ExperimentError(f'{a.experiment} takes no --reading fair: it scores by the decoder that is trained')
     if a.experiment not in EXPERIMENTS and a.rate: raise ExperimentError(f'{a.experiment} takes no --rate: only {", ".join(EXPERIMENTS)} do')
     s = (conv_settings if a.experiment=='conv' else settings)(a.data, a.setting, **dict(a.set))
     rows = _experiment(a, dataset(a.data, a.root), s, Store(a.out/'store'), reading)
