@@ -40,7 +40,7 @@ def schedule_of(
     n:int, # gradual steps of each further layer
     **kw # of the makers of schedules: `decoder='tied'`
 )->list: # of `Phase`
-    "How an arm is trained; all arms cost the same number of updates; `ExperimentError` for an unknown one"
+    "How an arm is trained; all arms cost the same number of updates, `de_novo` to within a batch; `ExperimentError` for an unknown one"
     makers = dict(gradual=gradual, stacked=stacked, frozen=input_noise_frozen, de_novo=de_novo)
     if arm in makers: return makers[arm](names, first, n, **kw)
     try:
