@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         print(f'{self.prog}: {say}', file=sys.stderr)
         return code
 
+# %% ../nbs/13_cli.ipynb #3732c62f
 def whole(
     s:str # such as '50,200'
 )->list:  # of integers

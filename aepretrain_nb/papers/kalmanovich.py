@@ -428,6 +428,11 @@ def settle_rates(
     return {k: best(e) for k,e in seen.items()}
 
 # %% ../../nbs/papers/kalmanovich.ipynb #70118026
+def _valid(jobs, splits, store, say):
+    "Validation errors of jobs, which are run where they have not been"
+    run_jobs(jobs, splits, store, say)
+    return [store.get(j.key)['valid'] for j in jobs]
+
 def arm_rates(
     arms, # as in `schedule_of`
     splits:Splits, # the data
@@ -440,10 +445,8 @@ def arm_rates(
     tuned:bool=False, # with joint tuning at the same rate?
 )->dict: # arm -> learning rate
     "The rate of each arm by the validation error of the decoder it brings, or of a direct one drawn anew in the fair reading"
-    def score(ask):
-        runs = [next(iter(finish(make(splits, a, s|dict(lr=r), seed), s, reading, tuned).values())) for a,r in ask]
-        run_jobs(runs, splits, store, say)
-        return [store.get(r.key)['valid'] for r in runs]
+    def first(arm, lr): return next(iter(finish(make(splits, arm, s|dict(lr=lr), seed), s, reading, tuned).values()))
+    def score(ask): return _valid([first(*o) for o in ask], splits, store, say)
     return settle_rates(arms, score, s['rates'], s['lr'])
 
 def tuning_rates(
@@ -456,10 +459,7 @@ def tuning_rates(
 )->dict: # arm -> decoder -> learning rate
     "The rate of joint tuning in the fair reading, of each arm and decoder by the validation error after it"
     def tuned(arm, decoder, lr): return finish(make_run(splits, arm, s|dict(lr=rate[arm]), seed), s, 'fair', True, {decoder: lr})[decoder]
-    def score(ask):
-        runs = [tuned(*k, r) for k,r in ask]
-        run_jobs(runs, splits, store, say)
-        return [store.get(r.key)['valid'] for r in runs]
+    def score(ask): return _valid([tuned(*k, r) for k,r in ask], splits, store, say)
     found = settle_rates(list(itertools.product(rate, DECODERS)), score, s['rates'], s['lr'])
     return {a: {d: found[a,d] for d in DECODERS} for a in rate}
 
@@ -491,7 +491,8 @@ def run_row(
     "A row of a scored autoencoder: nats per image above the least possible, updates and seconds of all its phases"
     records = _chain(run, store)
     return _common(arm, run, splits, setting, s, records) | dict(kind='reconstruction', reading=reading, decoder=decoder, tuned=tuned,
-        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], lr=run.lr, tune_lr=(run.schedule[-1].lr or run.lr) if tuned else None, lrs=_words(s['rates']), labels=None, head_seed=None,
+        metric='excess cross-entropy', unit='nats', value=records[-1]['value'], lr=run.lr, tune_lr=run.schedule[-1].lr, lrs=_words(s['rates']),
+        labels=None, head_seed=None,
         tune=s['tune'] if tuned else None, refit=s['refit'][decoder] if reading=='fair' and not tuned else None,
         subset=idx_digest(parts(splits, run)[0]), updates=budget(run.schedule), weights_updated=sum(r['weights_updated'] for r in records),
         steps=sum(p.steps for p in run.schedule), seconds=sum(r['seconds'] for r in records), key=run.key)
@@ -558,10 +559,7 @@ def figure4(
     def fit(who, lr):
         arm,seed,n = who
         return Fit(run(arm, seed), n, lr, head, s['patience'], s['epochs'])
-    def score(ask):
-        fits = [fit(*o) for o in ask]
-        run_jobs(fits, splits, store, say)
-        return [store.get(f.key)['valid'] for f in fits]
+    def score(ask): return _valid([fit(*o) for o in ask], splits, store, say)
     best = settle_rates(list(itertools.product(FIGURE4, seeds, s['sizes'])), score, s['fit_rates'], s['fit_lr'])
     return pd.DataFrame([fit_row(who[0], fit(who, lr), splits, store, setting, s) for who,lr in best.items()])
 
