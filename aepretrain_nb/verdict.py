@@ -286,15 +286,16 @@ def _lost(b):
 _ORDER = 'helps', 'hurts', 'equivalent', 'no difference', 'no verdict'
 def _rank(kind): return next(i for i, o in enumerate(_ORDER) if kind.startswith(o))
 
-def _clause(kind, d, b, lead, margin, unit):
-    "What the rows `d` of one `kind` say; `lead` of the first clause is who is compared with whom."
-    cols = _cols(b)
-    noun = f' {_noun(cols[0])}' if lead and len(cols)==1 and not isinstance(b[cols[0]].iloc[0], str) else ''
-    if kind in ('helps', 'hurts'): return f'{b.treatment.iloc[0]} {kind}{lead} at {_shown(d, cols, len(b), unit, noun)}'
+def _clause(kind, d, b, rival, margin, unit):
+    "What the rows `d` of one `kind` say; the first clause names the `rival`, the others have ''."
+    cols, against = _cols(b), f' against {rival}' if rival else ''
+    noun = f' {_noun(cols[0])}' if rival and len(cols)==1 and not isinstance(b[cols[0]].iloc[0], str) else ''
+    if kind in ('helps', 'hurts'): return f'{b.treatment.iloc[0]} {kind}{against} at {_shown(d, cols, len(b), unit, noun)}'
     word, _, why = kind.partition(': ')
-    within = f' within {_num(margin)}{unit}' if word=='equivalent' else ''
+    if word!='equivalent': word += against
+    else: word = f'{b.treatment.iloc[0]} is equivalent within {_num(margin)}{unit}' + against.replace('against', 'to')
     sizes = _sizes(d, cols, len(b))
-    return f"{word}{within}{lead} at {sizes}{'' if sizes.endswith('sizes') else noun}" + (f': {why}' if why else '')
+    return f"{word} at {sizes}{'' if sizes.endswith('sizes') else noun}" + (f': {why}' if why else '')
 
 # %% ../nbs/14_verdict.ipynb #2befa59f
 @patch(as_prop=True)
@@ -304,8 +305,8 @@ def headline(self:Verdict) -> str:
     b, unit, said = self.best, f' {self.unit}' if self.unit else '', []
     kinds = pd.Series([_kind(r) for r in b.itertuples()], b.index)
     for k in sorted(kinds.unique(), key=_rank):
-        lead = '' if said else f' against {_opponent(b)}'
-        said.append(_clause(k, b[kinds==k], b, lead, self.margin, unit))
+        rival = '' if said else _opponent(b)
+        said.append(_clause(k, b[kinds==k], b, rival, self.margin, unit))
     return f"Bottom line: {'; '.join(said + _fallen(self.table, b) + _lost(b))}."
 
 # %% ../nbs/14_verdict.ipynb #6a9777b3
