@@ -419,7 +419,7 @@ def _pretrain_images(
     splits # its data
 ):         # (images to train on, images to judge by)
     x,n = splits.unlabelled.take(torch.randperm(
-        len(splits.unlabelled), generator=generator('unlabelled', splits.digest, trial.encoder_seed))[:trial.n_unlabelled]),trial.recipe['pretrain'].get('n_valid')
+        len(splits.unlabelled), generator=generator('unlabelled', splits.content, trial.encoder_seed))[:trial.n_unlabelled]),trial.recipe['pretrain'].get('n_valid')
     if n and not n<len(x): raise ExperimentError(f'pretrain.n_valid is {n}: fewer than the {len(x)} images of the autoencoder')
     return (x.take(range(n, len(x))), x.take(range(n))) if n else (x, x.take(range(min(512, len(x)))))
 
