@@ -19,3 +19,4 @@ from .ledger import *
 from .ckplus import *
 from .filters import *
 from .check import *
+from .arrays import *

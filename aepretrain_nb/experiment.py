@@ -284,24 +284,28 @@ def keep_splits(
     f              # the file
 ):
     "Write images, targets, groups and folds as tensors, and what is said in words beside them."
-    tensors,words = {},dict(name=splits.name, derived=splits.derived, folds=None if splits.folds is None else len(splits.folds))
-    for i,o in enumerate(splits.folds or ()): tensors[f'fold_{i}'] = torch.as_tensor(o)
+    folds = splits.folds or ()
+    words = dict(name=splits.name, derived=splits.derived, folds=None if splits.folds is None else len(folds))
+    tensors = {f'fold_{i}': torch.as_tensor(o) for i,o in enumerate(folds)}
     for k in ('train', 'test', 'unlabelled'):
         o = getattr(splits, k)
         words[k] = dict(classes=o.classes, task=o.task, name=o.name)
-        for a in ('x', 'y', 'groups'): tensors[f'{k}_{a}'] = getattr(o, a)
-    save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items() if v is not None}, f, dict(splits=json.dumps(words)))
+        tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
+    save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items()}, f, dict(splits=json.dumps(words)))
 
 def read_splits(
     f,      # a file from `keep_splits`
     name='' # of the data, for files that were written before they said it
 )->Splits:  # the data
     "What `keep_splits` wrote."
-    with safe_open(f, 'pt') as o: t,words = {k: o.get_tensor(k) for k in o.keys()},json.loads((o.metadata() or {}).get('splits', '{}'))
-    part = lambda k: ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words.get(k, {}))
-    n = words.get('folds')
-    return Splits(words.get('name', name), *map(part, ('train', 'test', 'unlabelled')), None if n is None else [t[f'fold_{i}'] for i in range(n)],
-        derived=words.get('derived', False))
+    with safe_open(f, 'pt') as o: t,meta = {k: o.get_tensor(k) for k in o.keys()},o.metadata() or {}
+    words = json.loads(meta.get('splits', '{}'))
+    def part(k):
+        own = words.get(k, {})
+        return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **own)
+    folds = None if words.get('folds') is None else [t[f'fold_{i}'] for i in range(words['folds'])]
+    parts = map(part, ('train', 'test', 'unlabelled'))
+    return Splits(words.get('name', name), *parts, folds=folds, derived=words.get('derived', False))
 
 # %% ../nbs/11_experiment.ipynb #c60455e1
 _loaded = {}
@@ -314,7 +318,8 @@ def data_ref(
     "Where a worker gets the data from; images that no loader of `DATASETS` gives are kept in the store."
     digest = splits.fresh()
     _loaded[digest] = splits
-    if splits.name in DATASETS and splits.as_loaded(): return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
+    if splits.name in DATASETS and splits.as_loaded():
+        return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
     f = store.file('data', digest[:20], 'safetensors')
     if not f.exists(): write_whole(f, partial(keep_splits, splits))
     return dict(name=splits.name, digest=digest, file=str(f.resolve()))
@@ -338,7 +343,8 @@ def data_of(
     "The data set that a trial is about, among several."
     refs = [refs] if isinstance(refs, dict) else refs
     ref = next((r for r in refs if r['digest']==trial.digest), None)
-    if ref is None: raise ExperimentError(f'{", ".join(r["name"] for r in refs)} changed after the grid was planned: plan it again')
+    if ref is None:
+        raise ExperimentError(f'{", ".join(r["name"] for r in refs)} changed after the grid was planned: plan it again')
     return load_ref(ref)
 
 # %% ../nbs/11_experiment.ipynb #22dbf6ec

@@ -60,7 +60,7 @@ NAN = np.where(np.arange(80)[:,None,None,None]==3, np.nan, FLOAT/255)
     (FakeData(4, transform=lambda o: o), ['torch.stack']),
     (TensorDataset(torch.zeros(3)), ['TensorDataset']),
     ([np.zeros((3,8,8)), np.zeros((3,9,8))], ['not all of one size']),
-    (np.array([dict(), dict()]), ['dict objects']),
+    (np.array([dict(), dict()]), ['array of objects', 'np.stack(list(x))']),
     (None, ['no numbers']),
     (np.zeros((2,3,4,4), complex), ['complex'])])
 def test_images_that_are_refused(x, words): says(lambda: ImageSet(x, name='mine'), 'mine', *words)
@@ -183,7 +183,7 @@ def test_parts_that_do_not_fit(make, words): says(lambda: make().check(), 'own: 
 def test_groups_on_both_sides():
     part = lambda x, y, g: ImageSet(x, y, ABCD, groups=g)
     g = np.arange(80)//8
-    says(lambda: own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8)).check(), 'of 1 groups', 'the first is 9')
+    says(lambda: own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8)).check(), 'share 1 group (the first is 9)')
     assert own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8), derived=True).check().warnings
     assert own(part(X, Y, g), part(TX, TY, 10+np.arange(40)//8)).check().warnings==[]
     seen = own(part(X, Y, g), part(TX, TY, 10+np.arange(40)//8), unlabelled=ImageSet(X, groups=g+3))
@@ -214,7 +214,7 @@ def test_a_leak_is_counted_listed_and_said_whatever_the_type(kind):
 def test_test_images_that_an_autoencoder_sees_are_said():
     assert ['among the unlabelled images' in w for w in own(unlabelled=ImageSet(np.concatenate([X, TX[:3]]))).check().warnings]==[True]
     other = Splits('other', ImageSet(TX, TY), ImageSet(X, Y))
-    assert ['40 of 40 test images are among those unlabelled of other' in w for w in own().check(others=[other]).warnings]==[True]
+    assert ['40 of 40 test images are among the unlabelled images of other' in w for w in own().check(others=[other]).warnings]==[True]
 
 def test_training_images_that_repeat_are_counted():
     s = own(ImageSet(np.concatenate([X, X[:3]]), np.r_[Y, Y[:2], 3-Y[2]], ABCD))
@@ -279,7 +279,7 @@ def test_a_named_data_set_has_the_digest_of_its_content():
     again = Splits('digits', s.train, s.test)
     assert not again.as_loaded() and again.digest==s.digest
     named = 'zero one two three four five six seven eight nine'.split()
-    assert Splits('digits', s.train._like(classes=named), s.test._like(classes=named)).digest!=s.digest
+    assert Splits('digits', *(ImageSet(o.x, o.y, named) for o in (s.train, s.test))).digest!=s.digest
 
 def test_a_change_in_place_is_another_data_set():
     x = torch.from_numpy(X.copy())
