@@ -22,3 +22,5 @@ from .check import *
 from .crossed import *
 from .design import *
 from .arrays import *
+from .doubts import *
+from .asks import *
