@@ -665,12 +665,12 @@ def show_batch(self:ImageDL,
 @patch
 def show_results(self:ImageDL,
     b, # a batch
-    out, # decoded predictions for it
+    out, # decoded predictions for it, or a tuple of them
     max_n=8, # number of images
     **kwargs # taken and left, as fastai passes more
 ):
     "Draw a batch with what a model made of it"
-    self._show(b, out, max_n)
+    self._show(b, out[0] if isinstance(out, tuple) else out, max_n)
 
 # %% ../nbs/00_data.ipynb #e60b39ef
 @delegates(ImageDL)
