@@ -17,6 +17,7 @@ from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder, feat
 from ..transfer import Classifier, fc_head
 from ..trial import merged
 from ..stats import reported
+from ..asks import Agreement
 from ..ledger import Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend
 from .kohlbrenner_background import CLAIMS as BACKGROUND
 
@@ -414,4 +415,8 @@ _FILTERS = [
         'sections 4.1.1 and 5', _apart('relu_pretrained', 'pretrained', 'smooth_start', dict(data='mnist', labels=1000)),
         Expect('<', -VISIBLE), 'by eye', _study('relu'))]
 
-CLAIMS = _TABLE2 + _GAINS + _DRAWN + _SIGMOID + _TRAINING + _FILTERS + BACKGROUND
+_AGREES = [_claim('agrees-with-reported', 'Our accuracies as written agree with the reported ones: within 1 point in every cell of Table 2 '
+    'that was run', 'Table 2', dict(as_written=Agreement(of=('data', 'arm', 'labels'))), Expect('<', 1), 'ours less the paper\'s',
+    _commands('cifar10', '1000,10000', 5, '{setting}', readings=('as_written',)))]
+
+CLAIMS = _TABLE2 + _GAINS + _DRAWN + _SIGMOID + _TRAINING + _FILTERS + _AGREES + BACKGROUND
