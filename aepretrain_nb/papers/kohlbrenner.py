@@ -136,7 +136,8 @@ STUDIES = dict(
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #672f0cc4
 READINGS = dict(
-    as_written=dict(model=dict(pools='code', downsample='stride'), protocol=dict(policy='first_n', valid='extra', n_valid=1024, one_encoder=True)),
+    as_written=dict(model=dict(pools='code', downsample='stride'),
+        protocol=dict(policy='first_n', valid='extra', n_valid=1024, one_encoder=True)),
     fair=dict(pretrain=dict(opt=dict(sgd=[.1, .5, 2.], adam=[.001, .003, .01])), finetune=dict(lr=RATES, tune='first')))
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #6c78655e
@@ -212,7 +213,8 @@ def _commands(
     more='' # words
 ): # reading -> command
     study = f' --set study={study}' if study else ''
-    return {r: f'aepretrain compare {data} --setting {setting} --set reading={r}{study} --labels {labels} --seeds {seeds}{more}' for r in readings}
+    rest = f'{study} --labels {labels} --seeds {seeds}{more}'
+    return {r: f'aepretrain compare {data} --setting {setting} --set reading={r}{rest}' for r in readings}
 
 def _helps(
     name, # of the claim
@@ -374,22 +376,24 @@ _both_sizes = lambda data: _commands(data, '1000,10000', 5)
 def _faster_on(
     data, # name of the data set
     name # of it, as it is written
-): return _claim(f'learns-faster-{data}', f'The pre-trained net learns faster: at least 2 points ahead after a fifth of the steps, '
-    f'on {name}', 'section 1 (implied)', Least(tuple(_gain(data, n, value='early', unit='points') for n in _SIZES)), Expect('>', 2),
-    'no figure', _both_sizes(data))
+):
+    ahead = Least(tuple(_gain(data, n, value='early', unit='points') for n in _SIZES))
+    text = f'The pre-trained net learns faster: at least 2 points ahead after a fifth of the steps, on {name}'
+    return _claim(f'learns-faster-{data}', text, 'section 1 (implied)', ahead, Expect('>', 2), 'no figure', _both_sizes(data))
 
 _TRAINING = [
     _claim('no-overfitting', 'No big trend to overfit: with 1,000 labels the validation loss ends less than .1 nats above its '
         'least', 'section 4.2', Greatest(tuple(_mean(a, d, 1000, 'loss_rise') for d,a in product(_SETS, _TWO))),
         Expect('<', .1), 'by eye', _commands('cifar10', 1000, 10, '{setting}')),
-    _claim('overfits-more-on-cifar10-1k', 'Overfitting is more of a problem on CIFAR-10 with 1,000 labels: its gap is wider than '
-        'with 10,000, by .1 nats', 'section 4.2', Least(tuple(map(_wider, _TWO))), Expect('>', .1), 'assumed', _both_sizes('cifar10')),
+    _claim('overfits-more-on-cifar10-1k', 'Overfitting is more of a problem on CIFAR-10 with 1,000 labels: its gap is wider '
+        'than with 10,000, by .1 nats', 'section 4.2', Least(tuple(map(_wider, _TWO))), Expect('>', .1), 'assumed',
+        _both_sizes('cifar10')),
     _claim('regularised-cifar10-1k', 'More regularisation would let pre-training help on CIFAR-10 with 1,000 labels',
         'section 4.2', Greatest((_decayed('0.001'), _decayed('0.01'))), Expect('>', margin=.5), 'supposed',
         _commands('cifar10', 1000, 5, study='regularised', **_fair)),
     _claim('pretraining-regularises', 'Pre-training regularises: the gap between training and validation is narrower, '
-        'by .05 nats at least', 'section 2 (Erhan et al.)', Greatest(tuple(_gain(*c, value='loss_gap', unit='nats') for c in _cells)),
-        Expect('<', -.05), 'no figure', _both_sizes('cifar10')),
+        'by .05 nats at least', 'section 2 (Erhan et al.)',
+        Greatest(tuple(_gain(*c, value='loss_gap', unit='nats') for c in _cells)), Expect('<', -.05), 'no figure', _both_sizes('cifar10')),
     _faster_on('mnist', 'MNIST'), _faster_on('cifar10', 'CIFAR-10')]
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #302f43be
