@@ -20,3 +20,5 @@ from .ckplus import *
 from .filters import *
 from .crossed import *
 from .design import *
+from .doubts import *
+from .asks import *

@@ -122,8 +122,9 @@ def test_a_study_changes_one_thing():
     for name,arms in STUDIES.items():
         for a in arms.values() if name!='main' else ():
             base = {k: v for k,v in a.items() if k not in ('change', 'n_unlabelled')}
-            assert base in ARMS.values() and len(a)==len(base)+1 and len(a.get('change', [0]))==1+(name=='sigmoid4')
-    assert all(a['change']['pretrain']['lr']==4*recipe('paper')['pretrain']['lr'] for a in STUDIES['sigmoid4'].values())
+            assert base in ARMS.values() and len(a)==len(base)+1 and len(a.get('change', [0]))==1+(a.get('change', {}).get('model')==dict(act='sigmoid') and name=='layers')
+    equal = {k: a['change']['pretrain']['lr']/recipe('paper')['pretrain']['lr'] for k,a in STUDIES['layers'].items()}
+    assert equal==dict(tanh1_pretrained=1, sigmoid4_pretrained=4)
 
 @few
 @given(width=st.floats(.02, .06), pools=st.sampled_from(['table', 'code']), lr=st.floats(.1, 2.), seed=st.integers(0, 99))
