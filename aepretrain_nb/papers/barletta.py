@@ -127,6 +127,7 @@ def studies(
     return dict(main=a, frozen=frozen, cnn=dict(cnn=a['cnn']),
         clipping={f'{k}_unclipped': _with(v, clip=None) for k,v in frozen.items()},
         momentum={f'{k}_momentum': _with(v, opt='sgd', momentum=.9) for k,v in frozen.items()},
+        starts=dict(random_paper=frozen['random'] | dict(init=dict(dist='he_uniform'))),
         penalty={f'sparse_{on}': _pre | _sparse(on) for on in ('output', 'weights')},
         finetuned=tuned, knn={f'{k}_knn': v | dict(protocol='knn') for k,v in frozen.items()},
         stopped={f'plain_{n}': _pre | dict(checkpoint=n) for n in (*CHECKPOINTS, 'best')})
@@ -164,7 +165,9 @@ def recipe(
     if reading: r |= dict(reading=reading, protocol={}) | {k: v for k,v in READINGS[reading].items() if k=='protocol'}
     if reading=='as_written': r['view'] = here + ('cnn_view' if study=='cnn' else 'frozen_view')
     for new in (SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
-    r['arms'] = {k: v for k,v in r['arms'].items() if v.get('checkpoint', 'best') in r['pretrain']['checkpoints']}
+    kept = r['pretrain']['checkpoints']
+    r['arms'] = {k: v for k,v in r['arms'].items() if 'checkpoint' not in v or v['checkpoint'] in kept}
+    if not r['arms']: raise ValueError(f'study {study!r} has no arm left: pretrain.checkpoints={kept} keeps none of {[*CHECKPOINTS, "best"]}')
     return r
 
 # %% ../../nbs/papers/barletta.ipynb #cb0f3354
