@@ -18,5 +18,3 @@ from .executor import *
 from .ledger import *
 from .ckplus import *
 from .filters import *
-from .doubts import *
-from .asks import *
