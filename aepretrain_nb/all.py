@@ -18,3 +18,7 @@ from .executor import *
 from .ledger import *
 from .ckplus import *
 from .filters import *
+from .crossed import *
+from .design import *
+from .doubts import *
+from .asks import *
