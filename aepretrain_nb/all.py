@@ -18,3 +18,4 @@ from .executor import *
 from .ledger import *
 from .ckplus import *
 from .filters import *
+from .seeds import *

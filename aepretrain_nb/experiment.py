@@ -7,7 +7,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'work_unit',
            'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'turned',
-           'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for', 'compare', 'read_results']
+           'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for', 'compare', 'read_results',
+           'rows_of']
 
 # %% ../nbs/11_experiment.ipynb #b068740f
 from .imports import *
@@ -15,7 +16,7 @@ import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threadi
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
@@ -26,8 +27,9 @@ from .transfer import copy_weights, read_weights
 from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object,
     near, pick_arms, plan, rates, rehearse, together, train_autoencoder, train_classifier, train_heads)
 from .executor import InProcess, WorkerLost, check_executor, executor_of
+from .seeds import PILOT, check_seeds, expected_seconds, plan_warnings, second_stage, stage_words
 from .stats import differences
-from .verdict import Verdict, verdict
+from .verdict import Verdict, pretraining as pretraining_table, pretraining_warnings, verdict
 from .viz import label_curve, show_filters, show_reconstructions
 
 # %% ../nbs/11_experiment.ipynb #7401bf24
@@ -62,16 +64,17 @@ class Store:
         return self.path/kind/f'{key}.{ext}'
 
     def get(self,
-        key:str # of a trial
-    )->dict:    # what was stored, None if it is not finished
+        key:str, # of a trial
+        kind='trials' # as in `put`
+    )->dict:    # what was stored, None if there is nothing
         "The record of a finished trial."
-        f = self.file('trials', key)
+        f = self.file(kind, key)
         return json.loads(f.read_text(encoding='utf-8')) if f.exists() else None
 
     def put(self,
         key:str,        # of a trial
         record:dict,    # plain JSON
-        kind='trials'   # 'trials', or 'failed'
+        kind='trials'   # 'trials', 'failed', or 'plan' for what a grid was asked
     ):
         "Write a record, whole or not at all"
         write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
@@ -576,7 +579,8 @@ class Results:
         treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
         margin=None    # smallest difference that would matter, in points; None: equivalence is not asked
     ):
-        r = recipe or {}
+        r,self.plan = recipe or {},store.get('seeds', 'plan')
+        if self.plan: treatment,margin = treatment or self.plan['treatment'],margin or self.plan['margin']
         self.trials,self.store,self.splits,self.metric,self.tuning,self.margin = trials,store,splits,metric,tuning,margin
         self.setting,self.reading,self.arms = r.get('setting', ''),r.get('reading', ''),list(dict.fromkeys(t.arm for t in trials))
         self.treatment = check_treatment(treatment, self.arms)
@@ -635,7 +639,16 @@ def differences(self:Results,
     treatment = check_treatment(treatment or self.treatment, self.arms)
     every = pd.concat([self.rows, self.missing.assign(value=np.nan)]) if len(self.missing) else self.rows
     if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
-    return differences(every, treatment, pair=_pair(every), **kw)
+    pair = _pair(every)
+    if not self.plan: return differences(every, treatment, pair=pair, **kw)
+    cells = product(sorted(set(every.labels)), (a for a in self.arms if a!=treatment))
+    found = (every[(every.labels==n) & every.arm.isin([treatment, a])] for n,a in cells)
+    return pd.concat([differences(d, treatment, pair=pair, pilot=_pilot(d), **kw) for d in found if d.arm.nunique()>1], ignore_index=True)
+
+def _pilot(rows):
+    "How many pairs of the pilot are complete in the rows of two arms; None where there is no interval to be had from them"
+    n = int(rows[rows.head_seed<PILOT].dropna(subset='value').groupby('head_seed').size().eq(2).sum())
+    return n if n>1 else None
 
 def _pair(rows):
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
@@ -678,14 +691,13 @@ def rising(self:Results,
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
     out = ['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)
-    runs = {(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing):
         out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1:
         out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
-    if len({e for _,e,_ in runs})==1<len(runs):
-        out.append(f'1 autoencoder for {len(runs)} runs: the intervals leave out the variation between autoencoders')
+    if self.plan: out += plan_warnings(self.plan)
+    if len(self.encoders): out += pretraining_warnings(pretraining_table(self.encoders))
     if len(self.rows):
         out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
     return out
@@ -824,6 +836,27 @@ def _others(splits, arms, given, root, download):
     names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
     return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
 
+# %% ../nbs/11_experiment.ipynb #6bf60d7b
+def _second(
+    pilot, # `Results` of the pilot
+    margin, # half-width to reach, in points
+    most   # seeds of a size
+):         # from `second_stage`; it is kept in the store
+    best,controls = pilot.verdict().best,dict.fromkeys(t.labels for t in pilot.trials)
+    if len(best): controls |= {o.labels: None if o.dead_a or o.dead_b else o.control for o in best.itertuples()}
+    stage = second_stage(pilot.rows, controls, pilot.treatment, margin, most)
+    pilot.store.put('seeds', dict(pilot=PILOT, margin=margin, most=most, treatment=pilot.treatment, metric=pilot.metric,
+        sizes=json.loads(stage.to_json(orient='records'))), 'plan')
+    return stage
+
+def _announced(stage, margin, trials, store, executor):
+    "The line before the second stage"
+    todo,every = list(needed(trials, store).values()),[*trials, *(t.encoder for t in trials if t.encoder)]
+    found = [store.get(k) for k in dict.fromkeys(t.key for t in every)]
+    done,kinds = pd.DataFrame([r['row'] for r in found if r]),[t.kind for t in todo]
+    width = executor if isinstance(executor, int) else 1
+    return stage_words(stage, margin, kinds.count('fit'), kinds.count('encoder'), expected_seconds(todo, done)/width)
+
 # %% ../nbs/11_experiment.ipynb #f7c72cb5
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
@@ -851,13 +884,16 @@ def compare(
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     r = _with_rates(recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data)), lr, tune)
     arms = [arms] if isinstance(arms, str) else arms
-    treatment = check_treatment(treatment, list(pick_arms(r, arms)))
+    names = list(pick_arms(r, arms))
+    treatment = check_treatment(treatment, names)
     check_executor(executor)
     check_metric(metric)
-    first = _on_first(r)
+    first,grid = _on_first(r),r.get('protocol', {}) | kw
+    grid |= dict(arms=arms, labels=r.get('labels', (100, 1000)) if labels is None else labels, seeds=r.get('seeds', 5) if seeds is None else seeds)
+    auto = check_seeds(grid['seeds'], margin, max_seeds, len(names), grid.get('crossed', False), grid.get('one_encoder', False))
+    if auto: grid['seeds'] = PILOT
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
-    grid = dict(arms=arms, labels=r.get('labels', (100, 1000)) if labels is None else labels, seeds=r.get('seeds', 5) if seeds is None else seeds) | r.get('protocol', {}) | kw
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
     trials = plan(splits, r, **grid)
     files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
@@ -872,9 +908,17 @@ def compare(
         tried = rate_trials(t for t in trials if t.head_seed==trials[0].head_seed and t.encoder_seed==trials[0].encoder_seed)
         go(tried)
         rate = choose_rates(tried, store)
-        trials = plan(splits, r, **grid, lr=_chosen(rate))
+        grid['lr'] = _chosen(rate)
+        trials = plan(splits, r, **grid)
     go(trials)
-    return Results(trials, store, splits, r, metric, rate, treatment, margin)
+    result = partial(Results, store=store, splits=splits, recipe=r, metric=metric, tuning=rate, treatment=treatment, margin=margin)
+    if auto:
+        stage = _second(result(trials), margin, max_seeds)
+        sizes = (plan(splits, r, **grid | dict(labels=[o.labels], seeds=o.seeds)) for o in stage.itertuples())
+        trials = sorted(sum(sizes, []), key=lambda t: t.head_seed)
+        if progress: print(_announced(stage, margin, trials, store, executor), file=sys.stderr)
+        go(trials)
+    return result(trials)
 
 # %% ../nbs/11_experiment.ipynb #5f33bf97
 def read_results(
@@ -906,3 +950,19 @@ def _tuned(
     rate = choose_rates([t for t in trials if t.head_seed==first[t.labels]], store)
     chosen = _chosen(rate)
     return [t for t in trials if t.recipe['finetune']['lr']==chosen[t.arm, t.labels]],rate
+
+# %% ../nbs/11_experiment.ipynb #209ae607
+def rows_of(
+    path,     # a CSV of rows, or the folder of a store
+    root=None # where named data sets lie, see `dataset`; for a folder only
+)->pd.DataFrame: # a row per fit
+    "The rows of finished fits; raises `ExperimentError` for a file that holds no such table."
+    if Path(path).is_dir(): return read_results(path, root).rows
+    try: d = pd.read_csv(path)
+    except ValueError as e: raise ExperimentError(f'{path} is no table of rows in CSV ({str(e).splitlines()[0]})') from None
+    d = d[d.kind=='fit'] if 'kind' in d else d
+    need = 'arm', 'labels', 'value', 'subset', *_SEEDS
+    if lack := [c for c in need if c not in d]: raise ExperimentError(f'{path} has no column {lack[0]!r}: the rows of fits, as in results.csv, have {", ".join(need)}')
+    d = d.dropna(subset=list(_SEEDS))
+    if not len(d): raise ExperimentError(f'{path} holds no fits')
+    return d

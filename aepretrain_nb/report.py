@@ -15,8 +15,10 @@ from markupsafe import Markup, escape
 from pathlib import Path
 from .data import DATASETS
 from .experiment import METRICS, Results, check_treatment, experiment, read_results, write_whole
+from .seeds import PILOT
 from .stats import interval
 from .trial import canonical, find_recipe, plan
+from .verdict import pretraining
 from .viz import curves, forest, label_curve
 
 # %% ../nbs/15_report.ipynb #d377953c
@@ -92,8 +94,10 @@ def _tag(word, text=None):
     return _fill(_TAG, k=word.replace(' ', '-'), s=_SIGNS[word], w=text or word)
 
 def _lines(t):
-    "For each control arm, the words and the sizes they hold for."
-    return [(c, [(_tag(w), _and(f'{n:,}' for n in g.labels)) for w,g in d.groupby('verdict', sort=False)]) for c,d in t.groupby('control', sort=False)]
+    "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
+    t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
+    return [(c, [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w,g in d.groupby('short', sort=False)])
+        for c,d in t.groupby('control', sort=False)]
 
 # %% ../nbs/15_report.ipynb #c976c984
 _NUMBERS = '{% for o in parts if o %}<span class="whole">{{ o }}</span> {% endfor %}'
@@ -104,6 +108,7 @@ def _numbers(*parts):
 def _row(r):
     "A row of the verdict's tables: the size, the difference with interval and p, the words."
     if not np.isfinite(r['diff']): return f'{r.labels:,}','no runs',_tag(r.verdict, r.words)
+    if r.dead_a or r.dead_b: return f'{r.labels:,}',_numbers(f'{r["diff"]:+.3g}'),_tag(r.verdict, r.words)
     low = f'[{r.low:+.3g}, {r.high:+.3g}]' if np.isfinite(r.low) else '(no interval)'
     return f'{r.labels:,}',_numbers(f'{r["diff"]:+.3g}', low, f'p = {r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''),_tag(r.verdict, r.words)
 
@@ -217,15 +222,32 @@ def _curves(res):
         'A thin line for each run, a thick one for their mean. Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../nbs/15_report.ipynb #a84f65e4
+def _given(v, form): return format(v, form) if np.isfinite(v) else '-'
+
+def _optimisers(e):
+    "The optimisers and rates of an arm's autoencoders, and what they were chosen among"
+    opt = e.opt if 'opt' in e else pd.Series('', e.index)
+    n = (opt.fillna('')+' '+e.lr.map('{:g}'.format)).str.strip().value_counts(sort=False)
+    tried = next(iter(e.tried.dropna()), '') if 'tried' in e else ''
+    return ', '.join(f'{k} (× {v})' if len(e)>1 else k for k,v in n.items()) + (f', of {tried}' if tried else '')
+
+def _autoencoders(res):
+    "What the autoencoders of each arm make of images that they were not trained on."
+    e = res.encoders
+    rows = [(t.arm, t.n, *(_given(v, '.3g') for v in (t.mse, t.mean_image, t.pca)), _given(100*t.last_fifth, '+.0f')+' %', _optimisers(e[e.arm==t.arm]))
+        for t in pretraining(e).itertuples()]
+    head = ['arm', 'runs', 'error', 'of the mean image', 'of a PCA', 'change over the last fifth', 'optimiser and rate']
+    return _table('Squared error of the autoencoders on held-out images', head, rows)
+
 def _pretraining(res):
-    "Reconstructions and filters, None where no autoencoder was trained."
+    "Errors, reconstructions and filters, None where no autoencoder was trained."
     with plt.rc_context(_RC | {'axes.titlesize': 8, 'font.size': 8}):
         fig = res.pretraining(n=6)
         if fig is None: return None
         fig.set_size_inches(4.6, .62*fig.get_figheight()+.4)
         for s in fig.subfigs: s.suptitle('')
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
-    return _figure([data_uri(fig, 'png')], 'Images above their reconstructions, and filters of the first layer before and after pre-training',
+    return _autoencoders(res) + _figure([data_uri(fig, 'png')], 'Images above their reconstructions, and filters of the first layer before and after pre-training',
         'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
 
 # %% ../nbs/15_report.ipynb #f5cf0a42
@@ -272,6 +294,7 @@ def _runs(res): return list(dict.fromkeys((t.subset_seed, t.encoder_seed, t.head
 def _seeds(res):
     "The runs of a cell, in words."
     runs = _runs(res)
+    if res.plan: return f'planned: {PILOT}, then as many as an interval of ±{res.plan["margin"]:g} points takes, {res.plan["most"]} at most'
     if all(a==b==c for a,b,c in runs): return f'{", ".join(str(a) for a,_,_ in runs)}: each draws its own labelled images, autoencoder and head'
     return f'{len(runs)} runs, each with its seeds for labelled images/autoencoder/head: {", ".join("/".join(map(str, r)) for r in runs)}'
 
@@ -311,9 +334,9 @@ def _arguments(res):
 
 def _planned(res, recipe, kw):
     "How many fits the arguments plan; None where some of the trials are not among them."
-    sizes = (res.plan or {}).get('seeds', {})
-    own = lambda n: dict(labels=[n], seeds=sizes.get(str(n), kw['seeds']))
-    keys = {t.key for n in kw['labels'] for t in plan(res.splits, recipe, **kw | own(n))}
+    sizes = {o['labels']: o['seeds'] for o in res.plan['sizes']} if res.plan else {}
+    own = lambda n: dict(labels=[n], seeds=sizes.get(n, kw['seeds']))
+    keys = {t.key for t in sum((plan(res.splits, recipe, **kw | own(n)) for n in kw['labels']), [])}
     return len(keys) if keys>={t.key for t in res.trials} else None
 
 # %% ../nbs/15_report.ipynb #1ae07107
