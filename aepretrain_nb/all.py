@@ -18,4 +18,6 @@ from .executor import *
 from .ledger import *
 from .ckplus import *
 from .filters import *
+from .crossed import *
+from .design import *
 from .seeds import *
