@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/cli.html.md"""
 
 # %% auto #0
 __all__ = ['Parser', 'whole', 'positive', 'rates', 'words', 'seeds', 'number', 'setting_of', 'together', 'compare', 'report',
-           'ledger', 'data_list', 'data_verify', 'data_get', 'parser', 'main']
+           'power', 'ledger', 'data_list', 'data_verify', 'data_get', 'parser', 'main']
 
 # %% ../nbs/13_cli.ipynb #9fe9e337
 import argparse, os, re, shlex, sys
@@ -134,6 +134,18 @@ def report(
     print(report(a.store, a.out, a.root, a.margin, treatment=a.treatment, metric=a.metric))
     return 0
 
+def power(
+    a # parsed arguments
+)->int: # exit code
+    "Print how many seeds each cell of a finished grid would take."
+    from aepretrain_nb.experiment import rows_of, seeds_needed
+    t = seeds_needed(rows_of(a.rows, a.root), a.margin, a.treatment).drop(columns=['treatment', 'test'])
+    few = {c: t[c].map(lambda n: f'{n:.0f}' if n==n else 'many') for c in ('for_width', 'for_power')}
+    t = t.assign(half=t.half.map('±{:.3g}'.format), **few)
+    print(f'seeds for an interval of ±{a.margin:g} (for_width), and for a chance of 80 % to find a difference of {a.margin:g} (for_power); now n, with half the interval')
+    print(t.to_string(index=False))
+    return 0
+
 def ledger(
     a # parsed arguments
 )->int: # exit code
@@ -206,7 +218,7 @@ def _compare_args(c):
 def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     p = Parser('aepretrain', description='Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?')
-    verbs = p.add_subparsers(dest='verb', required=True, metavar='compare | report | ledger | data')
+    verbs = p.add_subparsers(dest='verb', required=True, metavar='compare | report | power | ledger | data')
     c = verbs.add_parser('compare', help='run the grid of arms, sizes and seeds; print the differences',
         description='Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on.')
     _compare_args(c)
@@ -219,6 +231,13 @@ def parser()->Parser: # of the whole command line
     r.add_argument('--treatment', metavar='ARM', help='the arm that is compared to the others (default: pretrained, else the first)')
     r.add_argument('--metric', default='accuracy', help='as of compare (default: %(default)s)')
     r.set_defaults(run=report)
+    w = verbs.add_parser('power', help='how many seeds a finished grid would take',
+        description='How many seeds each size and control would take for an interval, or to find a difference, of a given size.')
+    w.add_argument('rows', help='folder that compare wrote, or a CSV of rows such as its results.csv')
+    w.add_argument('--margin', type=positive, required=True, help='half-width of the interval, in points')
+    w.add_argument('--treatment', metavar='ARM', help='the arm that is compared to the others (default: pretrained, else the first)')
+    w.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
+    w.set_defaults(run=power)
     l = verbs.add_parser('ledger', help='what papers claim, and what the recorded runs say of it',
         description='Settle each claim of a paper from recorded runs: holds, does not hold, not shown, not run here.')
     l.add_argument('paper', nargs='?', help='such as kohlbrenner (default: all papers)')

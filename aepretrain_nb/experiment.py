@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'work_unit',
            'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'turned',
            'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for', 'compare', 'read_results',
-           'rows_of']
+           'rows_of', 'seeds_needed']
 
 # %% ../nbs/11_experiment.ipynb #b068740f
 from .imports import *
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, platform, shutil, subprocess, tempfile, threadi
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from itertools import islice, product
+from itertools import islice
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
@@ -28,7 +28,8 @@ from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, cano
     near, pick_arms, plan, rates, rehearse, together, train_autoencoder, train_classifier, train_heads)
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .seeds import PILOT, check_seeds, expected_seconds, plan_warnings, second_stage, stage_words
-from .stats import differences
+from .design import power
+from .stats import at_chance, differences
 from .verdict import Verdict, pretraining as pretraining_table, pretraining_warnings, verdict
 from .viz import label_curve, show_filters, show_reconstructions
 
@@ -596,6 +597,7 @@ class Results:
         column,_,name = METRICS[self.metric]
         if column not in d or d[column].isna().all():
             raise ExperimentError(f'no fit in {self.store.path} carries its {name}: an earlier version made them, so ask for accuracy or error')
+        if {'chance', 'n_test'} <= set(d): d['at_chance'] = pd.Series(at_chance(d.value, d.chance, d.n_test)).where(d.chance.notna())
         d = d.assign(metric=self.metric, value=turned(d[column], self.metric).round(4), setting=self.setting, reading=self.reading)
         if self.metric=='error': d = d.assign(**{k: turned(d[k].astype(float), 'error').round(4) for k in ('valid', 'train')})
         d['fall'] = [round(max(o['curve'])-o['curve'][-1], 4) for o in found]
@@ -639,20 +641,11 @@ def differences(self:Results,
     treatment = check_treatment(treatment or self.treatment, self.arms)
     every = pd.concat([self.rows, self.missing.assign(value=np.nan)]) if len(self.missing) else self.rows
     if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
-    pair = _pair(every)
-    if not self.plan: return differences(every, treatment, pair=pair, **kw)
-    cells = product(sorted(set(every.labels)), (a for a in self.arms if a!=treatment))
-    found = (every[(every.labels==n) & every.arm.isin([treatment, a])] for n,a in cells)
-    return pd.concat([differences(d, treatment, pair=pair, pilot=_pilot(d), **kw) for d in found if d.arm.nunique()>1], ignore_index=True)
+    return differences(every, treatment, pair=_pair(every), pilot=PILOT if self.plan else None, **kw)
 
-def _pilot(rows):
-    "How many pairs of the pilot are complete in the rows of two arms; None where there is no interval to be had from them"
-    n = int(rows[rows.head_seed<PILOT].dropna(subset='value').groupby('head_seed').size().eq(2).sum())
-    return n if n>1 else None
-
-def _pair(rows):
+def _pair(rows, by=('labels',)):
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
-    return _SEEDS if rows.duplicated(['arm', 'labels', 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
+    return _SEEDS if rows.duplicated(['arm', *by, 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
 
 # %% ../nbs/11_experiment.ipynb #b5c02f15
 @patch(as_prop=True)
@@ -966,3 +959,16 @@ def rows_of(
     d = d.dropna(subset=list(_SEEDS))
     if not len(d): raise ExperimentError(f'{path} holds no fits')
     return d
+
+# %% ../nbs/11_experiment.ipynb #424e2c5e
+def seeds_needed(
+    rows,          # of fits, from `rows_of`
+    margin:float,  # half-width of the interval, in the unit of the values
+    treatment=None # as in `check_treatment`
+)->pd.DataFrame:   # as `aepretrain_nb.design.power`: a row per cell and control
+    "How many seeds each cell would take."
+    by = [c for c in ('data', 'reading', 'setting') if c in rows and rows[c].nunique()>1] + ['labels']
+    treatment = check_treatment(treatment, list(dict.fromkeys(rows.arm)))
+    if rows.arm.nunique()<2: raise ExperimentError(f'only one arm, {treatment}: there is no difference to find')
+    found = differences(rows, treatment, by=by, pair=_pair(rows, by))
+    return power(found[found[['n_a', 'n_b']].min(axis=1)>0], margin)
