@@ -663,8 +663,10 @@ def encoders(self:Results)->pd.DataFrame: # the columns of `rows`, and curve
     "A row for each autoencoder that an arm started from, with its reconstruction loss along the way."
     used = {(t.arm, t.encoder.key): t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)}
     found = [(arm, self.store.get(e.key)) for (arm,_),e in used.items()]
-    return pd.DataFrame([r['row'] | dict(arm=arm, lr=r['trial']['recipe']['pretrain']['lr'], setting=self.setting, reading=self.reading,
-        curve=' '.join(f'{v:.6g}' for v in r['curve'])) for arm,r in found])
+    asked = lambda r,k: r['row'].get(k) or r['trial']['recipe']['pretrain'][k]
+    own = lambda arm,r: dict(arm=arm, opt=asked(r, 'opt'), lr=asked(r, 'lr'), setting=self.setting, reading=self.reading, curve=' '.join(f'{v:.6g}' for v in r['curve']))
+    d = pd.DataFrame([r['row'] | own(arm, r) for arm,r in found])
+    return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
 
 @patch
 def rising(self:Results,
