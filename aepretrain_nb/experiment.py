@@ -6,9 +6,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'work_unit',
-           'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'turned',
-           'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for', 'compare', 'read_results',
-           'rows_of', 'seeds_needed']
+           'keep_splits', 'read_splits', 'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid',
+           'check_metric', 'turned', 'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for',
+           'compare', 'read_results', 'rows_of', 'seeds_needed']
 
 # %% ../nbs/11_experiment.ipynb #b068740f
 from .imports import *
@@ -20,6 +20,7 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
@@ -284,38 +285,58 @@ def _run_heads(trials, store, refs, device):
     return [_close(t, o if isinstance(o, Exception) else _record(t, splits, store, o[1], device), store) for t,o in zip(trials, found)]
 
 # %% ../nbs/11_experiment.ipynb #a2990e23
+def keep_splits(
+    splits:Splits, # the data
+    f              # the file
+):
+    "Write images, targets, groups and folds as tensors, and what is said in words beside them."
+    folds = splits.folds or ()
+    words = dict(name=splits.name, derived=splits.derived, folds=None if splits.folds is None else len(folds))
+    tensors = {f'fold_{i}': torch.as_tensor(o) for i,o in enumerate(folds)}
+    for k in ('train', 'test', 'unlabelled'):
+        o = getattr(splits, k)
+        words[k] = dict(classes=o.classes, task=o.task, name=o.name)
+        tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
+    save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items()}, f, dict(splits=json.dumps(words)))
+
+def read_splits(
+    f,      # a file from `keep_splits`
+    name='' # of the data, for files that were written before they said it
+)->Splits:  # the data
+    "What `keep_splits` wrote."
+    with safe_open(f, 'pt') as o: t,meta = {k: o.get_tensor(k) for k in o.keys()},o.metadata() or {}
+    words = json.loads(meta.get('splits', '{}'))
+    def part(k):
+        own = words.get(k, {})
+        return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **own)
+    folds = None if words.get('folds') is None else [t[f'fold_{i}'] for i in range(words['folds'])]
+    parts = map(part, ('train', 'test', 'unlabelled'))
+    return Splits(words.get('name', name), *parts, folds=folds, derived=words.get('derived', False))
+
+# %% ../nbs/11_experiment.ipynb #c60455e1
 _loaded = {}
 
 def data_ref(
     splits:Splits, # the data
     store:Store,   # where other processes find it
-    root=None      # where a named data set lies
+    root=None      # where a named data set lies, if not where it was read
 )->dict:           # plain JSON
     "Where a worker gets the data from; images that no loader of `DATASETS` gives are kept in the store."
-    _loaded[splits.digest] = splits
-    there = str(data_root(root).resolve()) if root or 'AEPRETRAIN_DATA' in os.environ else None
-    ref = dict(name=splits.name, root=there, digest=splits.digest)
-    if splits.name not in DATASETS or splits.derived:
-        f = store.file('data', splits.digest[:20], 'safetensors')
-        if not f.exists(): write_whole(f, lambda t: save_file(_tensors(splits), t))
-        ref['file'] = str(f.resolve())
-    return ref
-
-def _tensors(splits):
-    parts = dict(train_x=splits.train.x, train_y=splits.train.y, test_x=splits.test.x, test_y=splits.test.y, unlabelled_x=splits.unlabelled.x)
-    parts |= {f'{k}_groups': getattr(splits, k).groups for k in ('train', 'test', 'unlabelled') if getattr(splits, k).groups is not None}
-    return {k: v.contiguous().clone() for k,v in parts.items() if v is not None}
+    digest = splits.fresh()
+    _loaded[digest] = splits
+    if splits.name in DATASETS and splits.as_loaded():
+        return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
+    f = store.file('data', digest[:20], 'safetensors')
+    if not f.exists(): write_whole(f, partial(keep_splits, splits))
+    return dict(name=splits.name, digest=digest, file=str(f.resolve()))
 
 def load_ref(
     ref # from `data_ref`
 )->Splits: # the data
     "The data a reference stands for, loaded once per process; raises `ExperimentError` when it is not the data that was meant."
-    if ref['digest'] in _loaded: return _loaded[ref['digest']]
-    if 'file' in ref:
-        t = load_file(ref['file'])
-        part = lambda k: ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'))
-        splits = Splits(ref['name'], *map(part, ('train', 'test', 'unlabelled')))
-    else: splits = dataset(ref['name'], ref['root'])
+    known = _loaded.get(ref['digest'])
+    if known is not None and known.digest==ref['digest']: return known
+    splits = read_splits(ref['file'], ref['name']) if 'file' in ref else dataset(ref['name'], ref['root'])
     if splits.digest!=ref['digest']: raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
@@ -327,7 +348,10 @@ def data_of(
 )->Splits: # its data
     "The data set that a trial is about, among several."
     refs = [refs] if isinstance(refs, dict) else refs
-    return load_ref(next(r for r in refs if r['digest']==trial.digest))
+    ref = next((r for r in refs if r['digest']==trial.digest), None)
+    if ref is None:
+        raise ExperimentError(f'{", ".join(r["name"] for r in refs)} changed after the grid was planned: plan it again')
+    return load_ref(ref)
 
 # %% ../nbs/11_experiment.ipynb #22dbf6ec
 @patch

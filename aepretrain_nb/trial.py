@@ -537,7 +537,7 @@ def _pretrain_images(
     trial, # of kind 'encoder'
     splits # its data
 ):         # (images to train on, images to judge by)
-    p,g = trial.recipe['pretrain'],generator('unlabelled', splits.digest, trial.encoder_seed)
+    p,g = trial.recipe['pretrain'],generator('unlabelled', splits.content, trial.encoder_seed)
     x = splits.unlabelled.take(torch.randperm(len(splits.unlabelled), generator=g)[:trial.n_unlabelled])
     n,few = p.get('n_valid'),min(512, len(x))
     if not n and len(candidates(p))>1: n = max(1, min(few, len(x)//5))
