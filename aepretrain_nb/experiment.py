@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import aepretrain_nb
+from .check import check_sizes
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
 from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object,
@@ -147,6 +148,17 @@ def log(self:Store,
     fd = os.open(self.path/'log.txt', os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o666)
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
+
+# %% ../nbs/11_experiment.ipynb #4511afd9
+@patch
+def warn(self:Store,
+    odd, # warnings about the data, one line each
+    progress=True # say them on standard error?
+):
+    "Keep warnings about the data with those of earlier calls."
+    every = list(dict.fromkeys([*(self.get('data', 'plan') or []), *odd]))
+    if every: self.put('data', every, 'plan')
+    for w in odd if progress else (): print(f'warning: {w}', file=sys.stderr)
 
 # %% ../nbs/11_experiment.ipynb #8d088749
 @lru_cache(None)
@@ -604,7 +616,7 @@ class Results:
         treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
         margin=None    # smallest difference that would matter, in points; None: equivalence is not asked
     ):
-        r,self.plan = recipe or {},store.get('seeds', 'plan')
+        r,self.plan,self.odd = recipe or {},store.get('seeds', 'plan'),store.get('data', 'plan') or []
         if self.plan: treatment,margin = treatment or self.plan['treatment'],margin or self.plan['margin']
         self.trials,self.store,self.splits,self.metric,self.tuning,self.margin = trials,store,splits,metric,tuning,margin
         self.setting,self.reading,self.arms = r.get('setting', ''),r.get('reading', ''),list(dict.fromkeys(t.arm for t in trials))
@@ -709,7 +721,7 @@ def rising(self:Results,
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out = ['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)
+    out = [*self.odd, *['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)]
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing):
         out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
@@ -914,12 +926,15 @@ def compare(
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
+    odd = splits.check(others=others.values()).warnings
     trials = plan(splits, r, **grid)
+    odd += check_sizes(splits, sorted({t.labels for t in trials}), **{k: grid[k] for k in ('valid', 'n_valid', 'policy') if k in grid})
     files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
     for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None,
         device, others.get(t.spec.get('pretrain_data')))
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
+    store.warn(odd, progress)
     for folder in encoders: store.borrow(folder, trials)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
     go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress, others=others.values()),None
