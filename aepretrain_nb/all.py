@@ -21,6 +21,7 @@ from .filters import *
 from .check import *
 from .crossed import *
 from .design import *
+from .seeds import *
 from .arrays import *
 from .doubts import *
 from .asks import *
