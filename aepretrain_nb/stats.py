@@ -248,7 +248,7 @@ def at_chance(
 # %% ../nbs/10_stats.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
     "Finite values of one arm at one size by pair key, with the columns that `names` maps to; absent columns are nan."
-    d = df.set_index(key).sort_index()
+    d = df.set_index(key, drop=False).sort_index(level=key)
     cols = {k: d[c] if c in d else np.nan for k, c in names.items()}
     v = pd.DataFrame(dict(value=d[metric].astype(float), **cols))
     return v[np.isfinite(v.value)]
@@ -333,7 +333,7 @@ def _row(a, b, pairs, conf, bounds, first):
     "The columns of one cell and control, from the runs of both arms."
     d = _matched(a, b, pairs)
     x, more = _welch_rows(a, b, conf, bounds) if d is None else _paired_rows(*d, conf, bounds)
-    if first is not None: x = _staged(d, x, first, conf, bounds)
+    if first is not None: x, more['p_perm'] = _staged(d, x, first, conf, bounds), np.nan
     for k, v in zip('ab', d or (a, b)):
         more |= {f'chance_{k}': int(v.stuck.sum()), f'valid_{k}': v.valid.astype(float).mean()}
     known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))
