@@ -6,7 +6,7 @@ import os, warnings
 
 import numpy as np, pandas as pd, pytest, statsmodels.api as sm
 from scipy import stats as st
-from aepretrain_nb.crossed import Mean, crossed, plain, two_way
+from aepretrain_nb.crossed import SampleMean, crossed, plain, two_way
 from aepretrain_nb.stats import differences, paired, permutation, welch
 
 GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 300))
@@ -134,7 +134,7 @@ def test_constant_grids_and_single_values_are_silent():
         d = paired(np.ones(9), np.zeros(9), subset=names(3, 3)[0], encoder=names(3, 3)[1])
     assert np.isnan([d.low, d.p]).all() and d.kind=='two-way t'
     with pytest.raises(ValueError, match='shape \\(1, 3\\)'): two_way(np.ones((1, 3)))
-    assert isinstance(plain([]), Mean)
+    assert isinstance(plain([]), SampleMean)
 
 def rows(x):
     "A table of trials whose paired differences are the grid `x` (S,E)."
