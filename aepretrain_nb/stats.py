@@ -305,7 +305,7 @@ def _bounds(df, metric, bounds):
     "The `bounds` asked for; (0, 100) by themselves where the table is in per cent."
     if not isinstance(bounds, str): return bounds
     if bounds!='auto': raise ValueError(f"bounds={bounds!r}: give (lowest, highest), None, or 'auto'")
-    percent = 'unit' in df and (df.unit=='%').all()
+    percent = 'unit' in df and set(df.unit.dropna())=={'%'}
     return (0, 100) if percent and df[metric].astype(float).dropna().between(0, 100).all() else None
 
 # %% ../nbs/10_stats.ipynb #10331b59

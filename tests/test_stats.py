@@ -292,6 +292,8 @@ def test_tables_in_per_cent_have_bounds_of_themselves():
     free = differences(df.drop(columns='unit'))
     assert (differences(df).high<=100).all() and not np.allclose(differences(df).high, free.high)
     pd.testing.assert_frame_equal(differences(df, bounds=None), free)
+    lost = df.iloc[:1].assign(value=np.nan, unit=None, seed=9, subset=None)
+    assert differences(pd.concat([df, lost])).high.tolist()==differences(df).high.tolist(), 'a trial that is missing has no unit'
     pd.testing.assert_frame_equal(differences(df.assign(value=df.value+10)), differences(df.assign(value=df.value+10), bounds=None))
     with pytest.raises(ValueError, match="bounds='percent'"): differences(df, bounds='percent')
 
