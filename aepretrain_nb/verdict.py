@@ -52,7 +52,7 @@ def _complete(t):
     "`t` with the columns that older tables lack, as if nothing were known."
     lack = dict(chance_a=0, chance_b=0, known_chance=False, valid_b=np.nan, start='', scope='', units=t.n_a)
     t = t.assign(**{k: v for k, v in lack.items() if k not in t})
-    return t.assign(start=t.start.fillna(''), scope=t.scope.fillna(''))
+    return t.assign(**{k: t[k].astype(object).where(t[k].notna(), '') for k in ('start', 'scope')})
 
 def _dead(t, arm):
     "Is at least half of the runs of arm 'a' (the treatment) or 'b' (the control) at chance?"
@@ -259,7 +259,7 @@ def _kind(row):
 # %% ../nbs/14_verdict.ipynb #b7237f07
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
-    if (b.chosen=='only').all(): return _and(list(dict.fromkeys(b.control)))
+    if (b.chosen=='only').all(): return _and([str(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, _cols(b), len(b)) for c, d in b.groupby('control', sort=False)}
@@ -272,7 +272,7 @@ def _fallen(t, b):
     d, every, out = t[t.dead_b & ~t.index.isin(b.index)], {}, []
     for c, g in d.groupby('control', sort=False):
         at = '' if len(g)==(t.control==c).sum() else f' at {_sizes(g, _cols(t), len(b))}'
-        every.setdefault(at, []).append(c)
+        every.setdefault(at, []).append(str(c))
     for at, names in every.items():
         out.append(f"{names[0] if len(names)==1 else _count(len(names))+' controls'} did not train{at}")
     return out
@@ -325,7 +325,7 @@ def __repr__(self:Verdict):
     return '\n'.join(lines + [_line(r, u) for _, r in t.iterrows()] + [f'warning: {w}' for w in self.warnings])
 
 # %% ../nbs/14_verdict.ipynb #a8e0a5fc
-_ALIKE = {'paired t': 'pairs', 'two-stage t': 'pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
+_ALIKE = {'paired t': 'pairs', 'two-stage t': 'planned pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
     'two-way t': 'crossed pairs', 'two-way t with gaps': 'crossed pairs'} # what a test takes for independent
 
 def _check(diffs, p, alpha, margin):
@@ -350,7 +350,7 @@ def _prepare(t, p, alpha, margin, family):
     t = t.assign(what=t.test.map(_ALIKE).fillna('runs'), units=t.units.fillna(t.n_a).astype(int))
     t['family'], t['p_holm'] = of.transform('count').astype(int), of.transform(holm)
     floor = np.array([_floor_of(*o) for o in zip(t.what, t.units, t.n_b)])
-    t['reach'] = ~tested | (floor*t.family<=alpha) | (t.what=='crossed pairs')
+    t['reach'] = ~tested | (floor*t.family<=alpha) | t.what.isin(['crossed pairs', 'planned pairs'])
     t['can'], t['shown'] = t.reach | (p!='p_perm'), t.p_holm<=alpha
     t['detectable_holm'] = _visible(t, alpha).where(tested)
     if not margin: return t
