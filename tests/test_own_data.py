@@ -165,6 +165,17 @@ def test_a_class_that_only_test_has_is_refused():
     says(lambda: own(test=ImageSet(TX, TY, list('ABCD'))).check(), 'class A, B, C, D', 'a, b, c, d')
     says(lambda: own(ImageSet(X, Y, list('abcde')), ImageSet(*five, list('abcde'))).check(), 'class e')
 
+def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
+    "In one line, and `compare` leaves no folder behind; what is odd is among the warnings of the result"
+    s = Splits('own', ImageSet(X, Y), ImageSet(*bars(40, 5, seed=1)))
+    says(lambda: compare(s, ['random_paper'], [40], 2, store=tmp_path/'s', progress=False), 'own: there are test images of class 4')
+    assert not (tmp_path/'s').exists()
+    leak = own(test=ImageSet(np.concatenate([TX, X[:2]]), np.r_[TY, Y[:2]], ABCD))
+    res = compare(leak, ['random_paper'], [4], 1, find_recipe('kohlbrenner', 'smoke'), store=tmp_path/'t', progress=False)
+    for words in ('2 of 42 test images are among the training images', '4 labels leave none to train on'):
+        assert any(words in w for w in res.warnings) and words in res.text()
+    assert any('2 of 42' in w for w in read_results(tmp_path/'t').warnings)
+
 def test_a_declared_class_without_images_is_a_warning():
     s = own(ImageSet(X, Y, list('abcdefg')), ImageSet(TX, TY, list('abcdefg')))
     assert s.check().warnings==['there is no image of class e, f, g, which the classes name']
@@ -325,7 +336,6 @@ def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     s = Splits('digits', ImageSet(a, Y, seven, groups=np.arange(80)//4), ImageSet(TX, TY, seven), ImageSet(X[:60]), folds=[list(range(40))])
     before = s.digest
     a[:3] = 0
-    s.check()
     r = find_recipe('kohlbrenner', 'smoke')
     runs = {ex: compare(s, ['pretrained','random_paper'], [40], 1, r, store=tmp_path/str(ex), executor=ex, progress=False) for ex in (None, 'processes:1')}
     own,away = runs.values()
