@@ -19,4 +19,7 @@ from .ledger import *
 from .ckplus import *
 from .filters import *
 from .check import *
+from .crossed import *
+from .design import *
+from .seeds import *
 from .arrays import *

@@ -19,8 +19,10 @@ from inspect import signature
 from pkgutil import resolve_name
 from typing import Callable
 from fastcore.basics import patch, store_attr
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import DataLoaders
+from fastai.data.transforms import CategoryMap
 from torchvision import datasets as tvd
 import matplotlib.pyplot as plt
 
@@ -585,7 +587,7 @@ class ImageDL:
         shuffle=False, # new order each epoch?
         seed=0, # of the streams for order, augmentation and corruption
         steps=None, # batches an epoch, from an endless shuffled stream; one pass if not given
-        target='y', # 'y': the set's targets; 'x': the clean image
+        target='y', # 'y': the set's targets; 'x': the clean image; None: no target, for images whose class is asked for
         augment=None, # `augment(x, y, gen)` -> (x, y), both new
         corrupt=None, # `corrupt(x, gen)` -> new x; its `.space` is 'unit' or 'normalised'
         norm=None, # (mean, std) of the input: numbers, or one per channel
@@ -595,7 +597,7 @@ class ImageDL:
         memory_format=torch.contiguous_format # or `torch.channels_last`
     ):
         store_attr()
-        if target not in ('x','y'): raise DataError(f"target={target!r} is neither 'x' nor 'y'")
+        if target not in ('x','y',None): raise DataError(f"target={target!r} is neither 'x' nor 'y'")
         if target=='y' and dataset.y is None: raise DataError(f"{dataset} has no targets; target='x' asks for the clean images")
         if steps and not shuffle: raise DataError('steps draws from a shuffled stream: it needs shuffle=True')
         least = bs if drop_last and not steps else int(shuffle)
@@ -629,7 +631,7 @@ def _normalise(self:ImageDL, x): return x if self.norm is None else (x-self._mea
 @patch
 def batch(self:ImageDL,
     idx # a slice, or indices on the device
-) -> tuple: # (input, target), new tensors on the device
+) -> tuple: # (input, target), or (input,) without a target; new tensors on the device
     "The images at `idx` with their targets, ready to train on"
     ds,c = self.dataset,self.corrupt
     take = (lambda t: t[idx]) if isinstance(idx, slice) else (lambda t: t.index_select(0, idx))
@@ -640,6 +642,7 @@ def batch(self:ImageDL,
     if c is not None and c.space=='unit': x = c(x, self._corrupt_gen)
     x = self._normalise(x)
     if c is not None and c.space=='normalised': x = c(x, self._corrupt_gen)
+    if self.target is None: return (x,)
     if self.target=='y': return x,y
     return x, (self._normalise(clean) if self.norm_target else clean)
 
@@ -680,28 +683,83 @@ def __iter__(self:ImageDL):
     return map(self.batch, idxs[:len(self)])
 
 # %% ../nbs/00_data.ipynb #f78d58ff
+def _stacked(items, like):
+    "A list of images as an `ImageSet` without targets; a `DataError` where they are not like those of the set `like`"
+    turned = lambda a: a.permute(2,0,1) if a.dim()==3 and a.shape[2]==like.shape[0]!=a.shape[0] else a
+    x = [turned(_tensor(np.array(o) if hasattr(o, 'convert') else o)) for o in items]
+    x = [o[None] if o.dim()==2 else o for o in x]
+    for o in x:
+        if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {"x".join(map(str, like.shape))}')
+    return ImageSet(torch.stack(x), name=like.name)
+
 @patch
 def new(self:ImageDL,
-    dataset=None, # another `ImageSet`
+    dataset=None, # another `ImageSet`, or a list of images (c,h,w), (h,w) or of PIL
+    num_workers=0, # fastai's, taken and left
+    process=True, # fastai's, taken and left
     **kwargs # whatever else shall differ
 ) -> ImageDL: # at the beginning of its streams
     "A loader like this one"
     kw = {k: getattr(self, k) for k in signature(ImageDL).parameters} | kwargs
-    if dataset is not None: kw['dataset'] = dataset
+    if dataset is not None: kw['dataset'] = dataset if isinstance(dataset, ImageSet) else _stacked(dataset, self.dataset)
+    if kw['target']=='y' and kw['dataset'].y is None: kw['target'] = None
+    if not len(kw['dataset']): kw['shuffle'] = False
     if not kw['shuffle']: kw['steps'] = None
     return type(self)(**kw)
 
+# %% ../nbs/00_data.ipynb #d4131ef2
 @patch
 def one_batch(self:ImageDL) -> tuple: # (input, target)
     "The first batch of the stream, which stays where it is"
     return next(iter(self.new()))
+
+# %% ../nbs/00_data.ipynb #a9fcdef4
+class _Rows:
+    "Images by their numbers, as a table gives rows"
+    def __init__(self, dataset): self.iloc,self.dataset = self,dataset
+    def __getitem__(self, idxs): return self.dataset.take(idxs)
+
+@patch(as_prop=True)
+def items(self:ImageDL):
+    "The images behind the batches; `items.iloc[[3, 5]]` is a set of two"
+    return _Rows(self.dataset)
+
+@patch(as_prop=True)
+def vocab(self:ImageDL) -> CategoryMap: # number to name, and `o2i` from name to number
+    "Names of the classes"
+    return CategoryMap(self.dataset.classes, sort=False)
+
+@patch
+def new_empty(self:ImageSet) -> ImageSet: # of the same kind
+    "A set without images"
+    return self.take([])
+
+# %% ../nbs/00_data.ipynb #31dce36e
+@patch
+def decode_batch(self:ImageDL,
+    b, # (input, target or answer)
+    max_n=None # number of images; all if not given
+) -> list: # pairs of an image in [0,1] and a name, or two images
+    "A batch taken apart, and its normalisation undone"
+    x,t = (o[:max_n].cpu() for o in b)
+    x = x if self.norm is None else x*self._std.cpu() + self._mean.cpu()
+    return list(zip(x, _names(t, self.dataset.classes) if t.dim()<3 else t))
+
+@patch
+def _pre_show_batch(self:ImageDL, b, max_n=9):
+    "A batch as fastai's pictures want it: inputs and targets by type, and pairs that can show themselves"
+    from fastai.vision.learner import TensorCategory, TensorImage
+    pairs = [(TensorImage(x), t) for x,t in self.decode_batch(b, max_n)]
+    return TensorImage(b[0]), TensorCategory(b[1]), L(pairs)
 
 # %% ../nbs/00_data.ipynb #daf1820d
 @patch
 def _show(self:ImageDL, b, out=None, max_n=8):
     "Draw a batch, with what a model made of it"
     unnorm = lambda o: o if self.norm is None else o*self._std + self._mean
-    x,t = unnorm(b[0][:max_n]), b[1][:max_n]
+    x = unnorm(b[0][:max_n])
+    if len(b)==1: return _grid(x)
+    t = b[1][:max_n]
     if t.dim()<3:
         t = _names(t, self.dataset.classes)
         if out is None: return _grid(x, t)
@@ -746,4 +804,4 @@ def image_dls(
     "Shuffled training batches and fixed validation batches"
     dl = ImageDL(train, bs, shuffle, target=target, **kwargs)
     fixed = dict(shuffle=False, drop_last=False, augment=None) | ({} if target=='x' else dict(corrupt=None))
-    return DataLoaders(dl, dl.new(train.take([]) if valid is None else valid, **fixed))
+    return DataLoaders(dl, dl.new(train.take([]) if valid is None else valid, **fixed), device=dl.device)

@@ -7,8 +7,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/trial.html.md"""
 # %% auto #0
 __all__ = ['KEEP', 'INTRODUCED', 'ExperimentError', 'load_object', 'near', 'find_recipe', 'check_recipe', 'merged', 'literal',
            'Trial', 'canonical', 'seed_list', 'file_arm', 'pick_arms', 'steps_at', 'resolved', 'plan', 'TrialFailed',
-           'alone', 'build_autoencoder', 'CheckpointCB', 'train_autoencoder', 'build_classifier', 'first_filters',
-           'count_confusions', 'rates', 'together', 'train_heads', 'train_classifier', 'rehearse', 'devices']
+           'alone', 'own_failures', 'looks', 'PartsCB', 'seeded', 'build_autoencoder', 'CheckpointCB', 'candidates',
+           'tried', 'lowest_error', 'at_edge', 'train_autoencoder', 'build_classifier', 'first_filters', 'ConfusionCB',
+           'scores_of', 'chance_of', 'rates', 'together', 'train_heads', 'train_classifier', 'rehearse', 'devices']
 
 # %% ../nbs/09_trial.ipynb #ec00b7ed
 from .imports import *
@@ -25,8 +26,8 @@ from fastcore.basics import patch
 from .data import ImageDL, Splits, generator, idx_digest, image_dls, label_subset, seed_of, split_valid
 from .corrupt import corruption
 from .layers import init_
-from .autoencoder import ReconLoss
-from .train import LOSSES, PENALTIES, BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
+from .autoencoder import ReconLoss, baselines, last_fifth, recon_error
+from .train import LOSSES, OPTIMISERS, PENALTIES, BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
 from .transfer import TransferError, copy_weights, features, freeze, read_weights
 from .heads import HEAD_OPTS, HeadJob, fit_heads
 from .probe import knn
@@ -73,23 +74,56 @@ _KINDS = dict(whole=('a whole number from 1', lambda v: isinstance(v, int) and v
     word=('a word', lambda v: isinstance(v, str)))
 _CHOICES = {'pretrain.keep': KEEP, 'finetune.keep': KEEP, 'finetune.loss': LOSSES}
 
+def _listed(v): return list(v) if isinstance(v, (list, tuple)) else [v]
+
 def _check(what, v, kind, many=False):
-    "Raises `ExperimentError` unless `v`, or each of a list or dict where `many`, is of the kind."
+    "Raises `ExperimentError` unless `v`, or each of a list where `many`, is of the kind."
     text,ok = _KINDS[kind]
-    each = list(v.values()) if many and isinstance(v, dict) else list(v) if many and isinstance(v, (list, tuple)) else [v]
+    each = _listed(v) if many else [v]
     if not each or not all(map(ok, each)): raise ExperimentError(f'{what} is {v!r}: {text}' + ', or several'*many)
+
+# %% ../nbs/09_trial.ipynb #82dcd539
+def _check_optimiser(part, section, many):
+    "Raises `ExperimentError` for an optimiser that is not known, a rate that is none, or a momentum that nothing takes."
+    opt = section.get('opt')
+    by = opt if many and isinstance(opt, dict) else {}
+    _check(f'{part}.opt', list(by) or opt, 'word', many)
+    names = list(by) or _listed(opt)
+    for o in names:
+        if o not in OPTIMISERS: raise ExperimentError(f'{part}.opt is {opt!r}: one of {", ".join(OPTIMISERS)}' + ', or several'*many)
+    for o,lr in by.items(): _check(f'{part}.opt {o}', lr, 'rate', True)
+    if not by: _check(f'{part}.lr', section.get('lr'), 'rate', True)
+    for k in ('momentum', 'weight_decay'):
+        if k in section and not any(_takes(o, k) for o in names): raise ExperimentError(f'{part}.{k} is {section[k]!r}: {names[0]} takes none')
+
+def _takes(
+    opt, # one of `OPTIMISERS`
+    name # of a hyper-parameter
+): return name in signature(OPTIMISERS[opt]).parameters
+
+# %% ../nbs/09_trial.ipynb #e05a94af
+def _check_steps(steps):
+    "Raises `ExperimentError` unless these are steps, or steps by number of labels."
+    by = steps if isinstance(steps, dict) else {}
+    if not all(str(k).isdecimal() for k in by): raise ExperimentError(f'finetune.steps is {steps!r}: steps by number of labels')
+    _check('finetune.steps', list(by.values()) or steps, 'whole', True)
 
 def _check_fit(part, section):
     "Raises `ExperimentError` for a section that says how to train and cannot be followed."
     length = 'epochs' if 'epochs' in section else 'steps'
     if {'epochs', 'steps'} <= section.keys(): raise ExperimentError(f'{part} has steps and epochs: one of them')
-    for k,kind in {'opt':'word', 'lr':'rate', 'bs':'whole', length:'whole', 'evals':'whole'}.items(): _check(f'{part}.{k}', section.get(k), kind,
-        part=='finetune' and k in ('lr', 'steps'))
+    _check_optimiser(part, section, many=part=='pretrain')
+    for k in ('bs', 'evals'): _check(f'{part}.{k}', section.get(k), 'whole')
+    if (part, length)==('finetune', 'steps'): _check_steps(section.get('steps'))
+    else: _check(f'{part}.{length}', section.get(length), 'whole')
     for k,v in section.items():
         known = _CHOICES.get(f'{part}.{k}')
         if known and v not in known: raise ExperimentError(f'{part}.{k} is {v!r}: one of {", ".join(known)}')
         if k in ('clip', 'sparsity') and v is not None: _check(f'{part}.{k}', v, 'rate')
+        if k=='checkpoints' and not all(o=='best' or _KINDS['whole'][1](o) for o in _listed(v)):
+            raise ExperimentError(f"{part}.checkpoints is {v!r}: numbers of looks from 1, or 'best'")
 
+# %% ../nbs/09_trial.ipynb #f24eab45
 def check_recipe(
     r # a recipe
 ):
@@ -101,20 +135,17 @@ def check_recipe(
     seeds = r.get('seeds', 1)
     if not isinstance(seeds, (list, tuple)): _check('seeds', seeds, 'whole')
     elif not all(isinstance(s, int) for s in seeds): raise ExperimentError(f'seeds is {seeds!r}: a number of seeds, or whole numbers')
-    if isinstance(r['finetune'].get('steps'), dict):
-        for k in r['finetune']['steps']:
-            if not str(k).isdecimal(): raise ExperimentError(f'finetune.steps is {r["finetune"]["steps"]!r}: steps by number of labels')
 
 # %% ../nbs/09_trial.ipynb #23c7d29a
 def merged(
     recipe:dict, # a recipe, left as it is
-    new:dict,    # changes: a section is merged into its section; anything else, and `arms` and `steps`, is replaced
+    new:dict,    # changes: a section is merged into its section; anything else, and `arms`, `steps` and `opt`, is replaced
 )->dict:         # a recipe
     "A recipe with changes; `ValueError` for one to a section or a setting that is not there."
     out = copy.deepcopy(recipe)
     for k,v in new.items():
         if k not in out: raise ValueError(f'{"a "+recipe["name"]+" recipe" if "name" in recipe else "this section"} has no {k!r}: one of {", ".join(out)}')
-        both = isinstance(out[k], dict) and isinstance(v, dict) and k not in ('arms', 'steps')
+        both = isinstance(out[k], dict) and isinstance(v, dict) and k not in ('arms', 'steps', 'opt')
         out[k] = merged(out[k], v) if both else copy.deepcopy(v)
     return out
 
@@ -182,15 +213,23 @@ def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None 
         precision=self.precision)
 
 # %% ../nbs/09_trial.ipynb #4b9de15d
+def _whole(v): return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
+
+def _numbers(what, v, least):
+    "Whole numbers from `least`, one or several, none of them twice; raises `ExperimentError` for anything else."
+    o = v.tolist() if isinstance(v, (np.ndarray, Tensor)) else v
+    o = list(o) if isinstance(o, (list, tuple, range)) else [o]
+    if not o or len(set(map(str, o)))<len(o) or not all(_whole(n) and n>=least for n in o):
+        raise ExperimentError(f'{what} is {v!r}: whole numbers from {least}, at least one, none twice')
+    return [int(n) for n in o]
+
 def seed_list(
     seeds=5,           # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
 )->list:               # (subset_seed, encoder_seed, head_seed) of each run, in order
     "Seeds of a grid; raises `ExperimentError` where there is none."
-    if isinstance(seeds, int): seeds = range(seeds)
-    seeds = list(seeds)
-    whole = all(isinstance(o, (int, np.integer)) and o>=0 for o in seeds)
-    if not (seeds and whole and len(set(seeds))==len(seeds)): raise ExperimentError(f'seeds {seeds}: whole numbers from 0, at least one, no seed twice')
+    if _whole(seeds) and seeds<1: raise ExperimentError(f'seeds is {seeds}: a number of seeds from 1, or the seeds, as in [0, 1]')
+    seeds = list(range(seeds)) if _whole(seeds) else _numbers('seeds', seeds, 0)
     return [(s, e, s) for e in seeds for s in seeds] if crossed else [(s, s, s) for s in seeds]
 
 # %% ../nbs/09_trial.ipynb #6cbf7eb0
@@ -204,14 +243,14 @@ def file_arm(
 # %% ../nbs/09_trial.ipynb #3eb2674d
 def pick_arms(
     recipe:dict, # a recipe
-    arms=None    # names of arms, or 'file:PATH' for an encoder of your own; all of the recipe's by default
+    arms=None    # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's by default
 )->dict:         # name -> specification
     "The chosen arms; raises `ExperimentError` for an unknown one, `TransferError` for a file that holds no weights."
-    arms = list(recipe['arms'] if arms is None else arms)
+    arms = [arms] if isinstance(arms, str) else list(recipe['arms'] if arms is None else arms)
     for a in arms:
-        if a not in recipe['arms'] and not a.startswith('file:'): raise ExperimentError(f'unknown arm {a!r}{near(a, [*recipe["arms"], "file:PATH"])}')
-    if not arms: raise ExperimentError(f'no arms. There are: {", ".join(recipe["arms"])}, file:PATH')
-    return dict(file_arm(a[5:]) if a.startswith('file:') else (a, recipe['arms'][a]) for a in arms)
+        if a not in recipe['arms'] and not str(a).startswith('file:'): raise ExperimentError(f'unknown arm {a!r}{near(a, [*recipe["arms"], "file:PATH"])}')
+    if not arms: raise ExperimentError(f'no arms. There are: {", ".join([*recipe["arms"], "file:PATH"])}')
+    return dict(file_arm(a[5:]) if str(a).startswith('file:') else (a, recipe['arms'][a]) for a in arms)
 
 # %% ../nbs/09_trial.ipynb #fe55f0fd
 def steps_at(
@@ -249,9 +288,11 @@ def _in_steps(section, n):
 def _change(recipe, spec, section): return recipe[section] | spec.get('change', {}).get(section, {})
 
 def _check_checkpoint(recipe, spec):
-    known = _change(recipe, spec, 'pretrain').get('checkpoints', [])
-    if 'checkpoint' in spec and spec['checkpoint'] not in known:
-        raise ExperimentError(f'an arm starts from checkpoint {spec["checkpoint"]!r}; pretrain.checkpoints keeps {known}')
+    p,at = _change(recipe, spec, 'pretrain'),spec.get('checkpoint')
+    if at is None: return
+    known = p.get('checkpoints', [])
+    if at not in known: raise ExperimentError(f'an arm starts from checkpoint {at!r}; pretrain.checkpoints keeps {known}')
+    if at!='best' and at>p['evals']: raise ExperimentError(f'an arm starts from checkpoint {at}; pretrain.evals is {p["evals"]}, so that it never comes')
 
 def _other(
     name, # of the data set whose images an arm's autoencoder sees
@@ -274,7 +315,7 @@ def plan(
     splits:Splits,        # the data
     recipe:dict,          # how to train, from `find_recipe`
     arms=None,            # names of arms; all of the recipe's by default
-    labels=(100, 1000),   # numbers of labels
+    labels=(100, 1000),   # number of labels, or several
     seeds=5,              # a number of seeds, or the seeds
     crossed:bool=False,   # every encoder with every subset and head?
     valid:str='within',   # validation images 'within' the labels, 'extra', or none of their own: 'test' looks at the test images instead, a named leak
@@ -289,7 +330,8 @@ def plan(
     "The fits of a grid; raises `ValueError` for what the data cannot give."
     if precision not in ('fp32', 'bf16'): raise ExperimentError(f'unknown precision {precision!r}: fp32 or bf16')
     if one_encoder and crossed: raise ExperimentError('one_encoder and crossed exclude each other: one autoencoder for all runs, or each with every subset')
-    runs,out,chosen = seed_list(seeds, crossed),[],pick_arms(recipe, arms)
+    runs,out,chosen,labels = seed_list(seeds, crossed),[],pick_arms(recipe, arms),_numbers('labels', labels, 1)
+    n_valid,n_unlabelled = (int(n) if _whole(n) else n for n in (n_valid, n_unlabelled))
     for v in chosen.values(): _check_checkpoint(recipe, v)
     others = {k: _other(k, pretrain_sets or {}) for k in {v['pretrain_data'] for v in chosen.values() if v.get('pretrain_data')}}
     for sub,enc,head in runs:
@@ -339,6 +381,34 @@ def alone(
             yield
     finally: torch.set_num_threads(n)
 
+# %% ../nbs/09_trial.ipynb #95ea9e7c
+@contextmanager
+def own_failures():
+    "Turns an error that is a trial's own into `TrialFailed`, unless its kind says so already; `OSError` and interruptions pass."
+    try: yield
+    except (OSError, RuntimeError, ValueError, ArithmeticError): raise
+    except Exception as e: raise TrialFailed(f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}') from e
+
+# %% ../nbs/09_trial.ipynb #39d122c6
+def looks(
+    steps:int, # budget of a fit
+    evals:int  # looks asked for; no more than steps
+)->list:       # numbers of steps, rising; the last is the budget
+    "After which steps a fit is looked at."
+    n = min(steps, evals)
+    return [steps*(i+1)//n for i in range(n)]
+
+# %% ../nbs/09_trial.ipynb #ccedef1f
+class PartsCB(Callback):
+    "Give each epoch of a fit the steps from one look to the next."
+    name = 'parts'
+    def __init__(self,
+        stops # from `looks`
+    ):
+        super().__init__()
+        self.parts = [b-a for a,b in zip([0, *stops], stops)]
+    def before_train(self): self.learn.dls.train.steps = self.parts[self.learn.epoch]
+
 # %% ../nbs/09_trial.ipynb #97277501
 def _learner(
     net,     # an autoencoder or a classifier
@@ -348,7 +418,7 @@ def _learner(
     loss,    # a loss function
     **kw     # of `ImageLearner`
 ):           # an `ImageLearner`
-    opt = torch_opt(section['opt'], **{k: section[k] for k in ('momentum', 'weight_decay') if k in section})
+    opt = torch_opt(section['opt'], **{k: section[k] for k in ('momentum', 'weight_decay') if k in section and _takes(section['opt'], k)})
     return ImageLearner(dls, net.to(memory_format=torch.channels_last), loss, opt, bar=False, **kw)
 
 def _stream(
@@ -358,8 +428,8 @@ def _stream(
     valid,       # an `ImageSet`
     device='cpu', # where it runs
     **kw         # of `ImageDL`
-):               # batches of which an epoch is one part of the budget
-    return image_dls(train, valid, section['bs'], steps=max(1, section['steps']//section['evals']), norm=trial.recipe.get('norm'), device=device,
+):               # batches; `PartsCB` says how many are an epoch
+    return image_dls(train, valid, section['bs'], steps=section['steps'], norm=trial.recipe.get('norm'), device=device,
         memory_format=torch.channels_last, **kw)
 
 # %% ../nbs/09_trial.ipynb #1d6faa82
@@ -368,15 +438,27 @@ def _fit(
     section, # 'pretrain' or 'finetune' of a recipe
     trial,   # for the precision
     lr       # learning rate
-):           # (seconds, steps and images as they go into a row, what was recorded after each part)
-    "Fit for `evals` parts of the budget; raises `TrialFailed` when the loss is not finite."
-    start = time.perf_counter()
-    with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=trial.precision=='bf16'), learn.no_logging(): learn.fit(section['evals'], lr)
+):           # (seconds, steps and images as they go into a row, what was recorded at each look)
+    "Fit for the steps of the budget; raises `TrialFailed` when the loss is not finite."
+    start,stops = time.perf_counter(),looks(section['steps'], section['evals'])
+    with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=trial.precision=='bf16'), learn.no_logging():
+        learn.fit(len(stops), lr, cbs=PartsCB(stops))
     did = dict(seconds=time.perf_counter()-start, steps=learn.train_iter, images=learn.train_iter*min(section['bs'], len(learn.dls.train.dataset)))
     seen = [[float(o) for o in v] for v in learn.recorder.values]
-    for i,v in enumerate(seen):
-        if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {(i+1)*len(learn.dls.train)} steps at lr {lr:g}')
+    for n,v in zip(stops, seen):
+        if not math.isfinite(v[0]): raise TrialFailed(f'diverged: training loss {v[0]} after {n} steps at lr {lr:g}')
     return did,seen
+
+# %% ../nbs/09_trial.ipynb #8f1c92b5
+def seeded(
+    make, # builds a net
+    *seed # what the global stream is seeded from, see `seed_of`
+):        # the net
+    "What `make` gives with the global random stream seeded; the caller's stream ends where one call takes it."
+    make()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(*seed))
+        return make()
 
 # %% ../nbs/09_trial.ipynb #b439067e
 def build_autoencoder(
@@ -384,8 +466,8 @@ def build_autoencoder(
     splits # for the shape of its images
 ):         # an `Autoencoder` with its initial weights
     "The recipe's autoencoder as it is before any training."
-    c,h,w = splits.train.shape
-    return load_object(trial.recipe['autoencoder'])(c, h, w, gen=generator('init', trial.encoder_seed), **trial.recipe['model'])
+    make,seed = load_object(trial.recipe['autoencoder']),('init', trial.encoder_seed)
+    return seeded(lambda: make(*splits.train.shape, gen=generator(*seed), **trial.recipe['model']), *seed)
 
 # %% ../nbs/09_trial.ipynb #df9579f3
 class CheckpointCB(Callback):
@@ -395,7 +477,11 @@ class CheckpointCB(Callback):
         at # numbers of epochs, and perhaps 'best'
     ):
         super().__init__()
-        self.at,self.states,self.low = list(at),{},math.inf
+        self.at,self.states,self.low,self.fresh = list(at),{},math.inf,True
+
+    def before_fit(self): self.fresh = True
+    def before_train(self):
+        if self.fresh: self.states,self.low,self.fresh = {},math.inf,False
 
     def after_epoch(self):
         n,loss = self.learn.epoch+1,float(self.learn.recorder.values[-1][1])
@@ -413,35 +499,124 @@ def _callbacks(section, monitor, mode):
     if section.get('dropout_on'): cbs.append(DropoutOnCB())
     return cbs
 
+# %% ../nbs/09_trial.ipynb #8cf51230
+def candidates(
+    section # 'pretrain' of a recipe
+)->list:    # pairs (optimiser, rate)
+    "Every optimiser and rate that a training may choose from, none twice."
+    opt,out = section['opt'],[]
+    by = opt if isinstance(opt, dict) else {o: section['lr'] for o in _listed(opt)}
+    for o in sorted(by, key=list(OPTIMISERS).index): out += [(o, lr) for lr in _listed(by[o])]
+    return list(dict.fromkeys(out))
+
+def tried(
+    pairs # from `candidates`
+)->str: # such as 'sgd:0.1 0.5; adam:0.003'
+    "Optimisers and rates as text."
+    by = {o: [f'{lr:g}' for p,lr in pairs if p==o] for o,_ in pairs}
+    return '; '.join(f'{o}:{" ".join(lrs)}' for o,lrs in by.items())
+
+# %% ../nbs/09_trial.ipynb #12103c0c
+def lowest_error(
+    tries # of dicts with `mse`, those that gave a result
+)->dict:  # one of them
+    "The candidate that reconstructs held-out images best, the first among equals."
+    return min(tries, key=lambda o: o['mse'])
+
+def at_edge(
+    opt, # optimiser that was chosen
+    lr, # its rate
+    pairs # from `candidates`
+)->bool:
+    "Is the rate the smallest or the largest that was tried with this optimiser?"
+    lrs = [v for o,v in pairs if o==opt]
+    return lr in (min(lrs), max(lrs))
+
 # %% ../nbs/09_trial.ipynb #f69b57ff
 def _pretrain_images(
     trial, # of kind 'encoder'
     splits # its data
 ):         # (images to train on, images to judge by)
-    x,n = splits.unlabelled.take(torch.randperm(
-        len(splits.unlabelled), generator=generator('unlabelled', splits.content, trial.encoder_seed))[:trial.n_unlabelled]),trial.recipe['pretrain'].get('n_valid')
+    p,g = trial.recipe['pretrain'],generator('unlabelled', splits.content, trial.encoder_seed)
+    x = splits.unlabelled.take(torch.randperm(len(splits.unlabelled), generator=g)[:trial.n_unlabelled])
+    n,few = p.get('n_valid'),min(512, len(x))
+    if not n and len(candidates(p))>1: n = max(1, min(few, len(x)//5))
     if n and not n<len(x): raise ExperimentError(f'pretrain.n_valid is {n}: fewer than the {len(x)} images of the autoencoder')
-    return (x.take(range(n, len(x))), x.take(range(n))) if n else (x, x.take(range(min(512, len(x)))))
+    return (x.take(range(n, len(x))), x.take(range(n))) if n else (x, x.take(range(few)))
+
+# %% ../nbs/09_trial.ipynb #9d22fef7
+_FIT = 10_000,2**25  # most images that a PCA is fitted on, and most values in them
+_judged = {}
+
+def _baselines(
+    trial, # of kind 'encoder'
+    splits, # its data
+    x, # images to train on
+    held, # images to judge by
+    ae # the autoencoder, for the size of its code
+):     # as `baselines`
+    p,norm = trial.recipe['pretrain'],trial.recipe.get('norm')
+    n = max(1, min(len(x), _FIT[0], _FIT[1]//math.prod(x.shape)))
+    all_of = lambda images: torch.cat([y for _,y in ImageDL(images, 1000, target='x', norm=norm, norm_target=p.get('norm_target', False))])
+    with alone('baselines'), torch.no_grad():
+        k = min(50, ae.eval().encoder(torch.zeros(2, *x.shape, device=next(ae.parameters()).device))[0].numel())
+        what = canonical([splits.digest, trial.encoder_seed, trial.n_unlabelled, len(held), norm, p.get('norm_target', False), k])
+        if what not in _judged: _judged[what] = baselines(all_of(x.take(range(n))), all_of(held), k)
+    return _judged[what]
+
+# %% ../nbs/09_trial.ipynb #583e5ea1
+def _kept(learn, f, seen):
+    "The number of the look whose weights a fit kept"
+    best = learn.best_weights.best_epoch if f['keep']=='best' else None
+    return len(seen)-1 if best is None else best
+
+def _pretrain(
+    trial, # of kind 'encoder'
+    p, # 'pretrain' of its recipe, with one optimiser and one rate
+    splits, # its data
+    x, # images to train on
+    held, # images to judge by
+    device # where it runs
+):         # (the trained autoencoder, what was measured)
+    with alone('pretrain', trial.encoder_seed):
+        ae,seed = build_autoencoder(trial, splits),seed_of('pretrain', trial.encoder_seed)
+        dls = _stream(trial, p, x, held, device, target='x', seed=seed, corrupt=corruption(p.get('corrupt')), norm_target=p.get('norm_target', False))
+        kept = CheckpointCB(p.get('checkpoints', ()))
+        learn = _learner(ae, trial, p, dls, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh')), cbs=[*_callbacks(p, 'valid_loss', 'min'), kept])
+        did,seen = _fit(learn, p, trial, p['lr'])
+        mse = recon_error(ae, dls.valid.new(corrupt=None))
+    curve = [v[1] for v in seen]
+    out = dict(opt=p['opt'], lr=p['lr'], value=curve[_kept(learn, p, seen)], mse=mse, last_fifth=last_fifth(curve))
+    if not math.isfinite(out['value']+mse): raise TrialFailed(f'diverged: error {mse} on held-out images at lr {p["lr"]:g}')
+    return ae, out | dict(curve=curve, losses=[v[:2] for v in seen], checkpoints=kept.states, **did)
+
+# %% ../nbs/09_trial.ipynb #b6cf2731
+def _tuned(pairs, tries, res):
+    "What a row and its record say of the candidates, where there are several"
+    if len(pairs)<2: return {}
+    best = (res['opt'], res['lr'])
+    none = dict(mse=None, value=None, last_fifth=None)
+    row = lambda o: dict(opt=o[0], lr=o[1]) | {k: tries.get(o, none)[k] for k in none} | dict(chosen=o==best)
+    return dict(tried=tried(pairs), edge=at_edge(*best, pairs), tuning=[row(o) for o in pairs],
+        **{k: sum(t[k] for t in tries.values()) for k in ('seconds', 'images')})
 
 def train_autoencoder(
     trial,       # of kind 'encoder'
     splits,      # its data
     device='cpu' # where it runs
 )->tuple:        # (the trained `Autoencoder`, results for its row; `checkpoints` holds state dicts)
-    "Pre-train on unlabelled images."
+    "Pre-train on unlabelled images at each optimiser and rate, and keep the one that reconstructs best; raises `TrialFailed` where none gives a finite loss."
     p = dict(keep='last') | trial.recipe['pretrain']
-    x,held = _pretrain_images(trial, splits)
-    with alone('pretrain', trial.encoder_seed):
-        ae = build_autoencoder(trial, splits)
-        dls = _stream(trial, p, x, held, device, target='x', seed=seed_of('pretrain', trial.encoder_seed), corrupt=corruption(p.get('corrupt')),
-            norm_target=p.get('norm_target', False))
-        kept = CheckpointCB(p.get('checkpoints', ()))
-        learn = _learner(ae, trial, p, dls, ReconLoss(p['loss'], p.get('out_act', 'scaled_tanh')), cbs=[*_callbacks(p, 'valid_loss', 'min'), kept])
-        did,seen = _fit(learn, p, trial, p['lr'])
-        with torch.no_grad(): mse = np.mean([F.mse_loss(ae.eval().reconstruct(xb), tb).item() for xb,tb in dls.valid.new(corrupt=None)])
-    curve = [v[1] for v in seen]
-    return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel', value=curve[-1], mse=float(mse), curve=curve, losses=[v[:2] for v in seen],
-        checkpoints=kept.states, **did)
+    pairs,(x,held) = candidates(p),_pretrain_images(trial, splits)
+    nets,tries,why = {},{},None
+    with own_failures():
+        for o in pairs:
+            try: nets[o],tries[o] = _pretrain(trial, p | dict(zip(('opt', 'lr'), o)), splits, x, held, device)
+            except TrialFailed as e: why = e
+        if not tries: raise why if len(pairs)==1 else TrialFailed(f'no candidate of {tried(pairs)} gave a result; the last {why}')
+        res = lowest_error(tries.values())
+        ae = nets[res['opt'], res['lr']]
+        return ae, dict(metric=f'{p["loss"]} reconstruction', unit='per pixel') | res | _baselines(trial, splits, x, held, ae) | _tuned(pairs, tries, res)
 
 # %% ../nbs/09_trial.ipynb #5bf6e15a
 def build_classifier(
@@ -450,11 +625,11 @@ def build_classifier(
     weights=None # state dict of the trained autoencoder or encoder, for arms that need one
 ):               # a `Classifier` before its training
     "The arm's net: same head for every arm, encoder as the arm says."
-    c,h,w = splits.train.shape
-    ae = build_autoencoder(trial, splits)
+    ae,make,seed = build_autoencoder(trial, splits),load_object(trial.recipe['classifier']),('head', trial.head_seed)
     if trial.spec['encoder']!='random': copy_weights(weights, ae.encoder, 'encoder.'*any(k.startswith('encoder.') for k in weights))
     elif trial.spec.get('init'): init_(ae.encoder, trial.spec['init'], generator('init', trial.encoder_seed))
-    net = load_object(trial.recipe['classifier'])(ae.encoder, c, h, w, splits.train.n_classes, gen=generator('head', trial.head_seed), **trial.recipe['model'])
+    build = lambda: make(copy.deepcopy(ae.encoder), *splits.train.shape, splits.train.n_classes, gen=generator(*seed), **trial.recipe['model'])
+    net = seeded(build, *seed)
     if trial.spec['protocol'] in ('frozen', 'knn'): freeze(net.encoder)
     return net
 
@@ -474,7 +649,7 @@ def _attempt(
         start = first_filters(net.encoder)
         learn = _learner(net, trial, f, dls, LOSSES[f['loss']], metrics=accuracy, cbs=_callbacks(f, 'accuracy', 'max'), splitter=_trainable)
         did,seen = _fit(learn, f, trial, lr)
-    best,end = learn.best_weights.best_epoch if f['keep']=='best' else len(seen)-1,first_filters(net.encoder)
+    best,end = _kept(learn, f, seen),first_filters(net.encoder)
     moved = {} if start is None else dict(filters=(start, end), cosine=F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item())
     return learn, dict(lr=lr, best=best, valid=_percent(seen[best][2]), valid_loss=seen[best][1], curve=[_percent(v[2]) for v in seen],
         losses=[v[:2] for v in seen], subset=subset,
@@ -491,16 +666,44 @@ def _percent(share): return round(100*float(share), 4)
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 # %% ../nbs/09_trial.ipynb #29d098ee
-def count_confusions(
-    net, # a classifier
-    dl,  # batches of images and classes, such as an `ImageDL`
-    k:int # classes
-)->list: # (k, k) counts: row, the true class; column, what it was taken for
-    "Count which class was taken for which."
-    with torch.no_grad(): told = [(net.eval()(x).argmax(1), y) for x,y in dl]
-    return _pairs(*map(torch.cat, zip(*told)), k)
-
 def _pairs(told, true, k): return torch.bincount((true*k + told).cpu(), minlength=k*k).reshape(k, k).tolist()
+
+class ConfusionCB(Callback):
+    "Count which class is taken for which while a `Learner` validates; a row for the true class, a column for the answer."
+    name = 'confusion'
+    def __init__(self,
+        k:int # classes
+    ):
+        super().__init__()
+        self.k = k
+    def before_validate(self): self.told = []
+    def after_pred(self):
+        if not self.training: self.told.append((self.learn.pred.argmax(1), self.learn.yb[0]))
+    def after_validate(self): self.counts = _pairs(*map(torch.cat, zip(*self.told)), self.k)
+
+# %% ../nbs/09_trial.ipynb #817a7eb3
+def scores_of(
+    confusion # (k, k) counts: row, the true class; column, the answer
+)->dict: # accuracy, balanced, f1, in per cent; nan without images
+    "Scores of a classifier from its confusion counts."
+    c = np.asarray(confusion, dtype=float)
+    true,told,hit = c.sum(1),c.sum(0),c.diagonal()
+    there = true>0
+    mean = lambda a, b: round(100*float((a[there]/b[there]).mean()), 4) if there.any() else math.nan
+    return dict(accuracy=round(100*float(hit.sum()/c.sum()), 4) if there.any() else math.nan, balanced=mean(hit, true), f1=mean(2*hit, true+told))
+
+# %% ../nbs/09_trial.ipynb #2c355ebd
+def chance_of(
+    y, # classes (n,) of the labelled images
+)->float: # per cent
+    "The share of the largest class."
+    return round(100*int(torch.bincount(y).max())/len(y), 4)
+
+def _beside(trial, splits, confusion):
+    "What stands beside the accuracy of a fit"
+    tr,va,_ = _labelled(trial, splits)
+    scores = scores_of(confusion)
+    return dict(chance=chance_of(splits.train.y[torch.cat([tr, va])]), n_test=len(splits.test), confusion=confusion, balanced=scores['balanced'], f1=scores['f1'])
 
 # %% ../nbs/09_trial.ipynb #235970e2
 def rates(
@@ -555,8 +758,7 @@ def _frozen(trials, splits, weights, device):
 # %% ../nbs/09_trial.ipynb #3dfde2cd
 def _job(trial, net, train, valid, lr):
     f,out = trial.recipe['finetune'],net.head[-1]
-    per = max(1, f['steps']//f['evals'])
-    return HeadJob(train, out.weight, out.bias, seed_of('finetune', trial.head_seed), lr, per*f['evals'], valid, tuple(per*(i+1) for i in range(f['evals'])))
+    return HeadJob(train, out.weight, out.bias, seed_of('finetune', trial.head_seed), lr, f['steps'], valid, tuple(looks(f['steps'], f['evals'])))
 
 def _try(looks, heads, k, job, f):
     "What was measured of head `k` along the way"
@@ -567,7 +769,7 @@ def _try(looks, heads, k, job, f):
         steps=job.steps, images=job.steps*min(f['bs'], len(job.idx)))
 
 # %% ../nbs/09_trial.ipynb #24a7e927
-def _headed(trial, net, own, tries, heads, data, spent):
+def _headed(trial, splits, net, own, tries, heads, data, spent):
     "The classifier with the best of its heads, and its results"
     best,(x,y,n),(train,valid,subset) = max(tries, key=lambda t: (t['valid'], -t['valid_loss'])),data,own
     out,ask = heads.head(best['k']),trial.recipe['finetune']
@@ -576,8 +778,8 @@ def _headed(trial, net, own, tries, heads, data, spent):
     right = lambda rows: _percent((lambda p,t: (p==t).float().mean())(*told(rows)))
     with torch.no_grad():
         test = slice(n, None)
-        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {}) | (dict(confusion=_pairs(*told(test),
-            heads.weight.shape[1])) if ask.get('confusion') else {})
+        marks = dict(value=right(test)) | (dict(train=right(train)) if ask.get('score_train') else {})
+        marks |= _beside(trial, splits, _pairs(*told(test), heads.weight.shape[1]))
     start = first_filters(net.encoder)
     moved = {} if start is None else dict(filters=(start, start.clone()), cosine=1.)
     return net, dict(metric='accuracy', unit='%') | marks | {k: v for k,v in best.items() if k!='k'} | moved | dict(subset=subset, n_train=len(train),
@@ -594,16 +796,16 @@ def train_heads(
     "Train the heads of many trials on one frozen encoder as one; as `train_classifier` otherwise."
     start = time.perf_counter()
     f = dict(keep='best', loss='cross_entropy') | trials[0].recipe['finetune']
-    with alone('heads'):
+    with own_failures(), alone('heads'):
         x,y,own,n = _frozen(trials, splits, weights, device)
         nets = [build_classifier(t, splits, weights).to(device) for t in trials]
         jobs = [(i, _job(t, net, *parts[:2], lr)) for i,(t,net,parts) in enumerate(zip(trials, nets, own)) for lr in rates(t)]
         heads = fit_heads(x, y, [j for _,j in jobs], splits.train.n_classes, f['bs'], f['opt'], f.get('momentum', 0.), f.get('clip'),
             f['loss']=='double_softmax', keep=f['keep'])
-        looks = dict(tuple(heads.curve.groupby('job')))
-        tries = {i: [_try(looks[k], heads, k, j, f) for k,(o,j) in enumerate(jobs) if o==i and k not in heads.diverged] for i in range(len(trials))}
+        looked = dict(tuple(heads.curve.groupby('job')))
+        tries = {i: [_try(looked[k], heads, k, j, f) for k,(o,j) in enumerate(jobs) if o==i and k not in heads.diverged] for i in range(len(trials))}
         spent = (time.perf_counter()-start)/len(jobs)
-        return [_headed(t, net, parts, tries[i], heads, (x, y, n),
+        return [_headed(t, splits, net, parts, tries[i], heads, (x, y, n),
             spent) if tries[i] else TrialFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(t))}')
             for i,(t,net,parts) in enumerate(zip(trials, nets, own))]
 
@@ -616,25 +818,27 @@ def _neighbours(trial, splits, weights, device):
         told = knn(x[train], y[train], torch.cat([x[valid], x[n:]]), min(trial.spec.get('k', 5), len(train)))
         net = build_classifier(trial, splits, weights)
     v,(p,t) = _percent((told[:len(valid)]==y[valid].cpu()).float().mean()),(told[len(valid):],y[n:].cpu())
-    more = dict(confusion=_pairs(p, t, splits.train.n_classes)) if trial.recipe['finetune'].get('confusion') else {}
     return net, dict(metric='accuracy', unit='%', value=_percent((p==t).float().mean()), lr=rates(trial)[0], best=0, valid=v, valid_loss=1-v/100,
         curve=[v], losses=[[0., 1-v/100]], subset=subset, steps=0, images=len(train),
         n_train=len(train), n_valid=0 if trial.valid=='test' else len(valid), seconds=time.perf_counter()-start,
-            tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **more)
+            tuning=[dict(lr=rates(trial)[0], valid=v, valid_loss=1-v/100, curve=[v])], **_beside(trial, splits, _pairs(p, t, splits.train.n_classes)))
 
 # %% ../nbs/09_trial.ipynb #89fae7d7
-def train_classifier(
-    trial,        # of kind 'fit'
-    splits,       # its data
-    weights=None, # state dict of the trained autoencoder, for arms that need one
-    device='cpu'  # where it runs
-)->tuple:         # (the trained `Classifier`, results for its row)
-    "Train on the labelled images at each learning rate, choose on the validation images, test once; raises `TrialFailed` where no rate gives a finite loss."
-    if trial.spec['protocol']=='knn': return _neighbours(trial, splits, weights, device)
-    if together(trial, splits):
-        out, = train_heads([trial], splits, weights, device)
-        if isinstance(out, TrialFailed): raise out
-        return out
+def _marks(
+    trial,  # of kind 'fit'
+    splits, # its data
+    learn,  # an `ImageLearner` whose net was chosen
+    device  # where it runs
+):          # accuracy on the test images (%), what stands beside it, and what else the recipe asks for
+    last,seen = dict(bs=1000, norm=trial.recipe.get('norm'), device=device, memory_format=torch.channels_last),ConfusionCB(splits.train.n_classes)
+    right = lambda images, **kw: _percent(learn.validate(dl=ImageDL(images, **last), **kw)[1])
+    with alone('test'), learn.no_logging():
+        out = dict(value=right(splits.test, cbs=seen))
+        if trial.recipe['finetune'].get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
+    return out | _beside(trial, splits, seen.counts)
+
+def _classifier(trial, splits, weights, device):
+    "A net trained at each of its rates, the one that validation prefers; and its results"
     tries,why = [],None
     for lr in rates(trial):
         try: tries.append(_attempt(trial, splits, weights, device, lr))
@@ -645,19 +849,19 @@ def train_classifier(
     return learn.model, dict(metric='accuracy', unit='%') | _marks(trial, splits, learn, device) | best | spent | dict(
         tuning=[{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for _,t in tries])
 
-def _marks(
-    trial,  # of kind 'fit'
-    splits, # its data
-    learn,  # an `ImageLearner` whose net was chosen
-    device  # where it runs
-):          # accuracy on the test images (%), and what else the recipe asks for
-    f,last = trial.recipe['finetune'],dict(bs=1000, norm=trial.recipe.get('norm'), device=device, memory_format=torch.channels_last)
-    right = lambda images: _percent(learn.validate(dl=ImageDL(images, **last))[1])
-    with alone('test'), learn.no_logging():
-        out = dict(value=right(splits.test))
-        if f.get('score_train'): out['train'] = right(splits.train.take(_labelled(trial, splits)[0]))
-        if f.get('confusion'): out['confusion'] = count_confusions(learn.model, ImageDL(splits.test, **last), splits.train.n_classes)
-    return out
+def train_classifier(
+    trial,        # of kind 'fit'
+    splits,       # its data
+    weights=None, # state dict of the trained autoencoder, for arms that need one
+    device='cpu'  # where it runs
+)->tuple:         # (the trained `Classifier`, results for its row)
+    "Train on the labelled images at each learning rate, choose on the validation images, test once; raises `TrialFailed` where no rate gives a finite loss."
+    with own_failures():
+        if trial.spec['protocol']=='knn': return _neighbours(trial, splits, weights, device)
+        if not together(trial, splits): return _classifier(trial, splits, weights, device)
+        out, = train_heads([trial], splits, weights, device)
+        if isinstance(out, TrialFailed): raise out
+        return out
 
 # %% ../nbs/09_trial.ipynb #65721ec9
 def rehearse(
@@ -667,7 +871,7 @@ def rehearse(
     device='cpu', # where it is to run
     other=None    # `Splits` that its autoencoder sees, where they are not `splits`
 ):
-    "Send two images through the arm's nets; raises `ExperimentError` for a device that is not there, `TransferError` for weights that do not fit, and `ValueError` as the nets do."
+    "Send two images through the arm's nets; raises `ExperimentError` for a device that is not there or nets that fail, `TransferError` for weights that do not fit, and `ValueError` as the nets do."
     try: torch.empty(1, device=device)
     except (AssertionError, RuntimeError) as e:
         raise ExperimentError(f'device {device!r} cannot be used ({str(e).splitlines()[0]}): one of {", ".join(devices())}') from None
@@ -678,7 +882,12 @@ def rehearse(
         try: nets = build_autoencoder(trial, splits),build_classifier(trial, splits, weights)
         except (TypeError, AttributeError) as e:
             raise ExperimentError(f'{trial.recipe["name"]}: the nets cannot be built from model={trial.recipe["model"]} ({str(e).splitlines()[0]})') from None
-        for net in nets: net.to(device).eval()(x)
+        try:
+            with own_failures():
+                for net in nets: net.to(device).eval()(x)
+        except TrialFailed as e: raise ExperimentError(f'{trial.recipe["name"]}: the nets of {trial.arm} take no images of {_size(splits)} ({e})') from None
+
+def _size(splits): return 'x'.join(map(str, splits.train.shape))
 
 def devices()->list: # names
     "What PyTorch can use here."
