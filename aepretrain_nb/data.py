@@ -686,11 +686,12 @@ def __iter__(self:ImageDL):
 def _stacked(items, like):
     "A list of images as an `ImageSet` without targets; a `DataError` where they are not like those of the set `like`"
     turned = lambda a: a.permute(2,0,1) if a.dim()==3 and a.shape[2]==like.shape[0]!=a.shape[0] else a
-    x = [turned(_tensor(np.array(o) if hasattr(o, 'convert') else o)) for o in items]
+    x = [turned(as_tensor(np.array(o) if hasattr(o, 'convert') else o)) for o in items]
     x = [o[None] if o.dim()==2 else o for o in x]
+    want = 'x'.join(map(str, like.shape))
     for o in x:
-        if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {"x".join(map(str, like.shape))}')
-    return ImageSet(torch.stack(x), name=like.name)
+        if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {want}')
+    return ImageSet(torch.stack(x), name=like.name, layout='nchw')
 
 @patch
 def new(self:ImageDL,
@@ -701,7 +702,8 @@ def new(self:ImageDL,
 ) -> ImageDL: # at the beginning of its streams
     "A loader like this one"
     kw = {k: getattr(self, k) for k in signature(ImageDL).parameters} | kwargs
-    if dataset is not None: kw['dataset'] = dataset if isinstance(dataset, ImageSet) else _stacked(dataset, self.dataset)
+    if isinstance(dataset, ImageSet): kw['dataset'] = dataset
+    elif dataset is not None: kw['dataset'] = _stacked(dataset, self.dataset)
     if kw['target']=='y' and kw['dataset'].y is None: kw['target'] = None
     if not len(kw['dataset']): kw['shuffle'] = False
     if not kw['shuffle']: kw['steps'] = None
@@ -784,12 +786,12 @@ def show_batch(self:ImageDL,
 @patch
 def show_results(self:ImageDL,
     b, # a batch
-    out, # decoded predictions for it
+    out, # decoded predictions for it, or a tuple of them
     max_n=8, # number of images
     **kwargs # taken and left, as fastai passes more
 ):
     "Draw a batch with what a model made of it"
-    self._show(b, out, max_n)
+    self._show(b, out[0] if isinstance(out, tuple) else out, max_n)
 
 # %% ../nbs/00_data.ipynb #e60b39ef
 @delegates(ImageDL)

@@ -34,7 +34,7 @@ def limits(e): return e.value, e.low, e.high
 def test_a_difference_is_that_of_stats(seed, n, paired):
     d = rows(seed, n)
     if not paired: d['subset'] = d.subset + d.arm
-    t = differences(d, pair=SEEDS).set_index('labels')
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels')
     for c in (100, 1000):
         e, w = Difference('pretrained', 'random', dict(labels=c))(d), t.loc[c]
         assert e.how==w.test==('paired t' if paired else 'Welch t')
@@ -45,7 +45,7 @@ def test_a_difference_uses_the_complete_pairs():
     d = rows(n=5)
     d = d[~((d.arm=='random') & (d.head_seed>2))]
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    t = differences(d, pair=SEEDS).set_index('labels').loc[100]
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels').loc[100]
     assert e.n==3
     np.testing.assert_allclose(limits(e), [t['diff'], t.low, t.high])
 
@@ -59,7 +59,7 @@ def test_one_encoder_for_all_runs_is_paired_and_noted():
 def test_crossed_encoders_name_runs_too():
     d = pd.concat([rows(i).assign(encoder_seed=i) for i in range(2)])
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    assert (e.how, e.note, e.n)==('paired t by encoder', '2 encoders for 10 runs', 10)
+    assert (e.how, e.note, e.n)==('paired t two-way', '2 encoders for 10 runs', 10)
 
 def test_encoders_alone_are_named_by_their_seed():
     d = rows().query('labels==100').assign(kind='encoder', subset_seed=np.nan, head_seed=np.nan, subset=np.nan, unit='')
