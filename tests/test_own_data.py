@@ -42,7 +42,7 @@ class Held(Dataset): data,targets = X,Y
     (FLOAT.astype('float64')/127.5-1, ['found -1 to 1', 'x-x.min()']),
     (FLOAT/254, ['write x.clip(0,1)']),
     (torch.from_numpy(FLOAT).half(), ['write x/255']),
-    (NAN, ['1 of 80 images', 'number 3']),
+    (NAN, ['1 of 80 images', 'first number 3']),
     (np.full((4,3,8,8), np.inf, 'float32'), ['4 of 4 images', 'infinite']),
     (X.transpose(0,2,3,1), ['(80, 16, 16, 3)', 'write x.transpose(0,3,1,2)', '16 channels of 16x3']),
     (torch.from_numpy(X).permute(0,2,3,1), ['write x.permute(0,3,1,2)']),
@@ -328,6 +328,13 @@ def test_what_a_file_keeps_is_all(tmp_path, kind, target):
         a,b = getattr(s, k),getattr(got, k)
         assert torch.equal(a.x, b.x) and (a.x.dtype, a.classes, a.task, a.name)==(b.x.dtype, b.classes, b.task, b.name)
         for t,u in ((a.y, b.y), (a.groups, b.groups)): assert t is u is None or torch.equal(t, u) and t.dtype==u.dtype
+
+def test_a_file_of_an_earlier_version_is_read_as_what_it_was(tmp_path):
+    from safetensors.torch import save_file
+    s = Splits('mine', ImageSet(X, Y), ImageSet(TX, TY))
+    save_file(dict(train_x=s.train.x, train_y=s.train.y, test_x=s.test.x, test_y=s.test.y, unlabelled_x=s.train.x.clone()), tmp_path/'own.safetensors')
+    got = read_splits(tmp_path/'own.safetensors', 'mine')
+    assert (got.digest, got.name, got.folds, got.train.classes)==(s.content, 'mine', None, ['0','1','2','3'])
 
 def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     "Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy after its digest was taken"
