@@ -116,11 +116,11 @@ def _check_targets(self:ImageSet, what):
     if len(y)!=n: raise DataError(f'{what}: {n} images but {len(y)} targets')
     want = {'classify': (n,), 'multi-label': (n,k), 'segment': (n, *self.shape[1:])}[self.task]
     if y.shape!=want:
-        raise DataError(f'{what}: task {self.task!r} with {k} classes needs targets of shape {want}, got {tuple(y.shape)}')
+        raise DataError(f'{what}: {self.task!r} with {k} classes needs targets of shape {want}, got {tuple(y.shape)}')
     if not y.numel() or self.task=='segment': return
     lo,hi = float(y.min()),float(y.max())
     if self.task=='multi-label' and not 0<=lo<=hi<=1:
-        raise DataError(f'{what}: targets (n,k) are 0 or 1 for each class, found {lo:g}..{hi:g}; one class an image is y.ravel()')
+        raise DataError(f'{what}: targets (n,k) are 0 or 1, found {lo:g}..{hi:g}; for one class an image write y.ravel()')
     if self.task=='classify' and not 0<=lo<=hi<k:
         raise DataError(f'{what}: classes must lie in 0..{k-1}, found {lo:g}..{hi:g}')
 
@@ -351,7 +351,8 @@ def _match(test, train):
     if len(set(nameless.values()))==2:
         which = next(k for k,v in nameless.items() if v)
         if test.n_classes>train.n_classes: return test,[]
-        return test._like(classes=train.classes),[f'the {which} images have no class names: classes are matched by number']
+        words = f'the {which} images have no class names: classes are matched by number'
+        return test._like(classes=train.classes),[words]
     if not set(test.present())<=set(train.classes): return test,[]
     same = all(test.classes.index(c)==train.classes.index(c) for c in test.present())
     words = f'train and test number their classes differently (test: {", ".join(test.classes[:5])}): matched by name'
@@ -387,6 +388,12 @@ class Splits:
     def __repr__(self): return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {"x".join(map(str, self.train.shape))})'
 
 # %% ../nbs/00_data.ipynb #38017347
+@patch(as_prop=True)
+def content(self:Splits) -> str: # hex SHA-256
+    "What identifies the images, targets and groups of all parts together; seeds the order of unlabelled images"
+    return hashlib.sha256('/'.join(o.digest for o in (self.train, self.test, self.unlabelled)).encode()).hexdigest()
+
+# %% ../nbs/00_data.ipynb #07aa2490
 def _facts(splits):
     "What identifies the parts beside their content, where it is not what would be assumed"
     tr,te = splits.train,splits.test
@@ -396,16 +403,13 @@ def _facts(splits):
     if splits.folds is not None: facts['folds'] = [idx_digest(o) for o in splits.folds]
     return facts
 
-@patch(as_prop=True)
-def content(self:Splits) -> str: # hex SHA-256
-    "What identifies the images, targets and groups of all parts together; seeds the order of unlabelled images"
-    return hashlib.sha256('/'.join(o.digest for o in (self.train, self.test, self.unlabelled)).encode()).hexdigest()
-
+# %% ../nbs/00_data.ipynb #f9d71f30
 @patch
 def as_loaded(self:Splits) -> bool: # so that name and folder stand for the images
     "Is this what a loader gave, unchanged?"
     return self.root is not None and self._at_first==self._state()
 
+# %% ../nbs/00_data.ipynb #3290faa9
 @patch(as_prop=True)
 def digest(self:Splits) -> str: # hex SHA-256; `content` where name or images say the rest
     "What identifies the data: content, class names, tasks and folds"
