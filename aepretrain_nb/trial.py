@@ -108,7 +108,7 @@ def _check_steps(steps):
     by = steps if isinstance(steps, dict) else {}
     named = all(str(k).isdecimal() for k in by)
     if not named: raise ExperimentError(f'finetune.steps is {steps!r}: steps by number of labels')
-    _check('finetune.steps', list(by.values()) or steps, 'whole', True)
+    for n in by.values() or [steps]: _check('finetune.steps', n, 'whole')
 
 def _check_fit(part, section):
     "Raises `ExperimentError` for a section that says how to train and cannot be followed."
@@ -126,6 +126,13 @@ def _check_fit(part, section):
             raise ExperimentError(f"{part}.checkpoints is {v!r}: numbers of looks from 1, or 'best'")
 
 # %% ../nbs/09_trial.ipynb #f24eab45
+def _check_arm(r, arm):
+    "Raises `ExperimentError` for an arm that changes a training into one that cannot be followed."
+    change = r['arms'][arm].get('change', {})
+    try:
+        for part in change.keys() & {'pretrain', 'finetune'}: _check_fit(part, r[part] | change[part])
+    except ExperimentError as e: raise ExperimentError(f'arm {arm!r}: {e}') from None
+
 def check_recipe(
     r # a recipe
 ):
@@ -133,6 +140,7 @@ def check_recipe(
     for part in ('pretrain', 'finetune', 'model', 'arms'):
         if not isinstance(r.get(part), dict): raise ExperimentError(f'{part} is {r.get(part)!r}: a section of settings is needed')
     for part in ('pretrain', 'finetune'): _check_fit(part, r[part])
+    for arm in r['arms']: _check_arm(r, arm)
     _check('labels', r.get('labels', 1), 'whole', True)
     seeds = r.get('seeds', 1)
     if not isinstance(seeds, (list, tuple)): _check('seeds', seeds, 'whole')
