@@ -19,4 +19,9 @@ from .ledger import *
 from .ckplus import *
 from .filters import *
 from .check import *
+from .crossed import *
+from .design import *
+from .seeds import *
 from .arrays import *
+from .doubts import *
+from .asks import *

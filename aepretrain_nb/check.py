@@ -111,7 +111,8 @@ def _pairs(test, keys, part, o, others):
     found = same_images(keys, others)
     i,j = list(found),list(found.values())
     agree = None if o.y is None or o.y.dim()!=1 else (test.y[i]==o.y[j]).tolist()
-    return pd.DataFrame(dict(test=i, part=part, index=j, labels_agree=agree), columns=['test','part','index','labels_agree'])
+    d = pd.DataFrame(dict(test=i, part=part, index=j, labels_agree=agree), columns=['test','part','index','labels_agree'])
+    return d.astype(dict(test=int, index=int))
 
 def find_same(
     splits:Splits, # the data
@@ -187,7 +188,7 @@ def check_sizes(
     for n in [labels] if isinstance(labels, (int, np.integer)) else labels:
         gone = untaught(splits, n, **kwargs)
         if not gone: continue
-        near = range(n+1, min(2*n, n+50, len(splits.train))+1)
+        near = () if kwargs.get('policy')=='fold' else range(n+1, min(2*n, n+50, len(splits.train))+1)
         enough = next((m for m in near if not untaught(splits, m, **kwargs)), None)
         out.append(f'{n} labels leave none to train on of class {listed(gone)}' + (f'; {enough} would do' if enough else ''))
     return out

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/stats.html.md"""
 
 # %% auto #0
 __all__ = ['reported', 'interval', 'Diff', 'hedges_g', 'welch', 'student', 'paired', 'permutation', 'smallest_p', 'detectable',
-           'differences']
+           'at_chance', 'two_stage', 'differences']
 
 # %% ../nbs/10_stats.ipynb #7049a2c5
 import numpy as np, pandas as pd, warnings
@@ -16,7 +16,8 @@ from importlib.resources import files
 from fastcore.all import listify, patch
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import gammaln
+from scipy.special import expit, gammaln, logit
+from .crossed import Mean, crossed, plain
 
 # %% ../nbs/10_stats.ipynb #b95e40f9
 def reported(
@@ -38,20 +39,39 @@ def _mean(x): return float(x.mean()) if len(x) else np.nan
 def _sd(x): return float(x.std(ddof=1)) if len(x)>1 else np.nan
 
 # %% ../nbs/10_stats.ipynb #bcc0a17b
+def _reach(mean, se, t, bounds):
+    "How far the limits lie below and above a `mean` that is `t` standard errors exact and cannot leave `bounds`."
+    if bounds is None or not se>0: return t*se, t*se
+    low, width = bounds[0], bounds[1]-bounds[0]
+    x = (mean-low)/width
+    odds = expit(logit(x)+np.array([-1, 1])*t*se/width/(x*(1-x)))
+    return width*(x-min(max(x-t*se/width, 0), odds[0])), width*(max(min(x+t*se/width, 1), odds[1])-x)
+
+def _inside(bounds, *arms):
+    "`bounds`, if all values of the `arms` lie within."
+    if bounds is None: return None
+    low, high = bounds
+    x = np.concatenate(arms)
+    out = int(((x<low) | (x>high)).sum())
+    if not out: return low, high
+    raise ValueError(f'bounds=({low:g}, {high:g}), but {out} of {len(x)} values lie outside: give those of this metric, or None')
+
 def interval(
     x, # values of one arm, (n,)
-    conf:float=.95 # confidence level, in (0,1)
+    conf:float=.95, # confidence level, in (0,1)
+    bounds=None # (lowest, highest) possible value, such as (0, 100) of an accuracy in per cent; None: none
 ) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
-    "Mean of `x` and its t interval."
+    "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
-    half = float(stats.t.ppf((1+conf)/2, len(x)-1))*_sd(x)/len(x)**.5 if len(x)>1 else np.nan
-    return _mean(x), _mean(x)-half, _mean(x)+half
+    m = plain(x)
+    down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), _inside(bounds, x))
+    return m.mean, m.mean-down, m.mean+up
 
 # %% ../nbs/10_stats.ipynb #8fc79cee
 @dataclass(frozen=True)
 class Diff:
     "The difference `mean_a - mean_b` of two arms, with its interval, t test and effect size; nan where the runs cannot tell."
-    kind:str # 'Welch t', 'Student t' or 'paired t'
+    kind:str # 'paired t', 'Welch t', 'Student t'; of shared encoders or subsets 'two-way t', 't by encoder' ...
     n_a:int # runs of the first arm (the treatment)
     n_b:int # runs of the second arm (the control)
     mean_a:float # mean of the first arm
@@ -66,6 +86,7 @@ class Diff:
     df:float=np.nan # degrees of freedom
     p:float=np.nan # two-sided p-value
     g:float=np.nan # Hedges' g, see `hedges_g`
+    conf:float=.95 # confidence level of the interval
 
 # %% ../nbs/10_stats.ipynb #0d3d5013
 @patch
@@ -85,38 +106,56 @@ def hedges_g(
     nu, s = len(a)+len(b)-2, _pooled(a, b)
     return float(np.exp(gammaln(nu/2)-gammaln((nu-1)/2))/(nu/2)**.5*(a.mean()-b.mean())/s) if s>0 else np.nan
 
+# %% ../nbs/10_stats.ipynb #c38a50cb
+def _limits(a, b, d, t, bounds):
+    "Limits of a difference from the `Mean` of each arm and of the difference, at `t` standard errors."
+    if bounds is None: return d.mean-t*d.se, d.mean+t*d.se
+    (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
+    r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
+    down, up = (la**2+ub**2-2*r*la*ub)**.5, (ua**2+lb**2-2*r*ua*lb)**.5
+    return d.mean-max(down, min(t*d.se, la+ub)), d.mean+max(up, min(t*d.se, ua+lb))
+
 # %% ../nbs/10_stats.ipynb #bc11b24e
-def _diff(kind, a, b, samples, test, conf):
-    "The `Diff` of `a` and `b` by `test()`; `samples` are those whose spread it measures."
-    d = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=_mean(a), mean_b=_mean(b), sd_a=_sd(a), sd_b=_sd(b), diff=_mean(a)-_mean(b))
-    if min(len(x) for x in samples)<2: return Diff(**d)
-    if max(x.std() for x in samples) <= 1e-12*max(abs(a).max(), abs(b).max()): return Diff(**d)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)
-        r = test()
-    low, high = r.confidence_interval(conf)
-    se = (high-low)/2/stats.t.ppf((1+conf)/2, r.df)
-    return Diff(*d.values(), *map(float, (se, low, high, r.statistic, r.df, r.pvalue, hedges_g(a, b))))
+def _diff(kind, a, b, means, conf, bounds):
+    "The `Diff` of `a` and `b`; `means` are the `Mean` of each arm and of the difference."
+    ma, mb, d = means
+    own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, sd_a=_sd(a), sd_b=_sd(b), diff=d.mean)
+    if not d.se>1e-12*max(abs(a).max(initial=0), abs(b).max(initial=0)): return Diff(**own, conf=conf)
+    t = d.mean/d.se
+    low, high = map(float, _limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b)))
+    p = float(2*stats.t.sf(abs(t), d.df))
+    return Diff(**own, se=d.se, low=low, high=high, t=t, df=d.df, p=p, g=hedges_g(a, b), conf=conf)
 
 # %% ../nbs/10_stats.ipynb #f00071a8
+def _apart(a, b):
+    "`Mean` of `a - b` from those of two independent arms."
+    va, vb = a.se**2, b.se**2
+    df = (va+vb)**2/(va**2/a.df+vb**2/b.df) if va+vb>0 else np.nan
+    return Mean(a.mean-b.mean, (va+vb)**.5, df)
+
 def welch(
     a, # values of the treatment, (n_a,)
     b, # values of the control, (n_b,)
-    conf:float=.95 # confidence level of the interval, in (0,1)
+    conf:float=.95, # confidence level of the interval, in (0,1)
+    bounds=None # (lowest, highest) possible value; None: none
 ) -> Diff: # of `a - b`
     "Difference of two independent arms, each with a spread of its own (Welch's t test, two-sided)."
     a, b = _vec(a, 'a'), _vec(b, 'b')
-    return _diff('Welch t', a, b, (a, b), lambda: stats.ttest_ind(a, b, equal_var=False), conf)
+    ma, mb = plain(a), plain(b)
+    return _diff('Welch t', a, b, (ma, mb, _apart(ma, mb)), conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #71063270
 def student(
     a, # values of the treatment, (n_a,)
     b, # values of the control, (n_b,)
-    conf:float=.95 # confidence level of the interval, in (0,1)
+    conf:float=.95, # confidence level of the interval, in (0,1)
+    bounds=None # (lowest, highest) possible value; None: none
 ) -> Diff: # of `a - b`
     "Difference of two independent arms that are taken to have one spread (Student's t test, two-sided)."
     a, b = _vec(a, 'a'), _vec(b, 'b')
-    return _diff('Student t', a, b, (a, b), lambda: stats.ttest_ind(a, b), conf)
+    s, df = _pooled(a, b), len(a)+len(b)-2.
+    ma, mb = (Mean(_mean(x), s/len(x)**.5 if len(x) else np.nan, df) for x in (a, b))
+    return _diff('Student t', a, b, (ma, mb, Mean(ma.mean-mb.mean, np.hypot(ma.se, mb.se), df)), conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #e2965afa
 def _pairs(a, b):
@@ -125,14 +164,21 @@ def _pairs(a, b):
     if len(a)!=len(b): raise ValueError(f"paired: {len(a)} and {len(b)} values are no pairs: give both arms the same seeds, or use `welch`")
     return a, b
 
+_KIND = {'': 'paired t', 'by encoder': 't by encoder', 'by subset': 't by subset', 'two-way': 'two-way t',
+    'two-way with gaps': 'two-way t with gaps'} # of `Mean.how`
+
 def paired(
     a, # values of the treatment, one per pair, (n,)
     b, # values of the control in the same order of pairs, (n,)
-    conf:float=.95 # confidence level of the interval, in (0,1)
+    conf:float=.95, # confidence level of the interval, in (0,1)
+    bounds=None, # (lowest, highest) possible value; None: none
+    subset=None, # name of the label subset of each pair, (n,); None: all differ
+    encoder=None # name of the treatment's encoder in each pair, (n,); None: all differ
 ) -> Diff: # of `a - b`
     "Difference of two arms whose i-th runs share subset and order (paired t test, two-sided); unequal lengths raise `ValueError`."
     a, b = _pairs(a, b)
-    return _diff('paired t', a, b, (a-b,), lambda: stats.ttest_rel(a, b), conf)
+    means = [crossed(x, subset, encoder) for x in (a, b, a-b)]
+    return _diff(_KIND[means[2].how], a, b, means, conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #d46dc9ae
 def permutation(
@@ -188,18 +234,49 @@ def detectable(self:Diff,
     "Smallest true difference that runs with this spread find with this `power`."
     return _lambda(self.df, power, alpha)*self.se if self.se>0 else np.nan
 
-# %% ../nbs/10_stats.ipynb #9fe9ffdb
-def _values(df, metric, key, subset):
-    "Finite values of one arm at one size, with their digests, by pair key."
-    d = df.set_index(key)
-    return pd.DataFrame(dict(value=d[metric].astype(float), subset=d[subset] if subset else '')).replace([np.inf, -np.inf], np.nan).dropna(subset=['value'])
+# %% ../nbs/10_stats.ipynb #79ebf8cf
+def at_chance(
+    value, # accuracy in per cent, scalar or (n,)
+    chance, # share of the largest class in per cent, like `value`
+    n_test, # number of images that were scored, like `value`
+    conf:float=.975 # confidence that a guess stays below the bound, in (0,1)
+) -> np.ndarray: # of bool, like `value`; False where something is not known
+    "Which accuracies are no better than always saying the largest class?"
+    value, chance, n_test = (np.asarray(x, dtype=float) for x in (value, chance, n_test))
+    return value <= chance + stats.norm.ppf(conf)*(chance*(100-chance)/n_test)**.5
 
-def _compare(a, b, pairs, conf):
-    "`paired` and `permutation` over the complete pairs of `a` and `b` if their digests agree, else `welch` and `permutation` over all runs."
+# %% ../nbs/10_stats.ipynb #9fe9ffdb
+def _values(df, metric, key, names):
+    "Finite values of one arm at one size by pair key, with the columns that `names` maps to; absent columns are nan."
+    d = df.set_index(key).sort_index()
+    cols = {k: d[c] if c in d else np.nan for k, c in names.items()}
+    v = pd.DataFrame(dict(value=d[metric].astype(float), **cols))
+    return v[np.isfinite(v.value)]
+
+def _matched(a, b, pairs):
+    "`a` and `b` at their complete pairs, if there are some and their digests agree, else None."
     both = a.index.intersection(b.index)
-    same = pairs and len(both)>1 and (a.subset[both]==b.subset[both]).all()
-    x, y = (a.value[both], b.value[both]) if same else (a.value, b.value)
-    return (paired if same else welch)(x, y, conf), permutation(x, y, same)
+    x, y = a.loc[both], b.loc[both]
+    return (x, y) if pairs and len(both)>1 and (x.subset.fillna('')==y.subset.fillna('')).all() else None
+
+def _names(v): return [None if v[c].isna().all() else v[c] for c in ('subset', 'encoder')]
+
+# %% ../nbs/10_stats.ipynb #7cf09838
+def _welch_rows(a, b, conf, bounds):
+    "`welch`, or what it becomes where the runs of an arm share subsets or encoders."
+    means = [crossed(v.value, *_names(v)) for v in (a, b)]
+    how = ' '.join(dict.fromkeys(m.how for m in means if m.how))
+    x = _diff(f'Welch t {how}'.strip(), *(v.value.to_numpy() for v in (a, b)), (*means, _apart(*means)), conf, bounds)
+    own = [m.values for m in means]
+    perm = np.nan if any(v is None for v in own) else permutation(*own, paired=False)
+    return x, dict(p_perm=perm, units=np.nan, scope=means[0].scope)
+
+def _paired_rows(a, b, conf, bounds):
+    "`paired` of matched runs, which share what those of the treatment `a` share."
+    names = _names(a)
+    m = crossed(a.value-b.value, *names)
+    own = (np.nan, np.nan) if m.values is None else (permutation(m.values, 0*m.values), len(m.values))
+    return paired(a.value, b.value, conf, bounds, *names), dict(p_perm=own[0], units=own[1], scope=m.scope)
 
 # %% ../nbs/10_stats.ipynb #9c79cb59
 def _check(df, cols, key, arm, treatment):
@@ -210,7 +287,61 @@ def _check(df, cols, key, arm, treatment):
     if (dup := df.duplicated(key)).any():
         raise ValueError(f"two rows for {', '.join(f'{k}={df[dup].iloc[0][k]}' for k in key)}: keep one metric and one recipe")
 
+# %% ../nbs/10_stats.ipynb #ce1a9d56
+_FLAG = {True: 1., False: 0., 'True': 1., 'False': 0.}
+
+def _stuck(df, metric):
+    "Which trials are at chance: 1 or 0, nan where that is not known."
+    if 'at_chance' in df: return df.at_chance.map(_FLAG).astype(float)
+    if not {'chance', 'n_test'} <= set(df): return pd.Series(np.nan, df.index)
+    name = df.metric if 'metric' in df else pd.Series('accuracy', df.index)
+    score = df['value' if 'value' in df else metric].astype(float)
+    accuracy = score.where(name=='accuracy', (100-score).where(name=='error'))
+    known = accuracy.notna() & df.chance.notna() & df.n_test.notna()
+    return pd.Series(at_chance(accuracy, df.chance, df.n_test).astype(float), df.index).where(known)
+
+# %% ../nbs/10_stats.ipynb #ee948f2b
+def _bounds(df, metric, bounds):
+    "The `bounds` asked for; (0, 100) by themselves where the table is in per cent."
+    if not isinstance(bounds, str): return bounds
+    if bounds!='auto': raise ValueError(f"bounds={bounds!r}: give (lowest, highest), None, or 'auto'")
+    percent = 'unit' in df and (df.unit=='%').all()
+    return (0, 100) if percent and df[metric].astype(float).dropna().between(0, 100).all() else None
+
+# %% ../nbs/10_stats.ipynb #10331b59
+def two_stage(
+    a, # values of the treatment, one per pair, the pilot's first, (n,)
+    b, # values of the control in the same order of pairs, (n,)
+    pilot:int, # number of pairs of the pilot, at least 2
+    conf:float=.95, # confidence level of the interval, in (0,1)
+    bounds=None # (lowest, highest) possible value; None: none
+) -> Diff: # of `a - b`
+    "Difference of two paired arms whose number of pairs was planned from a pilot (Stein's test, two-sided)."
+    a, b = _pairs(a, b)
+    if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
+    means = [Mean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
+    return _diff('two-stage t', a, b, means, conf, bounds)
+
 # %% ../nbs/10_stats.ipynb #9a002e52
+def _staged(d, x, first, conf, bounds):
+    "`two_stage` of the matched pairs `d`, whose plain test was `x`; `first` are the keys of the pilot."
+    if not x.se>0: return x
+    if x.kind!='paired t': raise ValueError(f'pilot: the test is {x.kind!r}, but a plan needs pairs that share no encoder and no subset')
+    return two_stage(d[0].value, d[1].value, int(d[0].index.isin(first).sum()), conf, bounds)
+
+def _row(a, b, pairs, conf, bounds, first):
+    "The columns of one cell and control, from the runs of both arms."
+    d = _matched(a, b, pairs)
+    x, more = _welch_rows(a, b, conf, bounds) if d is None else _paired_rows(*d, conf, bounds)
+    if first is not None: x = _staged(d, x, first, conf, bounds)
+    for k, v in zip('ab', d or (a, b)):
+        more |= {f'chance_{k}': int(v.stuck.sum()), f'valid_{k}': v.valid.astype(float).mean()}
+    known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))
+    own = asdict(x)
+    return dict(test=own.pop('kind'), **own, detectable=x.detectable(alpha=1-conf), known_chance=bool(known),
+        start=', '.join(map(str, b.start.dropna().unique())), **more)
+
+# %% ../nbs/10_stats.ipynb #3c6708fc
 def differences(
     df:pd.DataFrame, # one row per trial
     treatment:str='pretrained', # arm that is compared to every other arm
@@ -219,21 +350,24 @@ def differences(
     arm:str='arm', # column of the arm's name
     pair=('seed',), # column(s) that make a pair; () compares unpaired, with Welch's test
     subset:str='subset', # column of the digest of the training images; None: all pairs share them
-    conf:float=.95 # confidence level of the intervals, in (0,1); `detectable` is at level 1-conf
-) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, the fields of `Diff`, p_perm, detectable (80 % power), missing (trials)
+    conf:float=.95, # confidence level of the intervals, in (0,1); `detectable` is at level 1-conf
+    encoder:str='encoder_seed', # column that names the encoder of a run; runs that share one are not independent
+    bounds='auto', # (lowest, highest) possible value; None: none; 'auto': (0, 100) where column `unit` says %
+    pilot:int=None # number of pairs that the others were planned from, see `aepretrain_nb.design.stein`; None: no plan
+) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, and the columns told below
     "Compare the `treatment` to every other arm in every cell; `ValueError` for an absent column or arm and for doubled trials."
     by, pair = listify(by), listify(pair)
     if pair: key = pair
     else: df, key, subset = df.assign(run_=df.groupby([*by, arm]).cumcount()), ['run_'], None
     _check(df, [*by, arm, metric, *key, *listify(subset)], [*by, arm, *key], arm, treatment)
-    rows = []
+    bounds, df, rows = _bounds(df, metric, bounds), df.assign(stuck_=_stuck(df, metric)), []
+    names = dict(subset=subset, encoder=encoder, stuck='stuck_', valid='valid', start='encoder')
     for c, d in df.groupby(by, dropna=False):
-        n = len(d[key].drop_duplicates())
-        v = {k: _values(d[d[arm]==k], metric, key, subset) for k in df[arm].unique()}
+        keys = d.set_index(key).index.unique().sort_values()
+        first = keys[:pilot] if pilot else None
+        v = {k: _values(d[d[arm]==k], metric, key, names) for k in df[arm].unique()}
         a = v.pop(treatment)
         for k, b in v.items():
-            x, perm = _compare(a, b, bool(pair), conf)
-            more = dict(p_perm=perm, detectable=x.detectable(alpha=1-conf), missing=2*n-len(a)-len(b))
-            own = asdict(x)
-            rows.append(dict(zip(by, c), treatment=treatment, control=k, test=own.pop('kind'), **own, **more))
+            own = _row(a, b, bool(pair), conf, bounds, first)
+            rows.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*len(keys)-len(a)-len(b)))
     return pd.DataFrame(rows)

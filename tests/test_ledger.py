@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from aepretrain_nb import ledger as L
+from aepretrain_nb.asks import Block, _t
 from aepretrain_nb.ledger import (COLUMNS, SEEDS, All, Below, Claim, Contrast, Difference, Estimate, Expect, Greatest, Least, Ledger, LedgerError, Mean, Ratio, Trend, at_each, claims_of,
     judge, ledger, recorded, settle)
 from aepretrain_nb.stats import differences
@@ -33,7 +34,7 @@ def limits(e): return e.value, e.low, e.high
 def test_a_difference_is_that_of_stats(seed, n, paired):
     d = rows(seed, n)
     if not paired: d['subset'] = d.subset + d.arm
-    t = differences(d, pair=SEEDS).set_index('labels')
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels')
     for c in (100, 1000):
         e, w = Difference('pretrained', 'random', dict(labels=c))(d), t.loc[c]
         assert e.how==w.test==('paired t' if paired else 'Welch t')
@@ -44,7 +45,7 @@ def test_a_difference_uses_the_complete_pairs():
     d = rows(n=5)
     d = d[~((d.arm=='random') & (d.head_seed>2))]
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    t = differences(d, pair=SEEDS).set_index('labels').loc[100]
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels').loc[100]
     assert e.n==3
     np.testing.assert_allclose(limits(e), [t['diff'], t.low, t.high])
 
@@ -58,7 +59,7 @@ def test_one_encoder_for_all_runs_is_paired_and_noted():
 def test_crossed_encoders_name_runs_too():
     d = pd.concat([rows(i).assign(encoder_seed=i) for i in range(2)])
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    assert (e.how, e.note, e.n)==('paired t', '2 encoders for 10 runs', 10)
+    assert (e.how, e.note, e.n)==('paired t two-way', '2 encoders for 10 runs', 10)
 
 def test_encoders_alone_are_named_by_their_seed():
     d = rows().query('labels==100').assign(kind='encoder', subset_seed=np.nan, head_seed=np.nan, subset=np.nan, unit='')
@@ -114,7 +115,7 @@ def test_a_trend_needs_a_control_that_was_run():
 @pytest.mark.parametrize('coefs,sizes,sds', [((1, -1, -1, 1), (5, 5, 5, 5), (1, 1, 1, 1)), ((1, -1, -1, 1), (10, 10, 5, 5), (2, .5, 1, 1)), ((-.7, -.1, .8), (4, 4, 4), (1, 2, .5))])
 def test_intervals_hold_the_truth_as_often_as_they_say(coefs, sizes, sds):
     rng, truth = np.random.default_rng(0), sum(c*i for i, c in enumerate(coefs))
-    hits = [low<truth<high for _, low, high, *_ in (L._t([(c, rng.normal(i, s, n)) for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))], .95) for _ in range(2000))]
+    hits = [low<truth<high for _, low, high, *_ in (_t([Block(c, rng.normal(i, s, n)) for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))], .95) for _ in range(2000))]
     assert .95-.015 < np.mean(hits) < .95+.03, 'Satterthwaite errs on the safe side where blocks are few and unequal'
 
 def test_spreads_are_pooled_over_cells():
@@ -122,7 +123,10 @@ def test_spreads_are_pooled_over_cells():
     e = Ratio('pretrained', 'random', of='sd', over='labels')(d)
     s = {a: (g.groupby('labels').value.var().mean())**.5 for a, g in d.groupby('arm')}
     np.testing.assert_allclose(e.value, s['pretrained']/s['random'])
-    np.testing.assert_allclose(e.high/e.value, stats.f.ppf(.975, 10, 10)**.5)
+    few, many = (stats.f.ppf(.975, df, df)**.5 for df in (5, 10))
+    assert many<e.high/e.value<few and e.how=='F', 'between those of six runs and of twelve independent values'
+    one = Ratio('pretrained', 'random', dict(labels=100), of='sd')(d)
+    np.testing.assert_allclose((one.high/one.value, one.value/one.low), few)
 
 def test_any_column_can_be_the_value():
     d = rows().assign(cosine=lambda d: d.value/100)

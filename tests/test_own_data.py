@@ -1,11 +1,10 @@
 "Own images: what is taken, what is refused in one line, what is said before anything is trained, and that workers see the same data"
 import time
-from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from aepretrain_nb.data import DATASETS, DataError, ImageSet, Splits, dataset, generator, label_subset, split_valid, verify
 from aepretrain_nb.experiment import compare, keep_splits, read_results, read_splits
 from aepretrain_nb.imports import torchvision
@@ -35,6 +34,8 @@ def says(f, *words):
 FLOAT = X.astype('float32')
 NAN = np.where(np.arange(80)[:,None,None,None]==3, np.nan, FLOAT/255)
 
+class Held(Dataset): data,targets = X,Y
+
 @pytest.mark.parametrize('x,words', [
     (FLOAT, ['found 0 to 255', 'write x/255']),
     (FLOAT*257, ['write x/65535']),
@@ -61,7 +62,8 @@ NAN = np.where(np.arange(80)[:,None,None,None]==3, np.nan, FLOAT/255)
     (TensorDataset(torch.zeros(3)), ['TensorDataset']),
     ([np.zeros((3,8,8)), np.zeros((3,9,8))], ['not all of one size']),
     (np.array([dict(), dict()]), ['array of objects', 'np.stack(list(x))']),
-    (None, ['no numbers']),
+    (None, ['a NoneType is no array of images']), (DataLoader(TensorDataset(torch.zeros(3))), ['a DataLoader is no array']),
+    (Held(), ['ImageSet(data.data, data.targets)']),
     (np.zeros((2,3,4,4), complex), ['complex'])])
 def test_images_that_are_refused(x, words): says(lambda: ImageSet(x, name='mine'), 'mine', *words)
 
@@ -213,6 +215,8 @@ def test_a_leak_is_counted_listed_and_said_whatever_the_type(kind):
 
 def test_test_images_that_an_autoencoder_sees_are_said():
     assert ['among the unlabelled images' in w for w in own(unlabelled=ImageSet(np.concatenate([X, TX[:3]]))).check().warnings]==[True]
+    far = own(unlabelled=ImageSet(np.concatenate([255-X, TX[[4,2]]])))
+    assert far.check().warnings==['2 of 40 test images are among the unlabelled images, too: number 2, 4']
     other = Splits('other', ImageSet(TX, TY), ImageSet(X, Y))
     assert ['40 of 40 test images are among the unlabelled images of other' in w for w in own().check(others=[other]).warnings]==[True]
 
