@@ -297,7 +297,7 @@ def test_numbers_and_names_in_all_their_forms():
     assert keys(n_unlabelled=np.int64(99))==keys(n_unlabelled=99) and keys(n_valid=np.int32(9))==keys(n_valid=9)
     assert all(type(o) is int for run in seed_list(np.arange(2)) for o in run)
 
-@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'), (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'none twice'), (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
+@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'), (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'no size twice'), (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
     (dict(seeds=0), 'seeds is 0'), (dict(seeds=[]), 'seeds is []'), (dict(seeds=True), 'seeds is True'), (dict(seeds=2.5), 'seeds is 2.5'), (dict(seeds=[1, 1.5]), 'whole numbers'), (dict(seeds=None), 'seeds is None'),
     (dict(arms='pretrain'), "unknown arm 'pretrain'; did you mean 'pretrained'"), (dict(arms=[]), 'no arms'), (dict(arms=[3]), 'unknown arm 3')])
 def test_forms_that_are_refused_in_one_line(kw, say):
