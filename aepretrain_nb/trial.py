@@ -108,7 +108,7 @@ def _check_steps(steps):
     by = steps if isinstance(steps, dict) else {}
     named = all(str(k).isdecimal() for k in by)
     if not named: raise ExperimentError(f'finetune.steps is {steps!r}: steps by number of labels')
-    _check('finetune.steps', list(by.values()) or steps, 'whole', True)
+    for n in by.values() or [steps]: _check('finetune.steps', n, 'whole')
 
 def _check_fit(part, section):
     "Raises `ExperimentError` for a section that says how to train and cannot be followed."
@@ -126,6 +126,13 @@ def _check_fit(part, section):
             raise ExperimentError(f"{part}.checkpoints is {v!r}: numbers of looks from 1, or 'best'")
 
 # %% ../nbs/09_trial.ipynb #f24eab45
+def _check_arm(r, arm):
+    "Raises `ExperimentError` for an arm that changes a training into one that cannot be followed."
+    change = r['arms'][arm].get('change', {})
+    try:
+        for part in change.keys() & {'pretrain', 'finetune'}: _check_fit(part, r[part] | change[part])
+    except ExperimentError as e: raise ExperimentError(f'arm {arm!r}: {e}') from None
+
 def check_recipe(
     r # a recipe
 ):
@@ -133,6 +140,7 @@ def check_recipe(
     for part in ('pretrain', 'finetune', 'model', 'arms'):
         if not isinstance(r.get(part), dict): raise ExperimentError(f'{part} is {r.get(part)!r}: a section of settings is needed')
     for part in ('pretrain', 'finetune'): _check_fit(part, r[part])
+    for arm in r['arms']: _check_arm(r, arm)
     _check('labels', r.get('labels', 1), 'whole', True)
     seeds = r.get('seeds', 1)
     if not isinstance(seeds, (list, tuple)): _check('seeds', seeds, 'whole')
@@ -234,12 +242,12 @@ def encoder(self:Trial)->Trial: # the trial that makes this one's encoder; None 
 # %% ../nbs/09_trial.ipynb #4b9de15d
 def _whole(v): return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
-def _numbers(what, v, least):
+def _numbers(what, v, least, one):
     "Whole numbers from `least`, one or several, none of them twice; raises `ExperimentError` for anything else."
     o = v.tolist() if isinstance(v, (np.ndarray, Tensor)) else v
     o = list(o) if isinstance(o, (list, tuple, range)) else [o]
     if not o or len(set(map(str, o)))<len(o) or not all(_whole(n) and n>=least for n in o):
-        raise ExperimentError(f'{what} is {v!r}: whole numbers from {least}, at least one, none twice')
+        raise ExperimentError(f'{what} is {v!r}: whole numbers from {least}, at least one, no {one} twice')
     return [int(n) for n in o]
 
 def seed_list(
@@ -248,7 +256,7 @@ def seed_list(
 )->list:               # (subset_seed, encoder_seed, head_seed) of each run, in order
     "Seeds of a grid; raises `ExperimentError` where there is none."
     if _whole(seeds) and seeds<1: raise ExperimentError(f'seeds is {seeds}: a number from 1, or the seeds, as in [0, 1]')
-    seeds = list(range(seeds)) if _whole(seeds) else _numbers('seeds', seeds, 0)
+    seeds = list(range(seeds)) if _whole(seeds) else _numbers('seeds', seeds, 0, 'seed')
     return [(s, e, s) for e in seeds for s in seeds] if crossed else [(s, s, s) for s in seeds]
 
 # %% ../nbs/09_trial.ipynb #6cbf7eb0
@@ -359,7 +367,7 @@ def plan(
     "The fits of a grid; raises `ValueError` for what the data cannot give."
     if precision not in ('fp32', 'bf16'): raise ExperimentError(f'unknown precision {precision!r}: fp32 or bf16')
     if one_encoder and crossed: raise ExperimentError('one_encoder and crossed exclude each other: one autoencoder for all runs, or each with every subset')
-    runs,out,chosen,labels = seed_list(seeds, crossed),[],pick_arms(recipe, arms),_numbers('labels', labels, 1)
+    runs,out,chosen,labels = seed_list(seeds, crossed),[],pick_arms(recipe, arms),_numbers('labels', labels, 1, 'size')
     n_valid,n_unlabelled = (int(n) if _whole(n) else n for n in (n_valid, n_unlabelled))
     for v in chosen.values(): _check_checkpoint(recipe, v)
     others = {k: _other(k, pretrain_sets or {}) for k in {v['pretrain_data'] for v in chosen.values() if v.get('pretrain_data')}}
