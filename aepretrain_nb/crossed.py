@@ -19,9 +19,9 @@ class Mean:
     mean:float # of the values, or of the means of their groups
     se:float=np.nan # its standard error; nan where there is nothing to take it from
     df:float=np.nan # degrees of freedom of the standard error
-    how:str='' # what the standard error respects: '', 'by encoder', 'by subset', 'two-way', 'two-way with gaps'
+    how:str='' # what the standard error heeds: '', 'by encoder', 'by subset', 'two-way', 'two-way with gaps'
     scope:str='' # what all values share, so that the interval speaks for it only: 'one encoder', 'one subset'
-    values:object=field(default=None, repr=False) # the independent values behind the mean, (n,); None where they are crossed
+    values:object=field(default=None, repr=False) # the independent values behind it, (n,); None: crossed
 
 def plain(
     x, # independent values, (n,)
@@ -30,7 +30,8 @@ def plain(
 ) -> Mean: # se and df are nan for fewer than two values
     "Mean of independent values."
     x = np.asarray(x, dtype=float)
-    if len(x)<2: return Mean(float(x.mean()) if len(x) else np.nan, how=how, scope=scope, values=x)
+    if not len(x): return Mean(np.nan, values=x)
+    if len(x)==1: return Mean(float(x[0]), how=how, scope=scope, values=x)
     return Mean(float(x.mean()), float(x.std(ddof=1)/len(x)**.5), len(x)-1., how, scope, x)
 
 # %% ../nbs/21_crossed.ipynb #a48415cf
@@ -56,7 +57,7 @@ def two_way(
 ) -> Mean: # of all values
     "Mean of a full grid of random subsets and random encoders."
     x = np.asarray(x, dtype=float)
-    if x.ndim!=2 or min(x.shape)<2: raise ValueError(f'a grid of shape {x.shape}: at least two subsets and two encoders are needed')
+    if x.ndim!=2 or min(x.shape)<2: raise ValueError(f'a grid of shape {x.shape}: give at least two subsets and two encoders')
     v, df = _variance(*_squares(x))
     return Mean(float(x.mean()), float((v/x.size)**.5), 1. if min(x.shape)==2 else float(df), 'two-way')
 
@@ -87,6 +88,14 @@ def _nested(x, groups, how, scope=''):
     means = _by(x, groups)
     return plain(means, how if len(means)<len(x) else '', scope)
 
+def _cells(x, s, e):
+    "Mean of values of at least two subsets and two encoders."
+    cells = pd.DataFrame(dict(x=x, s=s, e=e)).groupby(['s', 'e'], as_index=False).x.mean()
+    n, S, E = len(cells), cells.s.nunique(), cells.e.nunique()
+    if n==S: return _nested(x, e, 'by encoder')
+    if n==E: return _nested(x, s, 'by subset')
+    return two_way(cells.pivot(index='s', columns='e', values='x')) if n==S*E else _gaps(cells.x, cells.s, cells.e)
+
 def crossed(
     x, # values, such as paired differences, (n,)
     subset=None, # name of the label subset of each value, (n,); None: all differ
@@ -95,13 +104,9 @@ def crossed(
     "Mean of values that may share subsets, encoders or both."
     x = np.asarray(x, dtype=float).ravel()
     s, e = _names(subset, len(x)), _names(encoder, len(x))
+    one_s, one_e = (len(set(g))==1 for g in (s, e))
     if len(x)<2: return plain(x)
-    alone = [len(set(g))==1 for g in (s, e)]
-    if all(alone): return plain(x, scope='one encoder, one subset')
-    if alone[1]: return _nested(x, s, 'by subset', 'one encoder')
-    if alone[0]: return _nested(x, e, 'by encoder', 'one subset')
-    cells = pd.DataFrame(dict(x=x, s=s, e=e)).groupby(['s', 'e'], as_index=False).x.mean()
-    n, S, E = len(cells), cells.s.nunique(), cells.e.nunique()
-    if n==S: return _nested(x, e, 'by encoder')
-    if n==E: return _nested(x, s, 'by subset')
-    return two_way(cells.pivot(index='s', columns='e', values='x')) if n==S*E else _gaps(cells.x, cells.s, cells.e)
+    if one_s and one_e: return plain(x, scope='one encoder, one subset')
+    if one_e: return _nested(x, s, 'by subset', 'one encoder')
+    if one_s: return _nested(x, e, 'by encoder', 'one subset')
+    return _cells(x, s, e)
