@@ -260,7 +260,7 @@ def _unexplained(
     arm, # whose autoencoders
     data # name of the data set
 ): # an ask for their error in units of the mean image's
-    mean = Mean(arm, dict(data=data, kind='encoder'), value='unexplained', unit="of the mean image's error")
+    mean = Mean(arm, dict(data=data, kind='encoder'), value='unexplained', unit="parts of the mean image's error")
     def ask(rows, conf=.95):
         if not {'mse', 'mean_image'}<=set(rows): return None
         return mean(rows.assign(unexplained=rows.mse/rows.mean_image), conf)
