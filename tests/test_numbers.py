@@ -23,7 +23,7 @@ def fit(arm='random_default', labels=50, splits=digits, seed=0, **kw): return pl
 
 def held_out(t, splits=digits, n=97):
     "The clean held-out images of a trial, found without the code under test"
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.digest, t.encoder_seed))
+    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, t.encoder_seed))
     return splits.unlabelled.x[order[:n]].float().div(255),splits.unlabelled.x[order[n:]].float().div(255)
 
 def test_value_and_mse_are_those_of_the_weights_that_are_kept():
@@ -90,11 +90,11 @@ def test_a_choice_is_made_on_images_that_were_not_trained_on():
     "Without n_valid: other pixels in the held-out images move the errors, not the weights of a candidate"
     t = encoder(lr=[.1, .5], steps=10, evals=1)
     ae,_ = train_autoencoder(t, digits)
-    order = torch.randperm(1297, generator=generator('unlabelled', digits.digest, 0))
+    order = torch.randperm(1297, generator=generator('unlabelled', digits.content, 0))
     x = digits.unlabelled.x.clone()
     x[order[:1297//5]] = 0
     class Other:
-        folds,train,test,unlabelled,digest = None,digits.train,digits.test,ImageSet(x),digits.digest
+        folds,train,test,unlabelled,digest,content = None,digits.train,digits.test,ImageSet(x),digits.digest,digits.content
     other,_ = train_autoencoder(encoder(lr=.5, steps=10, evals=1, n_valid=1297//5), Other)
     same = lambda a, b: all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
     assert same(ae, other)
