@@ -257,15 +257,19 @@ def _redrawn(arm, data): return Mean(arm, dict(data=data, kind='encoder'), 'shar
 
 _network = [
     _claim('cnn-best', 'A CNN trained from scratch is best', 'section 5', _ahead('cnn', _frozen), _more, _run('cnn')),
-    _claim('cnn-best-with-few-labels', 'The CNN is best even with a small data set, 160 to 960 labels', 'abstract, section 5',
-        _ahead('cnn', _frozen, labels=_small), _more, _run('cnn')),
-    _claim('cnn-poor-with-few-labels', 'A CNN can be poor with few labels: with 160 ten points or more behind itself with 8,000',
-        'abstract', Contrast(_with[8000], _with[160], unit='points'), Expect('>', 10), _run('cnn')),
-    _claim('cnn-overfits-with-few-labels', 'With 160 labels the CNN overfits in spite of dropout: a gap of more than five points',
+    _claim('cnn-best-with-few-labels', 'The CNN is best even with a small data set, 160 to 960 labels',
+        'abstract, section 5', _ahead('cnn', _frozen, labels=_small), _more, _run('cnn')),
+    _claim('cnn-poor-with-few-labels',
+        'A CNN can be poor with few labels: with 160 ten points or more behind itself with 8,000', 'abstract',
+        Contrast(_with[8000], _with[160], unit='points'), Expect('>', 10), _run('cnn')),
+    _claim('cnn-overfits-with-few-labels',
+        'With 160 labels the CNN overfits in spite of dropout: a gap of more than five points',
         'section 4.4, figure 3', _shares(_train_gap), Expect('>', 5), _run('cnn'), 'by eye'),
-    _claim('gap-closes', 'The gap between its training and test accuracy shrinks by a point or more for ten times the labels',
+    _claim('gap-closes',
+        'The gap between its training and test accuracy shrinks by a point or more for ten times the labels',
         'section 4.4, figure 3', _shares(_gap_slope), Expect('<', -1), _run('cnn'), 'by eye'),
-    _claim('cnn-fluctuates', 'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
+    _claim('cnn-fluctuates',
+        'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
         _spreads('cnn', _frozen), _wider, _run('cnn'), 'by eye; attributed to random weights'),
     _claim('cnn-best-fashion-mnist', 'The CNN is still best on a harder data set, at each size: FashionMNIST',
         'section 6, future work', _each_size('cnn', ('plain', 'random'), 'fashion_mnist'), _more,
@@ -275,6 +279,7 @@ _network = [
         _run('cnn', data='cifar10', **_late), 'asked')]
 
 # %% ../../nbs/papers/barletta.ipynb #f7e37112
+_redraw = _shares(Greatest((_redrawn('sparse', 'mnist'), _redrawn('sparse_fashion', 'fashion_mnist'))))
 _encoders = [
     _claim('sparse-best', 'The sparse autoencoder is the best pre-training', 'section 5',
         _ahead('sparse', ['plain', 'sparse_fashion']), _more, _run()),
@@ -301,28 +306,31 @@ _encoders = [
         _gap('sparse_fashion', 'random'), _more, _run()),
     _claim('random-surprises', 'A random encoder is not the worst: it beats at least one that was trained', 'section 5',
         Greatest(tuple(_gap('random', b) for b in _trained)), _more, _run()),
-    _claim('random-unpredictable', 'Accuracy varies more between random encoders than between trained ones', 'section 5',
-        dict(fair=_spreads('random', _trained)), _wider, _run(**_late), 'in words'),
+    _claim('random-unpredictable', 'Accuracy varies more between random encoders than between trained ones',
+        'section 5', dict(fair=_spreads('random', _trained)), _wider, _run(**_late), 'in words'),
     _claim('reconstructs', 'The autoencoders redraw their images: less than a quarter of the error of the mean image',
-        'figures 6 and 7', dict(fair=_shares(Greatest((_redrawn('sparse', 'mnist'), _redrawn('sparse_fashion', 'fashion_mnist'))))),
-        Expect('<', 25), _run(**_late), 'by eye')]
+        'figures 6 and 7', dict(fair=_redraw), Expect('<', 25), _run(**_late), 'by eye')]
 
 # %% ../../nbs/papers/barletta.ipynb #85c378d6
 _training = [
-    _claim('clipping-helps', 'The softmax learns better with gradient clipping', 'section 4.2', _gap('plain', 'plain_unclipped'),
-        _more, _run('clipping'), 'did not work properly'),
-    _claim('exploding-gradients', 'Without clipping learning does not work: some frozen arm loses more than five points',
-        'section 4.2', Greatest(tuple(_gap(a, f'{a}_unclipped') for a in _frozen)), Expect('>', 5), _run('clipping'),
+    _claim('clipping-helps', 'The softmax learns better with gradient clipping', 'section 4.2',
+        _gap('plain', 'plain_unclipped'), _more, _run('clipping'), 'did not work properly'),
+    _claim('exploding-gradients',
+        'Without clipping learning does not work: some frozen arm loses more than five points', 'section 4.2',
+        Greatest(tuple(_gap(a, f'{a}_unclipped') for a in _frozen)), Expect('>', 5), _run('clipping'),
         'did not work properly'),
     _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'),
         Expect('<', -.5), _run('momentum'), 'worse performances'),
-    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats the fixed 100 epochs',
+    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats 100 epochs',
         'section 6, future work', _stopped('plain_chosen', 'plain'), _more, _run('stopped', **_late), 'suggested'),
-    _claim('stop-early-costs-nothing', 'Stopping pre-training after 10 of its 100 epochs loses less than half a point',
-        'section 6, future work', _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested'),
-    _claim('first-phase-tells-nothing', 'The first phase does not predict the second: 99 epochs more gain less than half a point',
-        'section 6', _gap('plain', 'plain_1'), Expect('no gain', margin=.5), _run('stopped', **_late), 'in words')]
-_agrees = _claim('agrees-with-reported', 'Our means over all sizes are within a point of the reported ones in every arm', 'figure 4',
-    dict(as_written=Agreement(_mnist, of=('arm',), over=('labels',))), Expect('<', 1),
+    _claim('stop-early-costs-nothing',
+        'Stopping pre-training after 10 of its 100 epochs loses less than half a point', 'section 6, future work',
+        _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested'),
+    _claim('first-phase-tells-nothing',
+        'The first phase does not predict the second: 99 more epochs gain less than half a point', 'section 6',
+        _gap('plain', 'plain_1'), Expect('no gain', margin=.5), _run('stopped', **_late), 'in words')]
+_agrees = _claim('agrees-with-reported',
+        'Our means over all sizes are within a point of the reported ones in every arm',
+    'figure 4', dict(as_written=Agreement(_mnist, of=('arm',), over=('labels',))), Expect('<', 1),
     dict(as_written=_run('cnn')['as_written']), 'five curves')
 CLAIMS = [*_network, *_encoders, *_training, _agrees]
