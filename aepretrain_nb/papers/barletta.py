@@ -251,7 +251,7 @@ _more,_wider = Expect('>', .5),Expect('>', 1.25)
 _quick = dict(setting='quick', also=' --lr .0001,.0003,.001,.003,.01') # more rates than the ends of the fair list
 _train_gap = Mean('cnn', _mnist | dict(labels=160), 'gap', unit='points')
 _gap_slope = Trend('cnn', where=_mnist, value='gap', unit='points per ×10 labels')
-_with = {n: Mean('cnn', _mnist | dict(labels=n)) for n in (160, 8000)}
+_of_size = {n: Mean('cnn', _mnist | dict(labels=n)) for n in (160, 8000)}
 def _spreads(a, others): return Least(tuple(Ratio(a, b, _mnist, 'sd', over=('labels',)) for b in others))
 def _redrawn(arm, data): return Mean(arm, dict(data=data, kind='encoder'), 'share', unit='%')
 
@@ -261,7 +261,7 @@ _network = [
         'abstract, section 5', _ahead('cnn', _frozen, labels=_small), _more, _run('cnn')),
     _claim('cnn-poor-with-few-labels',
         'A CNN can be poor with few labels: with 160 ten points or more behind itself with 8,000', 'abstract',
-        Contrast(_with[8000], _with[160], unit='points'), Expect('>', 10), _run('cnn')),
+        Contrast(_of_size[8000], _of_size[160], unit='points'), Expect('>', 10), _run('cnn')),
     _claim('cnn-overfits-with-few-labels',
         'With 160 labels the CNN overfits in spite of dropout: a gap of more than five points',
         'section 4.4, figure 3', _shares(_train_gap), Expect('>', 5), _run('cnn'), 'by eye'),
