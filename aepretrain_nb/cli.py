@@ -70,8 +70,9 @@ def seeds(
     s:str # such as '5'
 ):        # an int, or 'auto'
     "A number of seeds, or 'auto'."
-    if s!='auto' and (not s.isdecimal() or int(s)<1): raise argparse.ArgumentTypeError(f'{s!r} is not a whole number from 1, nor auto')
-    return s if s=='auto' else int(s)
+    if s=='auto': return s
+    if not s.isdecimal() or int(s)<1: raise argparse.ArgumentTypeError(f'{s!r} is not a whole number from 1, nor auto')
+    return int(s)
 
 def number(
     s:str # such as '5'
@@ -116,7 +117,8 @@ def compare(
     protocol = {k: getattr(a, k) for k in ('crossed', 'valid', 'n_valid', 'policy', 'n_unlabelled', 'precision') if getattr(a, k) not in (None, False)}
     recipe = find_recipe(a.recipe, setting, **change)
     try: res = compare(a.data, a.arms, a.labels, a.seeds, recipe, setting, out, a.root, a.download, a.executor or a.processes, a.device, lr=a.lr,
-        tune=a.tune, metric=a.metric, encoders=a.encoders or (), treatment=a.treatment, margin=a.margin, max_seeds=a.max_seeds, **protocol)
+        tune=a.tune, metric=a.metric, encoders=a.encoders or (), treatment=a.treatment, margin=a.margin,
+        max_seeds=a.max_seeds, **protocol)
     except KeyboardInterrupt:
         print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:\n  aepretrain {shlex.join(a.argv)}', file=sys.stderr)
         return 130
@@ -142,7 +144,8 @@ def power(
     t = seeds_needed(rows_of(a.rows, a.root), a.margin, a.treatment).drop(columns=['treatment', 'test'])
     few = {c: t[c].map(lambda n: f'{n:.0f}' if n==n else 'many') for c in ('for_width', 'for_power')}
     t = t.assign(half=t.half.map('±{:.3g}'.format), **few)
-    print(f'seeds for an interval of ±{a.margin:g} (for_width), and for a chance of 80 % to find a difference of {a.margin:g} (for_power); now n, with half the interval')
+    print(f'seeds for an interval of ±{a.margin:g} (for_width), and to find {a.margin:g} in 80 % of grids (for_power);')
+    print('half is half the interval of the seeds there are')
     print(t.to_string(index=False))
     return 0
 
@@ -184,21 +187,26 @@ def data_get(
     return 0
 
 # %% ../nbs/13_cli.ipynb #d3ca3b6e
+_TREATMENT = 'the arm that is compared to the others (default: pretrained, else the first)'
+_SEEDS = "number of seeds, or auto: five, then as many as --margin asks for (default: the recipe's)"
+_METRIC = 'accuracy, error, balanced (accuracy by class) or f1 (macro-F1), in per cent (default: %(default)s)'
+_MARGIN = 'smallest difference in points that would matter: equivalence is tested too'
+
 def _compare_args(c):
     c.add_argument('data', help='name of a data set; see aepretrain data list')
     c.add_argument('--arms', type=words, help="names separated by commas (default: all of the recipe's)")
     c.add_argument('--labels', type=whole, help="numbers of labels separated by commas (default: the recipe's)")
-    c.add_argument('--seeds', type=seeds, help="number of seeds, or auto: five, then as many as --margin asks for (default: the recipe's)")
+    c.add_argument('--seeds', type=seeds, help=_SEEDS)
     c.add_argument('--max-seeds', type=number, default=30, help='most seeds of --seeds auto (default: %(default)s)')
-    c.add_argument('--treatment', metavar='ARM', help='the arm that is compared to the others (default: pretrained, else the first)')
+    c.add_argument('--treatment', metavar='ARM', help=_TREATMENT)
     c.add_argument('--recipe', default='kohlbrenner', help='name or import path of a recipe (default: %(default)s)')
     c.add_argument('--setting', help='smoke (seconds), quick (two cores), paper (as published) (default: smoke; digits for the digits)')
     c.add_argument('--lr', type=rates, help="learning rate of the classifiers; of several, separated by commas, each fit takes the one its validation images prefer (default: the recipe's)")
     c.add_argument('--tune', choices=('each', 'first'), help="where several rates are tried: by each fit, or on the first seed only (default: the recipe's, else each)")
     c.add_argument('--set', action='append', type=setting_of, metavar='PART=VALUE',
         help='change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated')
-    c.add_argument('--metric', default='accuracy', help='accuracy, error, balanced (accuracy, a mean over classes) or f1 (macro-F1), in per cent (default: %(default)s)')
-    c.add_argument('--margin', type=positive, help='smallest difference in points that would matter: equivalence is tested too; with --seeds auto the half-width to reach')
+    c.add_argument('--metric', default='accuracy', help=_METRIC)
+    c.add_argument('--margin', type=positive, help=_MARGIN+'; with --seeds auto the half-width to reach')
     c.add_argument('--out', help='folder of results, to be resumed from (default: aepretrain-[RECIPE-]DATA-SETTING[-READING][-STUDY])')
     c.add_argument('--encoders', type=words, metavar='DIR,...', help='folders of other grids, whose autoencoders serve where they are the same')
     c.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
@@ -227,15 +235,15 @@ def parser()->Parser: # of the whole command line
     r.add_argument('store', help='folder that compare wrote')
     r.add_argument('--out', help='the file (default: report.html in the folder)')
     r.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
-    r.add_argument('--margin', type=positive, help='smallest difference in points that would matter: then equivalence is tested too')
-    r.add_argument('--treatment', metavar='ARM', help='the arm that is compared to the others (default: pretrained, else the first)')
-    r.add_argument('--metric', default='accuracy', help='as of compare (default: %(default)s)')
+    r.add_argument('--margin', type=positive, help=_MARGIN)
+    r.add_argument('--treatment', metavar='ARM', help=_TREATMENT)
+    r.add_argument('--metric', default='accuracy', help=_METRIC)
     r.set_defaults(run=report)
     w = verbs.add_parser('power', help='how many seeds a finished grid would take',
-        description='How many seeds each size and control would take for an interval, or to find a difference, of a given size.')
+        description='How many seeds each size and control would take for an interval, or to find a difference.')
     w.add_argument('rows', help='folder that compare wrote, or a CSV of rows such as its results.csv')
     w.add_argument('--margin', type=positive, required=True, help='half-width of the interval, in points')
-    w.add_argument('--treatment', metavar='ARM', help='the arm that is compared to the others (default: pretrained, else the first)')
+    w.add_argument('--treatment', metavar='ARM', help=_TREATMENT)
     w.add_argument('--root', help='folder of the data sets (default: AEPRETRAIN_DATA, else the user cache)')
     w.set_defaults(run=power)
     l = verbs.add_parser('ledger', help='what papers claim, and what the recorded runs say of it',

@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'work_unit',
            'keep_splits', 'read_splits', 'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid',
-           'check_metric', 'turned', 'Results', 'check_treatment', 'rate_trials', 'choose_rates', 'setting_for',
+           'check_metric', 'turned', 'check_treatment', 'Results', 'rate_trials', 'choose_rates', 'setting_for',
            'compare', 'read_results', 'rows_of', 'seeds_needed']
 
 # %% ../nbs/11_experiment.ipynb #b068740f
@@ -172,7 +172,8 @@ def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted c
     except (OSError, subprocess.SubprocessError): pass
     return aepretrain_nb.__version__
 
-_ALSO = dict(fit=('chance', 'n_test', 'balanced', 'f1'), encoder=('mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge'))
+_ALSO = dict(fit=('chance', 'n_test', 'balanced', 'f1'),
+    encoder=('mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge'))
 
 def row_of(
     trial,       # a finished trial
@@ -188,7 +189,8 @@ def row_of(
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'),
         metric=res['metric'], unit=res['unit'], value=res['value'], valid=res.get('valid'), train=res.get('train'), best=res.get('best'),
         cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None,
-        **also, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        **also, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']),
+        precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
 # %% ../nbs/11_experiment.ipynb #07219aa6
@@ -583,7 +585,8 @@ def run_grid(
                                   'run the same again to go on (processes:N outlives a worker)') from None
 
 # %% ../nbs/11_experiment.ipynb #82f38fe2
-METRICS = dict(accuracy=('value', 'higher', 'accuracy'), error=('value', 'lower', 'error'), # column of a fit's row, what is better, name
+METRICS = dict( # column of a fit's row, what is better, name
+    accuracy=('value', 'higher', 'accuracy'), error=('value', 'lower', 'error'),
     balanced=('balanced', 'higher', 'balanced accuracy'), f1=('f1', 'higher', 'macro-F1'))
 
 def check_metric(
@@ -599,10 +602,18 @@ def turned(
     "What is left of 100 % where lower is better."
     return 100-v if METRICS[metric][1]=='lower' else v
 
+# %% ../nbs/11_experiment.ipynb #eb1bd4fe
+def check_treatment(
+    name, # of an arm, or None
+    arms  # names of arms, in order
+)->str:   # the arm that is compared to the others
+    "The arm asked for, else 'pretrained', else the first; raises `ExperimentError` for one that is not there."
+    if name is None: return 'pretrained' if 'pretrained' in arms else next(iter(arms), None)
+    if name not in arms: raise ExperimentError(f'unknown treatment {name!r}{near(name, arms)}')
+    return name
+
 # %% ../nbs/11_experiment.ipynb #5b031733
 TIMES = 'seconds', 'images_s'
-
-_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
 
 class Results:
     "The table of a plan, and what follows from it."
@@ -613,50 +624,54 @@ class Results:
         recipe=None,   # of the grid: names its setting and its reading of a paper
         metric='accuracy', # one of `METRICS`
         tuning=None,   # table of the rates that were tried on the first seed, see `choose_rates`
-        treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
+        treatment=None, # the arm that is compared to the others, see `check_treatment`
         margin=None    # smallest difference that would matter, in points; None: equivalence is not asked
     ):
         r,self.plan,self.odd = recipe or {},store.get('seeds', 'plan'),store.get('data', 'plan') or []
         if self.plan: treatment,margin = treatment or self.plan['treatment'],margin or self.plan['margin']
-        self.trials,self.store,self.splits,self.metric,self.tuning,self.margin = trials,store,splits,metric,tuning,margin
-        self.setting,self.reading,self.arms = r.get('setting', ''),r.get('reading', ''),list(dict.fromkeys(t.arm for t in trials))
+        self.trials,self.store,self.splits,self.metric,self.margin = trials,store,splits,metric,margin
+        self.setting,self.reading,self.tuning = r.get('setting', ''),r.get('reading', ''),tuning
+        self.arms = list(dict.fromkeys(t.arm for t in trials))
         self.treatment = check_treatment(treatment, self.arms)
         self.records = [store.get(t.key) for t in trials]
         self.rows = self._rows([o for o in self.records if o])
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
-        self.missing = pd.DataFrame([self._gap(t) for t,o in zip(trials, self.records) if not o], columns=['arm', 'labels', *_SEEDS, 'reason'])
+        gaps = [self._gap(t) for t,o in zip(trials, self.records) if not o]
+        self.missing = pd.DataFrame(gaps, columns=['arm', 'labels', *_SEEDS, 'reason'])
 
-    def _rows(self, found):
-        "The rows of finished fits, the metric as their value"
-        d = pd.DataFrame([o['row'] for o in found])
-        if not len(d): return d
-        column,_,name = METRICS[self.metric]
-        if column not in d or d[column].isna().all():
-            raise ExperimentError(f'no fit in {self.store.path} carries its {name}: an earlier version made them, so ask for accuracy or error')
-        if {'chance', 'n_test'} <= set(d): d['at_chance'] = pd.Series(at_chance(d.value, d.chance, d.n_test)).where(d.chance.notna())
-        d = d.assign(metric=self.metric, value=turned(d[column], self.metric).round(4), setting=self.setting, reading=self.reading)
-        if self.metric=='error': d = d.assign(**{k: turned(d[k].astype(float), 'error').round(4) for k in ('valid', 'train')})
-        d['fall'] = [round(max(o['curve'])-o['curve'][-1], 4) for o in found]
-        if any(o.get('confusion') for o in found): d['never'] = [_never(o.get('confusion')) for o in found]
-        return d.astype(dict(n_unlabelled='Int64'))
+# %% ../nbs/11_experiment.ipynb #4fdf9d91
+_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
 
-    def _gap(self, t):
-        f = self.store.file('failed', t.key)
-        why = json.loads(f.read_text(encoding='utf-8'))['reason'] if f.exists() else 'not run'
-        return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
+@patch
+def _rows(self:Results, found):
+    "The rows of finished fits, the metric as their value"
+    d = pd.DataFrame([o['row'] for o in found])
+    if not len(d): return d
+    column,better,name = METRICS[self.metric]
+    if column not in d or d[column].isna().all():
+        raise ExperimentError(f'no fit in {self.store.path} carries its {name}: they are of an earlier version')
+    if {'chance', 'n_test'} <= set(d):
+        d = d.assign(at_chance=at_chance(d.value, d.chance, d.n_test))
+        d['at_chance'] = d.at_chance.where(d.chance.notna())
+    turn = ('value', 'valid', 'train') if better=='lower' else ()
+    d = d.assign(value=d[column], metric=self.metric, setting=self.setting, reading=self.reading)
+    d = d.assign(**{k: turned(d[k].astype(float), self.metric).round(4) for k in turn})
+    d['fall'] = [round(max(o['curve'])-o['curve'][-1], 4) for o in found]
+    if any(o.get('confusion') for o in found): d['never'] = [_never(o.get('confusion')) for o in found]
+    return d.astype(dict(n_unlabelled='Int64'))
 
-def check_treatment(
-    name, # of an arm, or None
-    arms  # names of arms, in order
-)->str:   # the arm that is compared to the others
-    "The arm that was asked for, 'pretrained' or the first by default; raises `ExperimentError` for one that is not there."
-    if name is None: return 'pretrained' if 'pretrained' in arms else next(iter(arms), None)
-    if name not in arms: raise ExperimentError(f'unknown treatment {name!r}{near(name, arms)}')
-    return name
+@patch
+def _gap(self:Results, t):
+    "The row of a trial that has no result"
+    f = self.store.file('failed', t.key)
+    why = json.loads(f.read_text(encoding='utf-8'))['reason'] if f.exists() else 'not run'
+    return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
 
 def _never(confused):
     "Classes that were there and were never predicted"
-    return None if confused is None else int(((m := np.array(confused)).sum(1)>0).sum() - ((m.sum(1)>0)&(m.sum(0)>0)).sum())
+    if confused is None: return None
+    m = np.array(confused)
+    return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
 
 # %% ../nbs/11_experiment.ipynb #c83747be
 @patch(as_prop=True)
@@ -666,7 +681,8 @@ def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; wher
     if 'value' not in every: every = every.assign(value=np.nan)
     g = every.groupby(['labels', 'arm'], sort=False)
     d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
-    return d.assign(**{k: g[k].mean() for k in ('balanced', 'f1') if k in every and every[k].notna().any()}).reset_index()
+    known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
+    return d.assign(**{k: g[k].mean() for k in known}).reset_index()
 
 @patch
 def differences(self:Results,
@@ -686,12 +702,13 @@ def _pair(rows, by=('labels',)):
 # %% ../nbs/11_experiment.ipynb #b5c02f15
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_loss, valid_loss
-    "Validation accuracy (%) along each fit, or the error that is left, with the training and the validation loss (nats)."
+    "Validation accuracy (%) along each fit, or the error that is left, with training and validation loss (nats)."
     def points(r):
         n,losses = len(r['curve']),r.get('losses') or [(np.nan, np.nan)]*len(r['curve'])
         for i,(v,(train,valid)) in enumerate(zip(r['curve'], losses)):
-            yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=turned(v, self.metric),
-                train_loss=train, valid_loss=valid)
+            who = dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'])
+            step = r['row']['steps']*(i+1)//n
+            yield who | dict(step=step, valid=turned(v, self.metric), train_loss=train, valid_loss=valid)
     return pd.DataFrame([p for r in self.records if r for p in points(r)])
 
 @patch(as_prop=True)
@@ -699,9 +716,11 @@ def encoders(self:Results)->pd.DataFrame: # the columns of `rows`, and curve
     "A row for each autoencoder that an arm started from, with its reconstruction loss along the way."
     used = {(t.arm, t.encoder.key): t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)}
     found = [(arm, self.store.get(e.key)) for (arm,_),e in used.items()]
-    asked = lambda r,k: r['row'].get(k) or r['trial']['recipe']['pretrain'][k]
-    own = lambda arm,r: dict(arm=arm, opt=asked(r, 'opt'), lr=asked(r, 'lr'), setting=self.setting, reading=self.reading, curve=' '.join(f'{v:.6g}' for v in r['curve']))
-    d = pd.DataFrame([r['row'] | own(arm, r) for arm,r in found])
+    def own(arm, r):
+        asked = {k: r['row'].get(k) or r['trial']['recipe']['pretrain'][k] for k in ('opt', 'lr')}
+        curve = ' '.join(f'{v:.6g}' for v in r['curve'])
+        return r['row'] | asked | dict(arm=arm, setting=self.setting, reading=self.reading, curve=curve)
+    d = pd.DataFrame([own(*o) for o in found])
     return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
 
 @patch
@@ -721,7 +740,8 @@ def rising(self:Results,
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out = [*self.odd, *['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)]
+    out,leak = list(self.odd),any(t.valid=='test' for t in self.trials)
+    if leak: out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing):
         out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
@@ -739,7 +759,8 @@ def verdict(self:Results,
     **kw         # as in `verdict.verdict`
 )->Verdict:      # table and warnings
     "What the differences say, in words."
-    return verdict(self.differences(), self.margin if margin is None else margin, unit='points', lower=METRICS[self.metric][1]=='lower', extra=self.warnings, **kw)
+    margin,lower = self.margin if margin is None else margin,METRICS[self.metric][1]=='lower'
+    return verdict(self.differences(), margin, unit='points', lower=lower, extra=self.warnings, **kw)
 
 # %% ../nbs/11_experiment.ipynb #012f662c
 def _seeds(
@@ -757,9 +778,11 @@ def text(self:Results,
     r,v = self.rows.iloc[0],self.verdict(margin)
     cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}' + (f' ({c.missing} missing)' if c.missing else '') for c in self.cells.itertuples()}
     wide = max(map(len, [*self.arms, *cells.values()]))+2
-    head = f'{METRICS[self.metric][2]} ({r.unit}) on {len(self.splits.test):,} test images of {r.data}: mean ± sd of {_seeds(self.trials)}'
+    name = f'{METRICS[self.metric][2]} ({r.unit})'
+    head = f'{name} on {len(self.splits.test):,} test images of {r.data}: mean ± sd of {_seeds(self.trials)}'
     lines = [head, f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in self.arms)]
-    lines += [f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms) for n in dict.fromkeys(t.labels for t in self.trials)]
+    for n in dict.fromkeys(t.labels for t in self.trials):
+        lines.append(f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms))
     return '\n'.join([v.headline, '', *lines, '', *str(v).split('\n')[1:]])
 
 @patch
@@ -867,6 +890,27 @@ def _others(splits, arms, given, root, download):
     names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
     return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
 
+# %% ../nbs/11_experiment.ipynb #841d133e
+def _grid(recipe, kw, **asked):
+    "Arguments of `plan`: the recipe's where nothing was asked for"
+    usual = dict(arms=None, labels=recipe.get('labels', (100, 1000)), seeds=recipe.get('seeds', 5))
+    return usual | {k: v for k,v in asked.items() if v is not None} | recipe.get('protocol', {}) | kw
+
+def _checked(splits, recipe, grid):
+    "The fits of a grid, and what is odd about their data"
+    odd = splits.check(others=grid['pretrain_sets'].values()).warnings
+    trials = plan(splits, recipe, **grid)
+    how = {k: grid[k] for k in ('valid', 'n_valid', 'policy') if k in grid}
+    return trials,odd + check_sizes(splits, sorted({t.labels for t in trials}), **how)
+
+def _rehearsed(trials, splits, grid, device):
+    "Send images through the nets of each arm; gives the files that arms start from, by their digests"
+    files = {file_arm(a[5:])[1]['file']: a[5:] for a in grid['arms'] or [] if a.startswith('file:')}
+    for t in {t.arm: t for t in trials}.values():
+        weights = read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None
+        rehearse(t, splits, weights, device, grid['pretrain_sets'].get(t.spec.get('pretrain_data')))
+    return files
+
 # %% ../nbs/11_experiment.ipynb #6bf60d7b
 def _second(
     pilot, # `Results` of the pilot
@@ -879,6 +923,11 @@ def _second(
     pilot.store.put('seeds', dict(pilot=PILOT, margin=margin, most=most, treatment=pilot.treatment, metric=pilot.metric,
         sizes=json.loads(stage.to_json(orient='records'))), 'plan')
     return stage
+
+def _grown(stage, splits, recipe, grid):
+    "The fits of both stages, by seed"
+    sizes = (plan(splits, recipe, **grid | dict(labels=[o.labels], seeds=o.seeds)) for o in stage.itertuples())
+    return sorted(sum(sizes, []), key=lambda t: t.head_seed)
 
 def _announced(stage, margin, trials, store, executor):
     "The line before the second stage"
@@ -895,7 +944,7 @@ def compare(
     labels=None,          # numbers of labels; the recipe's by default
     seeds=None,           # a number of seeds, the seeds, or 'auto' (see `margin`); the recipe's by default
     recipe='kohlbrenner', # name of a recipe, an import path, or a recipe
-    setting=None,         # 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows; see `setting_for`
+    setting=None,         # 'smoke' (seconds), 'quick' (two cores), 'paper' ...; by default as `setting_for` says
     store=None,           # folder of the results; a temporary one by default
     root=None,            # where named data sets lie, see `dataset`
     download=False,       # get the data set if it is not there?
@@ -908,36 +957,31 @@ def compare(
     encoders=(),          # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None,   # name -> `Splits`, for arms that pre-train on other data; data sets of `DATASETS` are found by name
     treatment=None,       # the arm that is compared to the others; 'pretrained' or the first arm by default
-    margin=None,          # smallest difference that would matter, in points: equivalence is tested too; with seeds='auto' the half-width to reach
+    margin=None,          # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30,         # most seeds of 'auto'
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     r = _with_rates(recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data)), lr, tune)
-    arms = [arms] if isinstance(arms, str) else arms
-    names = list(pick_arms(r, arms))
-    treatment = check_treatment(treatment, names)
+    if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
+    grid,names = _grid(r, kw, arms=arms, labels=labels, seeds=seeds),list(pick_arms(r, arms))
+    treatment,first = check_treatment(treatment, names),_on_first(r)
     check_executor(executor)
     check_metric(metric)
-    first,grid = _on_first(r),r.get('protocol', {}) | kw
-    grid |= dict(arms=arms, labels=r.get('labels', (100, 1000)) if labels is None else labels, seeds=r.get('seeds', 5) if seeds is None else seeds)
-    auto = check_seeds(grid['seeds'], margin, max_seeds, len(names), grid.get('crossed', False), grid.get('one_encoder', False))
+    auto = check_seeds(grid['seeds'], margin, max_seeds, len(names), grid.get('crossed'), grid.get('one_encoder'))
     if auto: grid['seeds'] = PILOT
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
-    odd = splits.check(others=others.values()).warnings
-    trials = plan(splits, r, **grid)
-    odd += check_sizes(splits, sorted({t.labels for t in trials}), **{k: grid[k] for k in ('valid', 'n_valid', 'policy') if k in grid})
-    files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
-    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None,
-        device, others.get(t.spec.get('pretrain_data')))
+    trials,odd = _checked(splits, r, grid)
+    files = _rehearsed(trials, splits, grid, device)
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
     store.warn(odd, progress)
     for folder in encoders: store.borrow(folder, trials)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
-    go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress, others=others.values()),None
+    rate,go = None,partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device,
+        progress=progress, others=others.values())
     if first:
         tried = rate_trials(t for t in trials if t.head_seed==trials[0].head_seed and t.encoder_seed==trials[0].encoder_seed)
         go(tried)
@@ -945,13 +989,13 @@ def compare(
         grid['lr'] = _chosen(rate)
         trials = plan(splits, r, **grid)
     go(trials)
-    result = partial(Results, store=store, splits=splits, recipe=r, metric=metric, tuning=rate, treatment=treatment, margin=margin)
-    if auto:
-        stage = _second(result(trials), margin, max_seeds)
-        sizes = (plan(splits, r, **grid | dict(labels=[o.labels], seeds=o.seeds)) for o in stage.itertuples())
-        trials = sorted(sum(sizes, []), key=lambda t: t.head_seed)
-        if progress: print(_announced(stage, margin, trials, store, executor), file=sys.stderr)
-        go(trials)
+    result = partial(Results, store=store, splits=splits, recipe=r, metric=metric, tuning=rate,
+        treatment=treatment, margin=margin)
+    if not auto: return result(trials)
+    stage = _second(result(trials), margin, max_seeds)
+    trials = _grown(stage, splits, r, grid)
+    if progress: print(_announced(stage, margin, trials, store, executor), file=sys.stderr)
+    go(trials)
     return result(trials)
 
 # %% ../nbs/11_experiment.ipynb #5f33bf97
@@ -993,13 +1037,14 @@ def rows_of(
     "The rows of finished fits; raises `ExperimentError` for a file that holds no such table."
     if Path(path).is_dir(): return read_results(path, root).rows
     try: d = pd.read_csv(path)
-    except ValueError as e: raise ExperimentError(f'{path} is no table of rows in CSV ({str(e).splitlines()[0]})') from None
+    except ValueError as e: raise ExperimentError(f'{path} is no table in CSV ({str(e).splitlines()[0]})') from None
     d = d[d.kind=='fit'] if 'kind' in d else d
     need = 'arm', 'labels', 'value', 'subset', *_SEEDS
-    if lack := [c for c in need if c not in d]: raise ExperimentError(f'{path} has no column {lack[0]!r}: the rows of fits, as in results.csv, have {", ".join(need)}')
+    if lack := [c for c in need if c not in d]:
+        raise ExperimentError(f'{path} has no column {lack[0]!r}: rows of fits have {", ".join(need)}')
     d = d.dropna(subset=list(_SEEDS))
     if not len(d): raise ExperimentError(f'{path} holds no fits')
-    return d
+    return d.astype(dict(labels=int))
 
 # %% ../nbs/11_experiment.ipynb #424e2c5e
 def seeds_needed(

@@ -96,8 +96,10 @@ def _tag(word, text=None):
 def _lines(t):
     "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
     t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
-    return [(c, [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w,g in d.groupby('short', sort=False)])
-        for c,d in t.groupby('control', sort=False)]
+    def words(d):
+        by = d.groupby('short', sort=False)
+        return [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w,g in by]
+    return [(c, words(d)) for c,d in t.groupby('control', sort=False)]
 
 # %% ../nbs/15_report.ipynb #c976c984
 _NUMBERS = '{% for o in parts if o %}<span class="whole">{{ o }}</span> {% endfor %}'
@@ -158,9 +160,12 @@ def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=r
 
 def _mean(res, c):
     "A row of the table of means."
-    _,low,high = interval(res.rows[(res.rows.arm==c.arm)&(res.rows.labels==c.labels)].value) if c.n else (np.nan,)*3
+    own = lambda d: d[(d.arm==c.arm)&(d.labels==c.labels)].value
+    _,low,high = interval(own(res.rows), bounds=(0, 100)) if c.n else (np.nan,)*3
     mean = f'{c.mean:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '') if c.n else 'no runs'
-    return f'{c.labels:,}',c.arm,_numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else ''),*(f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)),f'{c.n} of {c.n+c.missing}' if c.missing else c.n
+    mean = _numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else '')
+    also = (f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res))
+    return f'{c.labels:,}',c.arm,mean,*also,f'{c.n} of {c.n+c.missing}' if c.missing else c.n
 
 def _means(res):
     "Mean, spread and interval of every arm at every size."
@@ -193,10 +198,12 @@ def _labels(res):
     "Metric against labels."
     r,name = res.rows.iloc[0],METRICS[res.metric][2]
     with plt.rc_context(_RC):
-        ax = label_curve(_shorten(res.rows, res), scale=1, ylabel=f'test {name} ({r.unit})', ax=plt.subplots(figsize=(4.2, 3))[1])
+        ax = plt.subplots(figsize=(4.2, 3))[1]
+        label_curve(_shorten(res.rows, res), scale=1, ylabel=f'test {name} ({r.unit})', ax=ax)
         if len(ax.get_xticks())>8 or res.rows.labels.nunique()>8: ax.xaxis.set_major_formatter('{x:,.0f}')
         _legend_below(ax)
-    return _figure([data_uri(ax.figure)], f'{name} against the number of labels, a line for each arm; the table of means holds its numbers',
+    alt = f'{name} against the number of labels, a line for each arm; the table of means holds its numbers'
+    return _figure([data_uri(ax.figure)], alt,
         'Means with 95 % intervals; each run is a dot. Bands of two arms may overlap although their paired difference is real.')
 
 def _legend_below(ax):
@@ -217,27 +224,32 @@ def _curves(res):
     "Validation curves of every arm, by size."
     c,r = res.curves,res.rows.iloc[0]
     pad = .04*(c.valid.max()-c.valid.min()) or 1.
-    y,what = (c.valid.min()-pad, c.valid.max()+pad),f'validation {"error" if res.metric=="error" else "accuracy"} ({r.unit})'
+    name = 'error' if res.metric=='error' else 'accuracy'
+    y,what = (c.valid.min()-pad, c.valid.max()+pad),f'validation {name} ({r.unit})'
     return _figure([_panel(g, n, y, what) for n,g in _shorten(c, res).groupby('labels')], f'{what} along training, a line for each arm',
         'A thin line for each run, a thick one for their mean. Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../nbs/15_report.ipynb #a84f65e4
-def _given(v, form): return format(v, form) if np.isfinite(v) else '-'
+def _error(v): return _numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
 def _optimisers(e):
-    "The optimisers and rates of an arm's autoencoders, and what they were chosen among"
-    opt = e.opt if 'opt' in e else pd.Series('', e.index)
-    n = (opt.fillna('')+' '+e.lr.map('{:g}'.format)).str.strip().value_counts(sort=False)
-    tried = next(iter(e.tried.dropna()), '') if 'tried' in e else ''
-    return ', '.join(f'{k} (× {v})' if len(e)>1 else k for k,v in n.items()) + (f', of {tried}' if tried else '')
+    "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
+    n = (e.opt.astype(str)+' '+e.lr.map('{:g}'.format)).value_counts(sort=False)
+    told = ', '.join(f'{k} (× {v})' if len(e)>1 else k for k,v in n.items())
+    if 'tried' not in e or e.tried.isna().all(): return told
+    edge = int(e.edge.fillna(False).sum())
+    return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {edge} of {len(e)}'
 
 def _autoencoders(res):
-    "What the autoencoders of each arm make of images that they were not trained on."
+    "What the autoencoders of each arm make of images, beside what needs no training."
     e = res.encoders
-    rows = [(t.arm, t.n, *(_given(v, '.3g') for v in (t.mse, t.mean_image, t.pca)), _given(100*t.last_fifth, '+.0f')+' %', _optimisers(e[e.arm==t.arm]))
-        for t in pretraining(e).itertuples()]
-    head = ['arm', 'runs', 'error', 'of the mean image', 'of a PCA', 'change over the last fifth', 'optimiser and rate']
-    return _table('Squared error of the autoencoders on held-out images', head, rows)
+    k = f' ({e.pca_k.dropna().iloc[0]:.0f} components)' if 'pca_k' in e and e.pca_k.notna().any() else ''
+    head = ['arm', 'runs', 'error', 'of the mean image', f'of a PCA{k}', 'over the last fifth', 'optimiser and rate']
+    def row(t):
+        fall = f'{100*t.last_fifth:+.0f} %' if np.isfinite(t.last_fifth) else 'not known'
+        return t.arm,t.n,*map(_error, (t.mse, t.mean_image, t.pca)),fall,_optimisers(e[e.arm==t.arm])
+    rows = map(row, pretraining(e).itertuples())
+    return _table('Squared error of the autoencoders, and of two that need no training, on the same images', head, rows)
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."
@@ -247,7 +259,8 @@ def _pretraining(res):
         fig.set_size_inches(4.6, .62*fig.get_figheight()+.4)
         for s in fig.subfigs: s.suptitle('')
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
-    return _autoencoders(res) + _figure([data_uri(fig, 'png')], 'Images above their reconstructions, and filters of the first layer before and after pre-training',
+    return _autoencoders(res) + _figure([data_uri(fig, 'png')],
+        'Images above their reconstructions, and filters of the first layer before and after pre-training',
         'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
 
 # %% ../nbs/15_report.ipynb #f5cf0a42
@@ -294,7 +307,7 @@ def _runs(res): return list(dict.fromkeys((t.subset_seed, t.encoder_seed, t.head
 def _seeds(res):
     "The runs of a cell, in words."
     runs = _runs(res)
-    if res.plan: return f'planned: {PILOT}, then as many as an interval of ±{res.plan["margin"]:g} points takes, {res.plan["most"]} at most'
+    if p := res.plan: return f'{PILOT}, then as many as an interval of ±{p["margin"]:g} points takes, {p["most"]} at most'
     if all(a==b==c for a,b,c in runs): return f'{", ".join(str(a) for a,_,_ in runs)}: each draws its own labelled images, autoencoder and head'
     return f'{len(runs)} runs, each with its seeds for labelled images/autoencoder/head: {", ".join("/".join(map(str, r)) for r in runs)}'
 
@@ -354,7 +367,7 @@ def _named(recipe):
 
 def _asked(res):
     "What was asked of the results, where it is not the default."
-    out = dict(treatment=res.treatment, metric=res.metric, margin=res.margin and f'{res.margin:g}', max_seeds=res.plan and res.plan['most'])
+    out = dict(treatment=res.treatment, metric=res.metric, margin=res.margin, max_seeds=res.plan and res.plan['most'])
     usual = dict(treatment=check_treatment(None, res.arms), metric='accuracy')
     return {k: v for k,v in out.items() if v!=usual.get(k)}
 
@@ -377,7 +390,7 @@ compare({images}, recipe=recipe, store={folder}{args})"""
 
 def _python(res, kw):
     "The lines of Python."
-    kw = kw | (dict(seeds='auto', max_seeds=res.plan['most']) if res.plan else {}) | {k: getattr(res, k) for k in _asked(res) if k!='max_seeds'}
+    kw = kw | _asked(res) | (dict(seeds='auto') if res.plan else {})
     name,args = res.splits.name,''.join(f', {k}={v!r}' for k,v in kw.items() if v!=_DEFAULTS.get(k, ()))
     return _CALL.format(folder=repr(res.store.path.name), images=repr(name) if name in DATASETS else 'splits', args=args)
 
@@ -467,13 +480,17 @@ _PAGE = """<!DOCTYPE html>
 # %% ../nbs/15_report.ipynb #8409b608
 def _title(res):
     "The question of the page."
-    return f'Does pre-training help on {res.splits.name}?' if res.treatment=='pretrained' else f'{res.treatment} on {res.splits.name}'
+    name = res.splits.name
+    return f'Does pre-training help on {name}?' if res.treatment=='pretrained' else f'{res.treatment} on {name}'
 
 def _lead(res):
     "What was run, in a line."
     count = lambda n,one,many: f'{n} {one if n==1 else many}'
-    sizes,arms = ({getattr(t, k) for t in res.trials} for k in ('labels', 'arm'))
-    ran = [count(len(arms), 'arm', 'arms'), count(len(sizes), 'label size', 'label sizes'), count(len(_runs(res)), 'seed', 'seeds')]
+    runs = {t.labels: set() for t in res.trials}
+    for t in res.trials: runs[t.labels].add((t.subset_seed, t.encoder_seed, t.head_seed))
+    low,*_,high = sorted(len(o) for o in [*runs.values()]*2)
+    seeds = f'{low} to {high} seeds' if low<high else count(high, 'seed', 'seeds')
+    ran = [count(len(res.arms), 'arm', 'arms'), count(len(runs), 'label size', 'label sizes'), seeds]
     return f'{len(res.rows)} of {len(res.trials)} fits finished: {", ".join(ran)}' + (f'; setting {res.setting}.' if res.setting else '.')
 
 # %% ../nbs/15_report.ipynb #22246dcd
@@ -507,11 +524,13 @@ def report(
     metric='accuracy' # one of `METRICS`, for a folder only
 )->Path:         # the file that was written
     "Write the results as one HTML file; raises `ExperimentError` where there are none."
-    res = results if isinstance(results, Results) else read_results(results, root, metric, treatment=treatment, margin=margin)
+    res = results
+    if not isinstance(res, Results): res = read_results(results, root, metric, treatment, margin)
     path = Path(path or res.store.path)
     if path.is_dir(): path = path/'report.html'
     v = res.verdict(margin)
     sections = [s for s in _sections(res, v, command) if s[2] is not None]
-    html = _fill(_PAGE, title=_title(res), headline=v.headline, lead=_lead(res), style=Markup(_STYLE), sections=sections, day=time.strftime('%Y-%m-%d'))
+    html = _fill(_PAGE, title=_title(res), headline=v.headline, lead=_lead(res), style=Markup(_STYLE),
+        sections=sections, day=time.strftime('%Y-%m-%d'))
     write_whole(path, lambda f: f.write_text(html, encoding='utf-8', errors='replace'))
     return path

@@ -24,11 +24,13 @@ def check_seeds(
     one_encoder=False # one autoencoder for all runs?
 )->bool:         # is their number to be planned?
     "Raises `ExperimentError` for a plan that cannot be followed."
-    if margin is not None and not 0<margin<math.inf: raise ExperimentError(f'margin is {margin!r}: a number above 0, in points')
+    if margin is not None and not 0<margin<math.inf: raise ExperimentError(f'margin is {margin!r}: a number above 0')
     if not isinstance(seeds, str): return False
     if seeds!='auto': raise ExperimentError(f"seeds {seeds!r}: a number of seeds, the seeds, or 'auto'")
-    if margin is None: raise ExperimentError("seeds 'auto' needs a margin, the half-width of the interval to reach in points: --margin 2, or margin=2")
-    if crossed or one_encoder: raise ExperimentError("seeds 'auto' counts independent pairs: crossed and one_encoder exclude it")
+    if margin is None:
+        raise ExperimentError("seeds 'auto' needs a margin, half the width of the interval: --margin 2, or margin=2")
+    if crossed or one_encoder:
+        raise ExperimentError("seeds 'auto' counts independent pairs: crossed and one_encoder exclude it")
     if arms<2: raise ExperimentError("seeds 'auto' plans a comparison: it takes two arms or more")
     if most<PILOT: raise ExperimentError(f'max_seeds is {most}: the pilot takes {PILOT}')
     return True
@@ -47,7 +49,8 @@ def second_stage(
         d = (v.loc[labels][treatment]-v.loc[labels][control]).dropna().to_numpy() if control else np.empty(0)
         sd = d.std(ddof=1) if len(d)>1 else 0.
         need = stein(d, margin).total if sd>0 else None
-        return dict(labels=labels, control=control, pairs=len(d), sd=sd, needed=need, seeds=min(max(need or 0, PILOT), most))
+        seeds = min(max(need or 0, PILOT), most)
+        return dict(labels=labels, control=control, pairs=len(d), sd=sd, needed=need, seeds=seeds)
     return pd.DataFrame([size(*o) for o in controls.items()]).astype(dict(needed='Int64'))
 
 # %% ../nbs/23_seeds.ipynb #c06bf3c0
@@ -74,15 +77,21 @@ def stage_words(
     seconds:float=0. # they will take
 )->str:       # one line
     "What the second stage is, and what it costs."
-    more = f'{fits} more fits and {encoders} more autoencoders, about {math.ceil(seconds/60)} min' if fits+encoders else 'nothing more to run'
-    return f'seeds auto: after {PILOT} seeds, an interval of ±{margin:g} points takes {", ".join(map(_size, stage.itertuples()))}: {more}'
+    more = f'{fits} more fits and {encoders} more autoencoders, about {math.ceil(seconds/60)} min'
+    takes = ', '.join(map(_size, stage.itertuples()))
+    takes = f'seeds auto: after {PILOT} seeds, an interval of ±{margin:g} points takes {takes}'
+    return f'{takes}: {more if fits+encoders else "nothing more to run"}'
 
 # %% ../nbs/23_seeds.ipynb #97000f05
 def plan_warnings(
     plan # margin, most, sizes: a dict for each row of `second_stage`
 )->list: # one line each
     "Sizes whose intervals are wider than was asked."
-    cut = [o for o in plan['sizes'] if o['needed'] and o['needed']>o['seeds']]
-    none = [o for o in plan['sizes'] if not o['needed']]
-    return [f'seeds auto ended at {o["seeds"]}: at {o["labels"]:,} labels an interval of ±{plan["margin"]:g} points takes {o["needed"]}' for o in cut] + [
-        f'seeds auto: at {o["labels"]:,} labels the pilot left nothing to compare' for o in none]
+    out = []
+    for o in plan['sizes']:
+        at = f'{o["labels"]:,} labels'
+        if not o['needed']: out.append(f'seeds auto: at {at} the pilot left nothing to compare')
+        elif o['needed']>o['seeds']:
+            takes = f'an interval of ±{plan["margin"]:g} points takes {o["needed"]}'
+            out.append(f'seeds auto ended at {o["seeds"]}: at {at} {takes}')
+    return out

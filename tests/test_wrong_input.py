@@ -84,6 +84,10 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
+    ('power nowhere.csv --margin 2', 'nowhere.csv: No such file'),
+    ('power .', 'arguments are required: --margin'),
+    ('power . --margin 2', 'holds no experiment'),
+    ('power x --margin 0', "'0' is not a number above 0"),
     ('ledger nobody', "no claims of 'nobody'"),
     ('ledger --results nowhere', 'nowhere is no folder of results'),
     ('ledger --results', 'expected one argument'),
@@ -169,6 +173,19 @@ def test_an_out_folder_that_holds_something_else(say, tmp_path):
     assert 'choose an empty or a new folder' in say('compare', 'digits', *SMALL, '--out', 'a')
     assert written('a')==['thesis.tex']
     assert 'thesis.tex is a file: a folder is needed' in say('compare', 'digits', *SMALL, '--out', 'a/thesis.tex')
+
+ROWS = 'arm,labels,value,subset,subset_seed,encoder_seed,head_seed\n'
+@pytest.mark.parametrize('text,names', [('', 'a.csv is no table in CSV'), ('arm,labels\nx,5\n', "a.csv has no column 'value'"), (ROWS, 'a.csv holds no fits'),
+    (ROWS + 'x,50,70,d,0,0,0\n', 'only one arm, x'), (ROWS + 'x,50,70,d,0,0,0\nx,50,71,d,0,0,0\ny,50,70,d,0,0,0\n', 'two rows for')])
+def test_a_table_that_holds_no_grid(say, tmp_path, text, names):
+    Path('a.csv').write_text(text)
+    assert names in say('power', 'a.csv', '--margin', '2')
+
+def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
+    Path('b.csv').write_text(ROWS + 'x,50,70,d,0,0,0\ny,50,70,d,0,0,0\n')
+    assert "unknown treatment 'z'" in say('power', 'b.csv', '--margin', '2', '--treatment', 'z')
+    Path('c.csv').write_bytes(bytes(range(128, 256)))
+    assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
 
 @pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 1)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
 def test_a_store_of_another_version(say, content, names):
