@@ -194,6 +194,7 @@ class Verdict:
     margin:float=None # smallest difference that would matter, in the unit of the values
     p:str='p' # column that was judged by
     lower:bool=False # are lower values better?
+    encoders:pd.DataFrame=None # of `pretraining`: the autoencoders behind the arms
 
 # %% ../nbs/14_verdict.ipynb #b54b611d
 def _cols(t): return list(t.columns[:list(t.columns).index('treatment')])
@@ -205,17 +206,18 @@ def _rivals(t):
 def _pick(d, lower):
     "Of the rows `d` of one size, the control to compare with, and how it was chosen."
     d = d[d.n_b>0] if (d.n_b>0).any() else d
+    if len(d)==1: return d.assign(chosen='only')
     d = d[~d.dead_b] if (~d.dead_b).any() else d
+    if len(d)==1: return d.assign(chosen='trained')
     sign = -1 if lower else 1
     against = (sign*d['diff']).fillna(np.inf)
-    if len(d)==1: return d.assign(chosen='only')
     if d.valid_b.isna().any(): return d.loc[[against.idxmin()]].assign(chosen='test')
     top = (sign*d.valid_b).max()
     return d.loc[[against[sign*d.valid_b==top].idxmin()]].assign(chosen='validation')
 
 # %% ../nbs/14_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'only' (control) or 'test'
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained' (the only one that did), 'only' or 'test'
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
@@ -263,6 +265,7 @@ def _opponent(b):
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, _cols(b), len(b)) for c, d in b.groupby('control', sort=False)}
+    if len(names)==1 and (b.chosen=='trained').all(): return f'{b.control.iloc[0]}, the only {kind.removeprefix("the best ")} that trained,'
     if len(names)==1: return f'{kind} ({b.control.iloc[0]}, chosen on validation)'
     told = _and([f'{c} at {at}' for c, at in names.items()])+', ' if len(b)<=3 else ''
     return f'{kind} ({told}chosen on validation)'
@@ -276,6 +279,14 @@ def _fallen(t, b):
     for at, names in every.items():
         out.append(f"{names[0] if len(names)==1 else _count(len(names))+' controls'} did not train{at}")
     return out
+
+def _unready(encoders, arm):
+    "What is to be known of the autoencoders behind an `arm` before its numbers are believed."
+    own = encoders[encoders.arm==arm] if encoders is not None and len(encoders) else None
+    if own is None or not len(own): return []
+    if own.untrained.any(): return ['its autoencoder is no better than the mean image']
+    if not own.falling.any(): return []
+    return [f'its autoencoder was still improving ({100*own.last_fifth.min():.0f} % over its last fifth)']
 
 def _lost(b):
     "How many runs are missing."
@@ -307,7 +318,8 @@ def headline(self:Verdict) -> str:
     for k in sorted(kinds.unique(), key=_rank):
         rival = '' if said else _opponent(b)
         said.append(_clause(k, b[kinds==k], b, rival, self.margin, unit))
-    return f"Bottom line: {'; '.join(said + _fallen(self.table, b) + _lost(b))}."
+    more = _fallen(self.table, b) + _lost(b) + [f'{b.treatment.iloc[0]}: {o}' for o in _unready(self.encoders, b.treatment.iloc[0])]
+    return f"Bottom line: {'; '.join(said + more)}."
 
 # %% ../nbs/14_verdict.ipynb #6a9777b3
 def _line(r, u):
@@ -372,10 +384,12 @@ def verdict(
     p:str='p', # column to judge by: 'p' (the t test), 'p_perm' (permutation)
     lower:bool=False, # are lower values better, as with errors and losses?
     unit:str='', # unit of the values, for the words
-    extra=() # further warnings, one line each
+    extra=(), # further warnings, one line each
+    encoders:pd.DataFrame=None # of `pretraining`: did the autoencoders behind the arms learn?
 ) -> Verdict: # table and warnings
     "Say of each row whether the treatment helps; `ValueError` for another table or a number out of range."
-    about = dict(unit=unit, conf=1-alpha, margin=margin, p=p, lower=lower)
+    about = dict(unit=unit, conf=1-alpha, margin=margin, p=p, lower=lower, encoders=encoders)
+    extra = [*extra, *([] if encoders is None else pretraining_warnings(encoders))]
     if not len(diffs): return Verdict(diffs, [*extra, 'nothing to compare: one arm, or no finished trial'], **about)
     _check(diffs, p, alpha, margin)
     t = _silenced(_complete(diffs))

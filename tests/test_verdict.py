@@ -314,7 +314,7 @@ def test_bottom_lines(name):
         'dead': (learnt(dead=[(a, n, 5) for a in ('pretrained', 'paper', 'default') for n in (50, 200)]), {}, 'no verdict against', ': pretrained and paper did not train; default did not train'),
         'missing': (learnt().query('not (arm=="paper" and seed==1)'), {}, 'pretrained helps', 'two runs are missing'),
         'none': (flat, {}, 'no difference shown against the best random start', 'at 50 and 200 labels'),
-        'two controls': (learnt(dead=[('default', 50, 5), ('default', 200, 5)]), {}, 'pretrained helps against', '; default did not train'),
+        'two controls': (learnt(dead=[('default', 50, 5), ('default', 200, 5)]), {}, 'pretrained helps against paper, the only random start that trained, at 50 labels (+', '; default did not train'),
         'many': (learnt(7, sizes=range(10, 90, 10)), {}, f'pretrained helps against {best} at 8 of 8 sizes (+', ' to +')}
     if name=='nats':
         line = verdict(differences(learnt().assign(unit='nats', metric='loss')), unit='nats', lower=True).headline
@@ -324,6 +324,13 @@ def test_bottom_lines(name):
     line = tell(df, **kw)
     assert line.startswith('Bottom line: '+parts[0]) and line.endswith('.') and line.count('\n')==0, line
     assert all(p in line for p in parts), line
+
+@pytest.mark.parametrize('cols, ends', [({}, None), (dict(last_fifth=-.24), 'pretrained: its autoencoder was still improving (-24 % over its last fifth).'),
+    (dict(mse=.07), 'pretrained: its autoencoder is no better than the mean image.'), (dict(arm='other', mse=.07), None)])
+def test_bottom_line_ends_with_what_the_autoencoder_did(cols, ends):
+    v = say(learnt(), encoders=pretraining(autoencoders(**cols)))
+    assert v.headline.endswith(ends) if ends else 'autoencoder' not in v.headline
+    assert bool(cols)==any('autoencoder' in w for w in v.warnings)
 
 def test_numbers_only_of_what_was_shown():
     df = learnt(dead=[('default', 50, 5)])
