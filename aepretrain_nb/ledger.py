@@ -233,7 +233,8 @@ def _elsewhere(claim, found, at):
 def _p(claim, rows, reading, scale, est):
     "The p of a line; nan where its word is withheld."
     ask = claim.ask_of(reading)
-    return np.nan if _withheld(claim, est) else p_value(ask, rows.at(reading, scale, ask), claim.expect)
+    if _word(claim, est) not in (*DECIDED, 'not shown'): return np.nan
+    return p_value(ask, rows.at(reading, scale, ask), claim.expect)
 
 def _line(claim, rows):
     "A claim as a row of the ledger."
