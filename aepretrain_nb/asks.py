@@ -357,8 +357,8 @@ class Trend(_Ask):
     ): # a `Found`, or None where rows are missing
         "What the answer rests on: a value for each run, block by block"
         a, b = _read(self, rows, self.a, self.x), self.b and _read(self, rows, self.b, self.x)
-        if a is None or self.b and b is None and not _apart(_take(rows, {**self.where, **_side(self.b)}), self.x): return None
-        return _trend(a, b, self)
+        apart = self.b and b is None and _apart(_take(rows, {**self.where, **_side(self.b)}), self.x)
+        return None if a is None or self.b and b is None and not apart else _trend(a, b, self)
 
 def _apart(rows, x): return len(rows)>0 and rows[x].isna().all()
 
@@ -542,7 +542,7 @@ def that_trained(
         return replace(est, doubts=(*est.doubts, *dict.fromkeys(told)))
     return of_trained
 
-# %% ../nbs/25_asks.ipynb #708cfd64
+# %% ../nbs/25_asks.ipynb #3c57fe4a
 @dataclass(frozen=True)
 class Agreement:
     "Largest distance between our means and the reported ones over the cells of both; None where they have none in common."
@@ -592,6 +592,7 @@ def _largest(ask, found, conf):
     (cell, f), why = found[i], next((w for *_, w in limits if w), '')
     note = _note(f'ours is {"higher" if value[i]>0 else "lower"}', why, f.note)
     least = np.maximum(0., np.maximum(sure[:, 0], -sure[:, 1])).max()
-    return Estimate(abs(value[i]), least, np.maximum(abs(low), abs(high)).max(), n.min(), f.unit if ask.unit is None else ask.unit,
-        kind='distance', how=_how(f'largest of {len(found)}, {f.how}', f.blocks), note=note, by=_commas(_cell(k, v) for k, v in cell.items()),
+    unit, by = f.unit if ask.unit is None else ask.unit, _commas(_cell(k, v) for k, v in cell.items())
+    return Estimate(abs(value[i]), least, np.maximum(abs(low), abs(high)).max(), n.min(), unit, kind='distance',
+        how=_how(f'largest of {len(found)}, {f.how}', f.blocks), note=note, by=by,
         doubts=tuple(dict.fromkeys(d for _, f in found for d in f.doubts)))
