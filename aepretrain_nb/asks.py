@@ -8,14 +8,14 @@ Docs: https://aepretrain.github.io/aepretrain_nb/asks.html.md"""
 __all__ = ['SEEDS', 'LedgerError', 'Estimate', 'Block', 'Below', 'Kept', 'Found', 'Difference', 'Contrast', 'Trend', 'Mean',
            'Ratio', 'Least', 'Greatest', 'at_each', 'that_trained', 'Agreement']
 
-# %% ../nbs/25_asks.ipynb #9f6489cb
+# %% ../nbs/25_asks.ipynb #10c88e16
 import itertools
 import numpy as np, pandas as pd
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from fastcore.all import listify, patch
 from scipy import special
-from .crossed import crossed
+from .crossed import crossed, plain
 from .doubts import READ, doubts, words
 
 # %% ../nbs/25_asks.ipynb #5a3e4be2
@@ -73,7 +73,9 @@ class Block:
     subset:object=None # name of the labelled images of each value; None: all differ
     encoder:object=None # name of the encoder of each value; None: all differ
     @cached_property
-    def mean(self): return crossed(self.values, self.subset, self.encoder)
+    def mean(self):
+        alike = self.subset is not None or self.encoder is not None
+        return crossed(self.values, self.subset, self.encoder) if alike else plain(self.values)
 
 def _t(blocks, conf):
     "Value, low, high, n and note of the sum of coefficient times mean over independent `blocks`."
@@ -217,13 +219,14 @@ def _blocks(a, b):
     if len(both): return [_block(1., x[both]-y[both], a, b)], 'paired t', cells
     return [_block(1., x, a), _block(-1., y, b)], 'Welch t', cells
 
-# %% ../nbs/25_asks.ipynb #8ed161c6
+# %% ../nbs/25_asks.ipynb #8863fcbb
 def _block(c, values, *runs):
     "A `Block` of `values`, with the encoders of the side of `runs` that has the fewest, if more than one."
-    encoders = [r.encoder.reindex(values.index) for r in runs if r.encoder is not None]
-    many = [e for e in encoders if e.notna().all() and e.nunique()>1]
+    names = [r.encoder.reindex(values.index) for r in runs if r.encoder is not None]
+    many = [e for e in names if e.notna().all() and 1<e.nunique()<len(e)]
     images = runs[0].subset if runs[0].subset is None else runs[0].subset.reindex(values.index)
-    return Block(c, values, images, min(many, key=lambda e: e.nunique(), default=None))
+    own = images is None or images.is_unique
+    return Block(c, values, None if own else images, min(many, key=lambda e: e.nunique(), default=None))
 
 # %% ../nbs/25_asks.ipynb #375a8f50
 @dataclass(frozen=True)
@@ -354,8 +357,8 @@ class Trend(_Ask):
     ): # a `Found`, or None where rows are missing
         "What the answer rests on: a value for each run, block by block"
         a, b = _read(self, rows, self.a, self.x), self.b and _read(self, rows, self.b, self.x)
-        if a is None or self.b and b is None and not _apart(_take(rows, {**self.where, **_side(self.b)}), self.x): return None
-        return _trend(a, b, self)
+        apart = self.b and b is None and _apart(_take(rows, {**self.where, **_side(self.b)}), self.x)
+        return None if a is None or self.b and b is None and not apart else _trend(a, b, self)
 
 def _apart(rows, x): return len(rows)>0 and rows[x].isna().all()
 
@@ -391,17 +394,18 @@ class Mean(_Ask):
         return Found([_block(1., x, a)], 't', a.unit, _aside(a), _doubted(cells, a)) if len(x) else None
 
 # %% ../nbs/25_asks.ipynb #d7dcdb48
-def _log_ratio(a, b, both, conf):
-    "Ratio of the means of two blocks with its interval, n and note; `both` are the runs that form pairs."
-    x, y = a.values, b.values
-    if not min(x.mean(), y.mean())>0: return np.nan, np.nan, np.nan, min(len(x), len(y)), 'a mean is not above 0: no ratio'
-    if len(both): x, y = x[both], y[both]
+def _log_blocks(a, b, both):
+    "Blocks of the logarithm of the ratio of the means of two blocks, to first order; `both` are the runs that form pairs."
+    x, y = (o.values.loc[both] if len(both) else o.values for o in (a, b))
     mx, my = x.mean(), y.mean()
-    blocks = [replace(a, values=x/mx-y/my)] if len(both) else [replace(a, c=1/mx), replace(b, c=-1/my)]
-    off, low, high, n, why = _t(blocks, conf)
-    return mx/my, mx/my*np.exp(low-off), mx/my*np.exp(high-off), n, why
+    return mx/my, [replace(a, values=x/mx-y/my)] if len(both) else [replace(a, c=1/mx), replace(b, c=-1/my)]
 
-# %% ../nbs/25_asks.ipynb #bc942f95
+def _log_ratio(ratio, blocks, conf):
+    "A ratio of means with its interval, n and note."
+    off, low, high, n, why = _t(blocks, conf)
+    return ratio, ratio*np.exp(low-off), ratio*np.exp(high-off), n, why
+
+# %% ../nbs/25_asks.ipynb #692d3162
 def _share(values):
     "Share of the degrees of freedom that is left where the columns of `values` go together, in (0,1] (Box's epsilon)."
     d = values.dropna().to_numpy(float)
@@ -437,21 +441,24 @@ class Ratio:
     unit:str='times' # of the answer
     told:tuple=() # column(s) to be noted where they differ between `a` and `b`
     def sides(self, rows):
-        "What the answer rests on: both sides, the runs that form pairs, how, note and doubts; None where rows are missing"
+        "What the answer rests on, how, note and doubts; None where rows are missing"
         a, b = (_read(self, rows, s, self.over) for s in (self.a, self.b))
         cells = a.values.columns.intersection(b.values.columns) if a and b else []
-        if not len(cells) or not (len(_means(a, cells)) and len(_means(b, cells))): return None
-        both = _same(a, b, cells)
+        if not len(cells) or not (len(x := _means(a, cells)) and len(y := _means(b, cells))): return None
         said = _aside(a, b), _doubted(cells, a, b)
-        if self.of=='sd': return a.values[cells], b.values[cells], both, 'F', *said
-        x, y = _means(a, cells), _means(b, cells)
+        if self.of=='sd': return (a.values[cells], b.values[cells]), 'F', *said
+        both = _same(a, b, cells)
+        how = 'log ratio, paired' if len(both) else 'log ratio, Welch'
+        if not min(x.mean(), y.mean())>0: return None, how, _note('a mean is not above 0: no ratio', said[0]), said[1]
         first = _block(1., x[both], a, b) if len(both) else _block(1., x, a)
-        return first, _block(1., y, b), both, 'log ratio, paired' if len(both) else 'log ratio, Welch', *said
+        ratio, blocks = _log_blocks(first, _block(1., y, b), both)
+        return (ratio, blocks), _how(how, blocks), *said
     def __call__(self, rows, conf=.95):
         found = _once(rows, repr(self), lambda: self.sides(rows))
         if found is None: return None
-        a, b, both, how, note, doubted = found
-        *est, n, why = _f_ratio(a, b, conf) if self.of=='sd' else _log_ratio(a, b, both, conf)
+        sides, how, note, doubted = found
+        if sides is None: return Estimate(np.nan, unit=self.unit, kind='ratio', how=how, note=note, doubts=doubted)
+        *est, n, why = _f_ratio(*sides, conf) if self.of=='sd' else _log_ratio(*sides, conf)
         return Estimate(*map(float, est), n, self.unit, kind='ratio', how=how, note=_note(why, note), doubts=doubted)
 
 # %% ../nbs/25_asks.ipynb #2ea9d75f
@@ -535,7 +542,7 @@ def that_trained(
         return replace(est, doubts=(*est.doubts, *dict.fromkeys(told)))
     return of_trained
 
-# %% ../nbs/25_asks.ipynb #708cfd64
+# %% ../nbs/25_asks.ipynb #3c57fe4a
 @dataclass(frozen=True)
 class Agreement:
     "Largest distance between our means and the reported ones over the cells of both; None where they have none in common."
@@ -585,6 +592,7 @@ def _largest(ask, found, conf):
     (cell, f), why = found[i], next((w for *_, w in limits if w), '')
     note = _note(f'ours is {"higher" if value[i]>0 else "lower"}', why, f.note)
     least = np.maximum(0., np.maximum(sure[:, 0], -sure[:, 1])).max()
-    return Estimate(abs(value[i]), least, np.maximum(abs(low), abs(high)).max(), n.min(), f.unit if ask.unit is None else ask.unit,
-        kind='distance', how=_how(f'largest of {len(found)}, {f.how}', f.blocks), note=note, by=_commas(_cell(k, v) for k, v in cell.items()),
+    unit, by = f.unit if ask.unit is None else ask.unit, _commas(_cell(k, v) for k, v in cell.items())
+    return Estimate(abs(value[i]), least, np.maximum(abs(low), abs(high)).max(), n.min(), unit, kind='distance',
+        how=_how(f'largest of {len(found)}, {f.how}', f.blocks), note=note, by=by,
         doubts=tuple(dict.fromkeys(d for _, f in found for d in f.doubts)))

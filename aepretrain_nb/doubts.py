@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from .stats import at_chance
 from .verdict import pretraining
 
-# %% ../nbs/24_doubts.ipynb #84140e21
-READ = {'data', 'reading', 'setting', 'kind', 'arm', 'encoder', 'encoder_seed', 'metric', 'value', 'chance', 'n_test', 'at_chance', 'lr', 'lrs',
-    'mse', 'mean_image', 'pca', 'last_fifth', 'curve'} # columns that tell
+# %% ../nbs/24_doubts.ipynb #d800dfbb
+READ = {'data', 'reading', 'setting', 'kind', 'arm', 'encoder', 'encoder_seed', 'metric', 'value', 'chance', 'n_test',
+    'at_chance', 'lr', 'lrs', 'mse', 'mean_image', 'pca', 'last_fifth', 'curve'} # columns that tell
 
-KINDS = dict(chance='not settled', untrained='too short', falling='too short', rate='not settled') # outcome of each, gravest first
+# the outcome of each, gravest first
+KINDS = dict(chance='not settled', untrained='too short', falling='too short', rate='not settled')
 
 @dataclass(frozen=True)
 class Doubt:
@@ -27,21 +28,22 @@ class Doubt:
     text:str # what is said of it
     share:str='' # how many of its runs, or how much
 
-# %% ../nbs/24_doubts.ipynb #8b070b85
+# %% ../nbs/24_doubts.ipynb #e87dbdb7
 def words(
     found # of `Doubt`
 ) -> str: # '' where there are none
     "Doubts as text, those of one wording together."
     by = {}
     for d in found: by.setdefault(d.text, {}).setdefault(d.share, {})[d.arm] = None
-    return '; '.join(_of(text, {share: ', '.join(filter(None, arms)) for share, arms in shares.items()}) for text, shares in by.items())
+    return '; '.join(_of(text, shares) for text, shares in by.items())
 
 def _of(text, shares):
     "One complaint about the arms of each share."
-    who = [f'{arms} ({share})' if arms and share else arms or share for share, arms in shares.items()]
+    named = [(', '.join(filter(None, arms)), share) for share, arms in shares.items()]
+    who = [f'{arms} ({share})' if arms and share else arms or share for arms, share in named]
     return f'{text}: {", ".join(who)}' if any(who) else text
 
-# %% ../nbs/24_doubts.ipynb #df572a7f
+# %% ../nbs/24_doubts.ipynb #e62d9ceb
 def dead(
     rows:pd.DataFrame # recorded
 ) -> np.ndarray: # bool, (len(rows),); False where not known
@@ -51,10 +53,12 @@ def dead(
     value = pd.to_numeric(rows.value, errors='coerce')
     metric = rows.metric.fillna('accuracy') if 'metric' in rows else pd.Series('accuracy', rows.index)
     accuracy = value.where(metric=='accuracy', (100-value).where(metric=='error'))
-    return np.asarray(at_chance(accuracy.to_numpy(float), rows.chance.to_numpy(float), rows.n_test.to_numpy(float)), bool)
+    return np.asarray(at_chance(*(v.to_numpy(float) for v in (accuracy, rows.chance, rows.n_test))), bool)
 
-# %% ../nbs/24_doubts.ipynb #20d89543
-def _arms(rows): return list(rows.groupby(rows.arm.fillna('').astype(str), sort=False)) if 'arm' in rows else [('', rows)]
+# %% ../nbs/24_doubts.ipynb #9756ae52
+def _arms(rows):
+    "Each arm with its rows."
+    return list(rows.groupby(rows.arm.fillna('').astype(str), sort=False)) if 'arm' in rows else [('', rows)]
 
 def _half(k, n): return 2*k>=n
 
@@ -63,10 +67,11 @@ def _untrained_arms(rows, by):
     at = dead(rows)
     for arm, g in _arms(rows.assign(dead_=at)) if at.any() else ():
         if not g.dead_.any(): continue
-        n = g.groupby(by, sort=False).dead_.agg(['sum', 'size']) if by else pd.DataFrame(dict(sum=[g.dead_.sum()], size=[len(g)]))
+        n = g.groupby(by or g.dead_.isna(), sort=False).dead_.agg(['sum', 'size'])
         bad = n[_half(n['sum'], n['size'])]
         at = '' if len(n)==1 else f' in {len(bad)} of {len(n)} cells'
-        if len(bad): yield Doubt('chance', arm, 'did not train', f'{bad["sum"].sum()} of {bad["size"].sum()} runs at chance{at}')
+        k, of = bad['sum'].sum(), bad['size'].sum()
+        if len(bad): yield Doubt('chance', arm, 'did not train', f'{k} of {of} runs at chance{at}')
         else: yield Doubt('note', arm, 'runs at chance', f'{g.dead_.sum()} of {len(g)}')
 
 # %% ../nbs/24_doubts.ipynb #fd9f11a5
@@ -86,8 +91,11 @@ def _ends(rows, of=''):
         k, n = int(g.end_.sum()), len(g)
         if k: yield Doubt('rate' if _half(k, n) else 'note', arm, f'rate{of} at an end of its list', f'{k} of {n} runs')
 
-# %% ../nbs/24_doubts.ipynb #373fdd4e
-def _is_autoencoder(rows): return rows.kind.astype(str).str.fullmatch('encoder|(.* )?reconstruction') if 'kind' in rows else pd.Series(False, rows.index)
+# %% ../nbs/24_doubts.ipynb #322e29af
+def _is_autoencoder(rows):
+    "Which rows are autoencoders."
+    if 'kind' not in rows: return pd.Series(False, rows.index)
+    return rows.kind.astype(str).str.fullmatch('encoder|(.* )?reconstruction')
 
 def _behind(runs, rows):
     "The rows of the autoencoders of one arm's `runs`."
@@ -97,13 +105,13 @@ def _behind(runs, rows):
     same = e[e['data'].isin(runs['data'].unique())] if 'data' in e and 'data' in runs else e
     return same if len(same) else e
 
-# %% ../nbs/24_doubts.ipynb #8addca7b
+# %% ../nbs/24_doubts.ipynb #0d0d9492
 def _of_autoencoders(arm, e):
     "Each `Doubt` about the autoencoders `e` of an arm."
     t = pretraining(e[[c for c in e if c in READ]])
     for r in t.itertuples():
-        fall = f'{100*r.last_fifth:+.0f} % over its last fifth'
-        if r.untrained: yield Doubt('untrained', arm, 'the autoencoder is no better than the mean image', f'{r.no_better} of {r.n}')
+        fall, bad = f'{100*r.last_fifth:+.0f} % over its last fifth', f'{r.no_better} of {r.n}'
+        if r.untrained: yield Doubt('untrained', arm, 'the autoencoder is no better than the mean image', bad)
         elif r.falling: yield Doubt('falling', arm, 'the autoencoder was still improving', fall)
     known = {'error of the mean image': t.mean_image, 'fall over the last fifth': t.last_fifth}
     missing = [k for k, v in known.items() if v.isna().all()]

@@ -475,10 +475,9 @@ def test_a_claim_may_be_exempt_with_a_reason():
     assert out(GATES['low'][2], c).outcome=='not settled'
     with pytest.raises(LedgerError, match="'slow' is no kind of doubt: chance, untrained, falling, rate"): replace(claim, exempt=dict(slow='x'))
 
-def test_what_is_not_shown_stays_so_and_has_no_p():
-    wide = rows(noise=9., seed=3, gains=(0., 0.), lr=.1, lrs='0.1 0.3')
-    r = out(wide)
-    assert r.outcome=='not shown' and r.why.startswith('rate') and np.isnan(r.p)
+def test_what_is_not_shown_stays_so_and_counts_among_the_answered():
+    r = out(rows(noise=9., seed=3, gains=(0., 0.), lr=.1, lrs='0.1 0.3'))
+    assert r.outcome=='not shown' and r.why.startswith('rate') and r.p>.05 and not r.survives
 
 def test_an_encoder_of_other_images_is_found_by_its_arm():
     d = pd.concat([fine[fine.kind=='fit'], encoders(data='other', last_fifth=-.5)])
