@@ -18,7 +18,10 @@ from .executor import *
 from .ledger import *
 from .ckplus import *
 from .filters import *
+from .check import *
 from .crossed import *
 from .design import *
+from .seeds import *
+from .arrays import *
 from .doubts import *
 from .asks import *

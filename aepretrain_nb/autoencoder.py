@@ -6,12 +6,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/autoencoder.html.md"""
 
 # %% auto #0
 __all__ = ['ConvStage', 'ConvEncoder', 'Code', 'feature_sizes', 'TiedDecoder', 'MirrorDecoder', 'Autoencoder', 'ReconLoss',
-           'entropy', 'excess_bce']
+           'entropy', 'excess_bce', 'recon_error', 'baselines', 'last_fifth']
 
 # %% ../nbs/03_autoencoder.ipynb #d3aa1984
 from .imports import *
 from typing import NamedTuple
 from fastcore.basics import patch
+from .data import seed_of
 from .layers import act_layer, monotone, scaled_tanh, tied_conv_transpose
 
 # %% ../nbs/03_autoencoder.ipynb #890fa781
@@ -286,3 +287,39 @@ def excess_bce(
 )->Tensor: # (n,) float64, nats above the entropy of the image
     "Cross-entropy of each image minus its minimum, summed in double precision"
     return ReconLoss('bce', out_act, 'none')(pre.detach().double(), target.double()).flatten(1).sum(1) - entropy(target)
+
+# %% ../nbs/03_autoencoder.ipynb #2ab67fe7
+def recon_error(
+    ae:nn.Module, # has `reconstruct`, such as an `Autoencoder`; left in evaluation mode
+    batches, # of (input, clean images), such as an `ImageDL`
+)->float: # mean over images, however they are batched
+    "Mean squared error of reconstructions, per pixel and channel"
+    ae.eval()
+    with torch.no_grad(): each = [(F.mse_loss(ae.reconstruct(xb), yb).item(), len(xb)) for xb,yb in batches]
+    errors,sizes = zip(*each)
+    return float(np.average(errors, weights=sizes))
+
+# %% ../nbs/03_autoencoder.ipynb #97ae6ede
+def baselines(
+    x:Tensor, # training images as targets, (n, c, h, w)
+    held:Tensor, # images to judge by, in the same range
+    k:int=50, # components of the PCA; fewer where there are fewer images or pixels
+)->dict: # `mean_image`, `pca`: mean squared errors on `held`; `pca_k`: components
+    "The errors of two reconstructions without a net: the mean image, and a randomised PCA from a fixed seed"
+    x,held = x.flatten(1),held.flatten(1)
+    k,rest = min(k, len(x)-1, x.shape[1]),held-x.mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of('pca'))
+        axes = torch.pca_lowrank(x, min(k+10, *x.shape), niter=4)[2][:,:k]
+    left = rest - rest@axes@axes.T
+    return dict(mean_image=rest.square().mean().item(), pca=left.square().mean().item(), pca_k=k)
+
+# %% ../nbs/03_autoencoder.ipynb #add31895
+def last_fifth(
+    curve, # errors on held-out images, at equal distances
+)->float|None: # relative change; None for fewer than five errors, or one that is zero or not finite
+    "How much an error changed over the last fifth of a run"
+    n = round(len(curve)/5)
+    if not n or len(curve)<5 or not curve[-1-n]: return None
+    change = float(curve[-1]/curve[-1-n] - 1)
+    return change if math.isfinite(change) else None

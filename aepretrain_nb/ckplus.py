@@ -255,6 +255,6 @@ def splits(self:CKPlus,
     part = lambda i, y=None: ImageSet(x[i], y, y if y is None else EMOTIONS, name=name, groups=g[i])
     seen = (transductive | ~t.subject.isin(sides[-1])).to_numpy() & (has | (not labelled_only))
     both = np.r_[train, valid]
-    res = Splits(name, part(both, y[both]), part(test, y[test]), part(seen), folds=[torch.arange(len(train))])
+    res = Splits(name, part(both, y[both]), part(test, y[test]), part(seen), folds=[torch.arange(len(train))], root=self.root)
     res.skipped = skipped
     return res

@@ -12,7 +12,8 @@ import numpy as np, pandas as pd
 from dataclasses import dataclass
 from fastcore.all import patch
 from scipy import stats
-from .stats import _lambda
+from .stats import _lambda, _sd
+from .verdict import _complete, _silenced
 
 # %% ../nbs/22_design.ipynb #2f77a60a
 @dataclass(frozen=True)
@@ -25,17 +26,12 @@ class Plan:
     half:float # half-width that they give
     capped:bool # were more pairs asked for than allowed?
 
-def _pilot(x):
-    "Number of pairs and the largest standard deviation in a pilot's differences, or in its table."
-    if not isinstance(x, pd.DataFrame):
-        x = np.asarray(x, dtype=float)
-        return len(x), float(x.std(ddof=1)) if len(x)>1 else np.nan
-    if lack := [c for c in ('se', 'test', 'n_a') if c not in x]: raise ValueError(f'no column {lack[0]!r}: give the paired differences, or the table that `differences` returns')
-    x = x[x.se>0]
-    if len(odd := x[x.test!='paired t']): raise ValueError(f'the test is {odd.test.iloc[0]!r}: a planned number of seeds needs pairs that share no encoder and no subset')
-    if not len(x): return 0, np.nan
-    top = x.loc[(x.se*x.n_a**.5).idxmax()]
-    return int(x.n_a.min()), float(top.se*top.n_a**.5)
+def _spread(t):
+    "Number of pairs and largest standard deviation of a difference in a table of differences."
+    t = t[t.se>0]
+    odd = t[t.test!='paired t'].test.tolist()
+    if odd: raise ValueError(f'the test is {odd[0]!r}, but a plan needs pairs that share no encoder and no subset')
+    return (int(t.n_a.min()), float((t.se*t.n_a**.5).max())) if len(t) else (0, np.nan)
 
 def stein(
     pilot, # paired differences of the pilot, (n,), or its table of `stats.differences`, whose most demanding row counts
@@ -45,8 +41,8 @@ def stein(
 ) -> Plan: # for all cells at once
     "Plan the number of pairs from a pilot; `ValueError` for a pilot without a spread."
     if not margin>0: raise ValueError(f'margin={margin}: give the half-width that the interval should have, above 0')
-    n, sd = _pilot(pilot)
-    if n<2 or not sd>0: raise ValueError(f'a pilot of {n} pairs without a spread: at least 2 pairs that differ are needed')
+    n, sd = _spread(pilot) if isinstance(pilot, pd.DataFrame) else (len(pilot), _sd(np.asarray(pilot, dtype=float)))
+    if n<2 or not sd>0: raise ValueError(f'a pilot of {n} pairs without a spread: give at least 2 pairs that differ')
     t = stats.t.ppf((1+conf)/2, n-1)
     need = max(n, int(np.ceil((t*sd/margin)**2)))
     total = need if most is None else max(n, min(need, most))
@@ -56,15 +52,22 @@ def stein(
 @patch
 def __str__(self:Plan):
     "The plan in a line."
-    say = f'{self.total} pairs, {self.total-self.pilot} more than the pilot of {self.pilot}: half-width {self.half:.3g}'
-    return say + (f', larger than the {self.margin:g} asked for, which the limit on pairs does not allow' if self.capped else f' (asked for: {self.margin:g})')
+    more = f'{self.total-self.pilot} more than the pilot of {self.pilot}' if self.total>self.pilot else 'the pilot is enough'
+    miss = f'larger than the {self.margin:g} asked for, for which more pairs are needed than allowed'
+    return f'{self.total} pairs, {more}: half-width {self.half:.3g}' + (f', {miss}' if self.capped else f' ({self.margin:g} asked for)')
 
 # %% ../nbs/22_design.ipynb #5c3124c1
-def _needed(row, margin, crit, most):
-    "Smallest number of units whose `crit(df)` standard errors are within `margin`; nan beyond `most`."
-    n, d = (row.units, row.df/row.units) if row.paired else (min(row.n_a, row.n_b), row.df/min(row.n_a, row.n_b))
-    fits = lambda k: crit(max(k-1, 1) if row.paired else max(d*k, 1))*row.se*(n/k)**.5<=margin
-    if not row.se>0 or not fits(most): return np.nan
+def _seeds(t):
+    "The number of seeds behind each row: of pairs or groups, of runs of the smaller arm, of one side of a crossed grid."
+    own = t.units.fillna(t[['n_a', 'n_b']].min(axis=1)) if 'units' in t else t[['n_a', 'n_b']].min(axis=1)
+    return own.where(~t.test.str.startswith('two-way'), t.n_a**.5)
+
+def _needed(row, margin, factor, most):
+    "Smallest number of seeds with which `factor(df)` standard errors are within `margin`; nan beyond `most`."
+    def fits(k):
+        df = row.df if row.test=='two-stage t' else row.df*(k-1)/(row.seeds-1)
+        return factor(df)*row.se*(row.seeds/k)**.5<=margin
+    if not row.se>0 or row.seeds<=1 or not fits(most): return np.nan
     low, high = 1, most
     while high-low>1:
         mid = (low+high)//2
@@ -72,22 +75,22 @@ def _needed(row, margin, crit, most):
     return high
 
 def power(
-    diffs:pd.DataFrame, # table of `stats.differences`, or `Verdict.best`
-    margin:float, # half-width of the interval, and true difference to be found; positive, in the unit of the values
-    conf:float=.95, # confidence level of the interval, in (0,1); the tests are at level 1-conf over all sizes of a control
+    diffs:pd.DataFrame, # table of `stats.differences`, or `Verdict.best` for the headline's control
+    margin:float, # half-width of the interval, and true difference to be found; positive
+    conf:float=.95, # confidence level of the interval, in (0,1); the tests are at level 1-conf over all sizes
     chance:float=.8, # probability of finding a true difference of `margin`, in (1-conf,1)
     most:int=10_000 # beyond this many seeds the answer is nan
-) -> pd.DataFrame: # a row per cell and control: n, half (width now), for_width and for_power (seeds needed)
-    "How many seeds would it take?"
+) -> pd.DataFrame: # per cell and control: seeds and half (width) now, for_width and for_power (seeds needed)
+    "How many seeds would it take? nan where an arm did not train."
     if not margin>0: raise ValueError(f'margin={margin}: give the difference that would matter, above 0')
     if lack := [c for c in ('treatment', 'control', 'se', 'df', 'n_a', 'n_b', 'test') if c not in diffs]:
         raise ValueError(f'no column {lack[0]!r}: give the table that `differences` returns')
-    units = diffs.units.fillna(diffs.n_a) if 'units' in diffs else diffs.n_a
-    t = diffs.assign(paired=~diffs.test.str.startswith(('Welch', 'Student')), units=units)
-    width = lambda df: stats.t.ppf((1+conf)/2, df)
+    t = _silenced(_complete(diffs.assign(seeds=_seeds(diffs))))
+    t['se'] = t.se.mask(t.dead_a | t.dead_b)
+    def width(df): return stats.t.ppf((1+conf)/2, df)
+    def finds(m): return lambda df: _lambda(df, chance, (1-conf)/m)
     sizes = t.groupby(['treatment', 'control']).se.transform('count').clip(lower=1)
-    finds = [lambda df, m=m: _lambda(df, chance, (1-conf)/m) for m in sizes]
-    rows = list(t.itertuples())
-    cols = list(t.columns[:list(t.columns).index('treatment')])
-    out = t[[*cols, 'treatment', 'control', 'test']].assign(n=t[['n_a', 'n_b']].min(axis=1), half=width(t.df)*t.se)
-    return out.assign(for_width=[_needed(r, margin, width, most) for r in rows], for_power=[_needed(r, margin, f, most) for r, f in zip(rows, finds)])
+    if 'chosen' in t: sizes[:] = t.se.notna().sum()
+    need = [(_needed(r, margin, width, most), _needed(r, margin, finds(m), most)) for r, m in zip(t.itertuples(), sizes)]
+    out = t[[*t.columns[:list(t.columns).index('control')+1], 'test', 'seeds']].assign(half=width(t['df'])*t.se)
+    return out.assign(for_width=[a for a, _ in need], for_power=[b for _, b in need])

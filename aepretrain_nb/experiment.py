@@ -6,8 +6,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment.html.md"""
 
 # %% auto #0
 __all__ = ['FORMAT', 'TRIES', 'METRICS', 'TIMES', 'write_whole', 'Store', 'experiment', 'revision', 'row_of', 'work', 'work_unit',
-           'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid', 'check_metric', 'Results',
-           'rate_trials', 'choose_rates', 'compare', 'read_results']
+           'keep_splits', 'read_splits', 'data_ref', 'load_ref', 'data_of', 'Progress', 'needed', 'Grid', 'run_grid',
+           'check_metric', 'turned', 'check_treatment', 'Results', 'rate_trials', 'choose_rates', 'setting_for',
+           'compare', 'read_results', 'rows_of', 'seeds_needed']
 
 # %% ../nbs/11_experiment.ipynb #b068740f
 from .imports import *
@@ -19,15 +20,19 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import aepretrain_nb
+from .check import check_sizes
 from .data import DATASETS, ImageDL, ImageSet, Splits, data_root, dataset
 from .transfer import copy_weights, read_weights
 from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, canonical, check_recipe, file_arm, find_recipe, load_object,
     near, pick_arms, plan, rates, rehearse, together, train_autoencoder, train_classifier, train_heads)
 from .executor import InProcess, WorkerLost, check_executor, executor_of
-from .stats import differences
-from .verdict import Verdict, verdict
+from .seeds import PILOT, check_seeds, expected_seconds, plan_warnings, second_stage, stage_words
+from .design import power
+from .stats import at_chance, differences
+from .verdict import Verdict, pretraining as pretraining_table, pretraining_warnings, verdict
 from .viz import label_curve, show_filters, show_reconstructions
 
 # %% ../nbs/11_experiment.ipynb #7401bf24
@@ -62,16 +67,17 @@ class Store:
         return self.path/kind/f'{key}.{ext}'
 
     def get(self,
-        key:str # of a trial
-    )->dict:    # what was stored, None if it is not finished
+        key:str, # of a trial
+        kind='trials' # as in `put`
+    )->dict:    # what was stored, None if there is nothing
         "The record of a finished trial."
-        f = self.file('trials', key)
+        f = self.file(kind, key)
         return json.loads(f.read_text(encoding='utf-8')) if f.exists() else None
 
     def put(self,
         key:str,        # of a trial
         record:dict,    # plain JSON
-        kind='trials'   # 'trials', or 'failed'
+        kind='trials'   # 'trials', 'failed', or 'plan' for what a grid was asked
     ):
         "Write a record, whole or not at all"
         write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
@@ -143,6 +149,17 @@ def log(self:Store,
     try: os.write(fd, f'{line}\n'.encode())
     finally: os.close(fd)
 
+# %% ../nbs/11_experiment.ipynb #4511afd9
+@patch
+def warn(self:Store,
+    odd, # warnings about the data, one line each
+    progress=True # say them on standard error?
+):
+    "Keep warnings about the data with those of earlier calls."
+    every = list(dict.fromkeys([*(self.get('data', 'plan') or []), *odd]))
+    if every: self.put('data', every, 'plan')
+    for w in odd if progress else (): print(f'warning: {w}', file=sys.stderr)
+
 # %% ../nbs/11_experiment.ipynb #8d088749
 @lru_cache(None)
 def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
@@ -155,6 +172,9 @@ def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted c
     except (OSError, subprocess.SubprocessError): pass
     return aepretrain_nb.__version__
 
+_ALSO = dict(fit=('chance', 'n_test', 'balanced', 'f1'),
+    encoder=('mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge'))
+
 def row_of(
     trial,       # a finished trial
     splits,      # its data
@@ -162,14 +182,15 @@ def row_of(
     device='cpu' # where it ran
 )->dict:         # one flat row
     "One row of the table: the trial, its result, and what produced it."
-    r,s,n = trial.recipe,trial.spec or {},res['images']
+    r,s,n,also = trial.recipe,trial.spec or {},res['images'],{k: res.get(k) for k in _ALSO[trial.kind]}
     return dict(data=splits.name, recipe=r['name'], recipe_version=r['version'], kind=trial.kind, arm=trial.arm,
         encoder=s.get('encoder'), protocol=s.get('protocol'), labels=trial.labels,
         n_train=res.get('n_train'), n_valid=res.get('n_valid'), valid_policy=trial.valid, policy=trial.policy, n_unlabelled=trial.n_unlabelled,
         subset_seed=trial.subset_seed, encoder_seed=trial.encoder_seed, head_seed=trial.head_seed, subset=res.get('subset'),
         metric=res['metric'], unit=res['unit'], value=res['value'], valid=res.get('valid'), train=res.get('train'), best=res.get('best'),
         cosine=res.get('cosine'), mse=res.get('mse'), lr=res.get('lr'), lrs=' '.join(f'{v:g}' for v in rates(trial)) if trial.kind=='fit' else None,
-        steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']), precision=trial.precision, device=str(device), threads=1,
+        **also, steps=res['steps'], seconds=round(res['seconds'], 3), images_s=round(n/res['seconds']),
+        precision=trial.precision, device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=trial.key)
 
 # %% ../nbs/11_experiment.ipynb #07219aa6
@@ -278,38 +299,58 @@ def _run_heads(trials, store, refs, device):
     return [_close(t, o if isinstance(o, Exception) else _record(t, splits, store, o[1], device), store) for t,o in zip(trials, found)]
 
 # %% ../nbs/11_experiment.ipynb #a2990e23
+def keep_splits(
+    splits:Splits, # the data
+    f              # the file
+):
+    "Write images, targets, groups and folds as tensors, and what is said in words beside them."
+    folds = splits.folds or ()
+    words = dict(name=splits.name, derived=splits.derived, folds=None if splits.folds is None else len(folds))
+    tensors = {f'fold_{i}': torch.as_tensor(o) for i,o in enumerate(folds)}
+    for k in ('train', 'test', 'unlabelled'):
+        o = getattr(splits, k)
+        words[k] = dict(classes=o.classes, task=o.task, name=o.name)
+        tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
+    save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items()}, f, dict(splits=json.dumps(words)))
+
+def read_splits(
+    f,      # a file from `keep_splits`
+    name='' # of the data, for files that were written before they said it
+)->Splits:  # the data
+    "What `keep_splits` wrote."
+    with safe_open(f, 'pt') as o: t,meta = {k: o.get_tensor(k) for k in o.keys()},o.metadata() or {}
+    words = json.loads(meta.get('splits', '{}'))
+    def part(k):
+        own = words.get(k, {})
+        return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **own)
+    folds = None if words.get('folds') is None else [t[f'fold_{i}'] for i in range(words['folds'])]
+    parts = map(part, ('train', 'test', 'unlabelled'))
+    return Splits(words.get('name', name), *parts, folds=folds, derived=words.get('derived', False))
+
+# %% ../nbs/11_experiment.ipynb #c60455e1
 _loaded = {}
 
 def data_ref(
     splits:Splits, # the data
     store:Store,   # where other processes find it
-    root=None      # where a named data set lies
+    root=None      # where a named data set lies, if not where it was read
 )->dict:           # plain JSON
     "Where a worker gets the data from; images that no loader of `DATASETS` gives are kept in the store."
-    _loaded[splits.digest] = splits
-    there = str(data_root(root).resolve()) if root or 'AEPRETRAIN_DATA' in os.environ else None
-    ref = dict(name=splits.name, root=there, digest=splits.digest)
-    if splits.name not in DATASETS or splits.derived:
-        f = store.file('data', splits.digest[:20], 'safetensors')
-        if not f.exists(): write_whole(f, lambda t: save_file(_tensors(splits), t))
-        ref['file'] = str(f.resolve())
-    return ref
-
-def _tensors(splits):
-    parts = dict(train_x=splits.train.x, train_y=splits.train.y, test_x=splits.test.x, test_y=splits.test.y, unlabelled_x=splits.unlabelled.x)
-    parts |= {f'{k}_groups': getattr(splits, k).groups for k in ('train', 'test', 'unlabelled') if getattr(splits, k).groups is not None}
-    return {k: v.contiguous().clone() for k,v in parts.items() if v is not None}
+    digest = splits.fresh()
+    _loaded[digest] = splits
+    if splits.name in DATASETS and splits.as_loaded():
+        return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
+    f = store.file('data', digest[:20], 'safetensors')
+    if not f.exists(): write_whole(f, partial(keep_splits, splits))
+    return dict(name=splits.name, digest=digest, file=str(f.resolve()))
 
 def load_ref(
     ref # from `data_ref`
 )->Splits: # the data
     "The data a reference stands for, loaded once per process; raises `ExperimentError` when it is not the data that was meant."
-    if ref['digest'] in _loaded: return _loaded[ref['digest']]
-    if 'file' in ref:
-        t = load_file(ref['file'])
-        part = lambda k: ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'))
-        splits = Splits(ref['name'], *map(part, ('train', 'test', 'unlabelled')))
-    else: splits = dataset(ref['name'], ref['root'])
+    known = _loaded.get(ref['digest'])
+    if known is not None and known.digest==ref['digest']: return known
+    splits = read_splits(ref['file'], ref['name']) if 'file' in ref else dataset(ref['name'], ref['root'])
     if splits.digest!=ref['digest']: raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
@@ -321,7 +362,10 @@ def data_of(
 )->Splits: # its data
     "The data set that a trial is about, among several."
     refs = [refs] if isinstance(refs, dict) else refs
-    return load_ref(next(r for r in refs if r['digest']==trial.digest))
+    ref = next((r for r in refs if r['digest']==trial.digest), None)
+    if ref is None:
+        raise ExperimentError(f'{", ".join(r["name"] for r in refs)} changed after the grid was planned: plan it again')
+    return load_ref(ref)
 
 # %% ../nbs/11_experiment.ipynb #22dbf6ec
 @patch
@@ -541,7 +585,9 @@ def run_grid(
                                   'run the same again to go on (processes:N outlives a worker)') from None
 
 # %% ../nbs/11_experiment.ipynb #82f38fe2
-METRICS = dict(accuracy=('%', 'higher', lambda v: v), error=('%', 'lower', lambda v: 100-v))  # unit, what is better, from the accuracy
+METRICS = dict( # column of a fit's row, what is better, name
+    accuracy=('value', 'higher', 'accuracy'), error=('value', 'lower', 'error'),
+    balanced=('balanced', 'higher', 'balanced accuracy'), f1=('f1', 'higher', 'macro-F1'))
 
 def check_metric(
     name # one of `METRICS`
@@ -549,10 +595,25 @@ def check_metric(
     "Raises `ExperimentError` for another name."
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
 
+def turned(
+    v,     # right answers, in per cent: a number or an array
+    metric # one of `METRICS`
+):         # the same in the metric's direction
+    "What is left of 100 % where lower is better."
+    return 100-v if METRICS[metric][1]=='lower' else v
+
+# %% ../nbs/11_experiment.ipynb #eb1bd4fe
+def check_treatment(
+    name, # of an arm, or None
+    arms  # names of arms, in order
+)->str:   # the arm that is compared to the others
+    "The arm asked for, else 'pretrained', else the first; raises `ExperimentError` for one that is not there."
+    if name is None: return 'pretrained' if 'pretrained' in arms else next(iter(arms), None)
+    if name not in arms: raise ExperimentError(f'unknown treatment {name!r}{near(name, arms)}')
+    return name
+
 # %% ../nbs/11_experiment.ipynb #5b031733
 TIMES = 'seconds', 'images_s'
-
-_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
 
 class Results:
     "The table of a plan, and what follows from it."
@@ -562,63 +623,92 @@ class Results:
         splits:Splits, # their data
         recipe=None,   # of the grid: names its setting and its reading of a paper
         metric='accuracy', # one of `METRICS`
-        tuning=None    # table of the rates that were tried on the first seed, see `choose_rates`
+        tuning=None,   # table of the rates that were tried on the first seed, see `choose_rates`
+        treatment=None, # the arm that is compared to the others, see `check_treatment`
+        margin=None    # smallest difference that would matter, in points; None: equivalence is not asked
     ):
-        r = recipe or {}
-        self.trials,self.store,self.splits,self.metric,self.setting,self.tuning,self.reading = (
-            trials, store, splits, metric, r.get('setting', ''), tuning, r.get('reading', ''))
+        r,self.plan,self.odd = recipe or {},store.get('seeds', 'plan'),store.get('data', 'plan') or []
+        if self.plan: treatment,margin = treatment or self.plan['treatment'],margin or self.plan['margin']
+        self.trials,self.store,self.splits,self.metric,self.margin = trials,store,splits,metric,margin
+        self.setting,self.reading,self.tuning = r.get('setting', ''),r.get('reading', ''),tuning
+        self.arms = list(dict.fromkeys(t.arm for t in trials))
+        self.treatment = check_treatment(treatment, self.arms)
         self.records = [store.get(t.key) for t in trials]
-        self.rows = pd.DataFrame([r['row'] for r in self.records if r])
-        if len(self.rows): self.rows = self.rows.assign(metric=metric, value=METRICS[metric][2](self.rows.value).round(4), setting=self.setting,
-            reading=self.reading).astype(dict(n_unlabelled='Int64'))
-        if len(self.rows): self.rows['fall'] = [round(max(r['curve'])-r['curve'][-1], 4) for r in self.records if r]
-        if any(r and r.get('confusion') for r in self.records): self.rows['never'] = [_never(r.get('confusion')) for r in self.records if r]
+        self.rows = self._rows([o for o in self.records if o])
         if len(self.rows) and tuning is not None: self.rows['lrs'] = ' '.join(f'{v:g}' for v in r['finetune']['lr'])
-        self.missing = pd.DataFrame([self._gap(t) for t,r in zip(trials, self.records) if not r], columns=['arm', 'labels', *_SEEDS, 'reason'])
+        gaps = [self._gap(t) for t,o in zip(trials, self.records) if not o]
+        self.missing = pd.DataFrame(gaps, columns=['arm', 'labels', *_SEEDS, 'reason'])
 
-    def _gap(self, t):
-        f = self.store.file('failed', t.key)
-        why = json.loads(f.read_text(encoding='utf-8'))['reason'] if f.exists() else 'not run'
-        return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
+# %% ../nbs/11_experiment.ipynb #4fdf9d91
+_SEEDS = 'subset_seed', 'encoder_seed', 'head_seed'
+
+@patch
+def _rows(self:Results, found):
+    "The rows of finished fits, the metric as their value"
+    d = pd.DataFrame([o['row'] for o in found])
+    if not len(d): return d
+    column,better,name = METRICS[self.metric]
+    if column not in d or d[column].isna().all():
+        raise ExperimentError(f'no fit in {self.store.path} carries its {name}: they are of an earlier version')
+    if {'chance', 'n_test'} <= set(d):
+        d = d.assign(at_chance=at_chance(d.value, d.chance, d.n_test))
+        d['at_chance'] = d.at_chance.where(d.chance.notna())
+    turn = ('value', 'valid', 'train') if better=='lower' else ()
+    d = d.assign(value=d[column], metric=self.metric, setting=self.setting, reading=self.reading)
+    d = d.assign(**{k: turned(d[k].astype(float), self.metric).round(4) for k in turn})
+    d['fall'] = [round(max(o['curve'])-o['curve'][-1], 4) for o in found]
+    if any(o.get('confusion') for o in found): d['never'] = [_never(o.get('confusion')) for o in found]
+    return d.astype(dict(n_unlabelled='Int64'))
+
+@patch
+def _gap(self:Results, t):
+    "The row of a trial that has no result"
+    f = self.store.file('failed', t.key)
+    why = json.loads(f.read_text(encoding='utf-8'))['reason'] if f.exists() else 'not run'
+    return dict(arm=t.arm, labels=t.labels, **{k: getattr(t, k) for k in _SEEDS}, reason=why)
 
 def _never(confused):
     "Classes that were there and were never predicted"
-    return None if confused is None else int(((m := np.array(confused)).sum(1)>0).sum() - ((m.sum(1)>0)&(m.sum(0)>0)).sum())
+    if confused is None: return None
+    m = np.array(confused)
+    return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
 
 # %% ../nbs/11_experiment.ipynb #c83747be
 @patch(as_prop=True)
-def cells(self:Results)->pd.DataFrame: # arm, labels, n, missing, mean, sd
+def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; where recorded the means of balanced and f1
     "Each arm at each size: mean and standard deviation of the finished runs, and how many are missing."
     every = pd.concat([self.rows, self.missing]) if len(self.missing) else self.rows
     if 'value' not in every: every = every.assign(value=np.nan)
-    g = every.groupby(['labels', 'arm'], sort=False).value
-    return g.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std').reset_index()
+    g = every.groupby(['labels', 'arm'], sort=False)
+    d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
+    known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
+    return d.assign(**{k: g[k].mean() for k in known}).reset_index()
 
 @patch
 def differences(self:Results,
-    treatment:str=None, # the arm to compare; 'pretrained' or the first arm by default
+    treatment:str=None, # the arm to compare; that of the results by default
     **kw                # as in `stats.differences`
 )->pd.DataFrame:        # a row per size and control arm
     "The treatment against every other arm, paired by seed."
-    arms = list(dict.fromkeys(t.arm for t in self.trials))
-    treatment = treatment or ('pretrained' if 'pretrained' in arms else arms[0])
+    treatment = check_treatment(treatment or self.treatment, self.arms)
     every = pd.concat([self.rows, self.missing.assign(value=np.nan)]) if len(self.missing) else self.rows
-    if len(arms)<2 or not len(self.rows): return pd.DataFrame()
-    return differences(every, treatment, pair=_pair(every), **kw)
+    if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
+    return differences(every, treatment, pair=_pair(every), pilot=PILOT if self.plan else None, **kw)
 
-def _pair(rows):
+def _pair(rows, by=('labels',)):
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
-    return _SEEDS if rows.duplicated(['arm', 'labels', 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
+    return _SEEDS if rows.duplicated(['arm', *by, 'subset_seed', 'head_seed']).any() else ('subset_seed', 'head_seed')
 
 # %% ../nbs/11_experiment.ipynb #b5c02f15
 @patch(as_prop=True)
 def curves(self:Results)->pd.DataFrame: # arm, labels, seed, step, valid, train_loss, valid_loss
-    "Validation accuracy (%) along each fit, with the training and the validation loss (nats)."
+    "Validation accuracy (%) along each fit, or the error that is left, with training and validation loss (nats)."
     def points(r):
         n,losses = len(r['curve']),r.get('losses') or [(np.nan, np.nan)]*len(r['curve'])
         for i,(v,(train,valid)) in enumerate(zip(r['curve'], losses)):
-            yield dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'], step=r['row']['steps']*(i+1)//n, valid=v,
-                train_loss=train, valid_loss=valid)
+            who = dict(arm=r['row']['arm'], labels=r['row']['labels'], seed=r['row']['head_seed'])
+            step = r['row']['steps']*(i+1)//n
+            yield who | dict(step=step, valid=turned(v, self.metric), train_loss=train, valid_loss=valid)
     return pd.DataFrame([p for r in self.records if r for p in points(r)])
 
 @patch(as_prop=True)
@@ -626,69 +716,74 @@ def encoders(self:Results)->pd.DataFrame: # the columns of `rows`, and curve
     "A row for each autoencoder that an arm started from, with its reconstruction loss along the way."
     used = {(t.arm, t.encoder.key): t.encoder for t in self.trials if t.encoder and self.store.done(t.encoder)}
     found = [(arm, self.store.get(e.key)) for (arm,_),e in used.items()]
-    return pd.DataFrame([r['row'] | dict(arm=arm, lr=r['trial']['recipe']['pretrain']['lr'], setting=self.setting, reading=self.reading,
-        curve=' '.join(f'{v:.6g}' for v in r['curve'])) for arm,r in found])
+    def own(arm, r):
+        asked = {k: r['row'].get(k) or r['trial']['recipe']['pretrain'][k] for k in ('opt', 'lr')}
+        curve = ' '.join(f'{v:.6g}' for v in r['curve'])
+        return r['row'] | asked | dict(arm=arm, setting=self.setting, reading=self.reading, curve=curve)
+    d = pd.DataFrame([own(*o) for o in found])
+    return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
 
 @patch
 def rising(self:Results,
     points=.5 # of validation accuracy
 )->pd.DataFrame: # labels, arm, rise
-    "Cells whose mean validation accuracy still rose by more than `points` over the last fifth of the fit."
+    "Cells that still gained more than `points` on validation over the last fifth of the fit."
     out = []
     for (labels,arm),g in self.curves.groupby(['labels', 'arm'], sort=False):
         mean = g.groupby('step').valid.mean()
         rise = mean.iloc[-1] - mean.iloc[-1-max(1, len(mean)//5)] if len(mean)>1 else 0.
+        if METRICS[self.metric][1]=='lower': rise = -rise
         if rise>points: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
 # %% ../nbs/11_experiment.ipynb #861f2681
-def _stuck(
-    rows, # of finished fits
-    low   # validation accuracy that is little better than guessing, in per cent
-):        # a line for each cell with fits that stayed below
-    n = rows.assign(stuck=rows.valid<=low).groupby(['labels', 'arm'], sort=False).stuck.agg(['sum', 'count']).reset_index()
-    return [f'at chance: {arm} at {labels} labels learnt nothing in {bad} of {of} runs; more steps or another learning rate may change the verdict'
-        for labels,arm,bad,of in n.itertuples(index=False) if bad]
-
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out = ['validation looked at the test images (valid=test): a leak, for repeating what others did']*any(t.valid=='test' for t in self.trials)
-    runs = {(t.subset_seed, t.encoder_seed, t.head_seed) for t in self.trials if t.encoder}
+    out,leak = list(self.odd),any(t.valid=='test' for t in self.trials)
+    if leak: out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
     if self.setting=='smoke': out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
     if len(self.missing):
         out.append(f'the first of {len(self.missing)} missing trials: {self.missing.iloc[0].arm}, {self.missing.iloc[0].labels} labels: {self.missing.iloc[0].reason}')
     if len(self.rows) and self.rows.revision.nunique()>1:
         out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
-    if (n := len({e for _,e,_ in runs}))<len(runs):
-        out.append(f'{n} autoencoder{"s" if n>1 else ""} for {len(runs)} runs: the intervals leave out part of the variation between autoencoders')
-    if len(self.rows) and self.setting!='smoke': out += _stuck(self.rows, 150/self.splits.train.n_classes)
+    if self.plan: out += plan_warnings(self.plan)
+    if len(self.encoders): out += pretraining_warnings(pretraining_table(self.encoders))
     if len(self.rows):
         out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
     return out
 
 @patch
 def verdict(self:Results,
-    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
+    margin=None, # smallest difference that would matter, in points; that of the results by default
     **kw         # as in `verdict.verdict`
 )->Verdict:      # table and warnings
     "What the differences say, in words."
-    return verdict(self.differences(), margin, unit='points', lower=METRICS[self.metric][1]=='lower', extra=self.warnings, **kw)
+    margin,lower = self.margin if margin is None else margin,METRICS[self.metric][1]=='lower'
+    return verdict(self.differences(), margin, unit='points', lower=lower, extra=self.warnings, **kw)
 
 # %% ../nbs/11_experiment.ipynb #012f662c
+def _seeds(
+    trials # fits
+)->str:    # such as '5 seeds', or '5 to 12 seeds' where sizes differ
+    n = sorted({len({t.head_seed for t in trials if t.labels==k}) for k in {t.labels for t in trials}})
+    return f'{n[0]}' + (f' to {n[-1]}' if len(n)>1 else '') + (' seed' if n[-1]==1 else ' seeds')
+
 @patch
 def text(self:Results,
-    margin=None # smallest difference that would matter, in points
+    margin=None # smallest difference that would matter, in points; that of the results by default
 )->str:         # lines for a terminal
     "Means and verdict as text."
     if not len(self.rows): return '\n'.join(['nothing has finished yet'] + [f'warning: {w}' for w in self.warnings])
-    r,arms = self.rows.iloc[0],list(dict.fromkeys(t.arm for t in self.trials))
+    r,v = self.rows.iloc[0],self.verdict(margin)
     cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}' + (f' ({c.missing} missing)' if c.missing else '') for c in self.cells.itertuples()}
-    wide = max(map(len, [*arms, *cells.values()]))+2
-    lines = [f'{r.metric} ({r.unit}) on {len(self.splits.test):,} test images of {r.data}: mean ± sd of {len({t.head_seed for t in self.trials})} seeds',
-        f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in arms)]
-    lines += [f'{n:>7}' + ''.join(f'{cells[n, a]:>{wide}}' for a in arms) for n in dict.fromkeys(t.labels for t in self.trials)]
-    return '\n'.join(lines) + f'\n\n{self.verdict(margin)}'
+    wide = max(map(len, [*self.arms, *cells.values()]))+2
+    name = f'{METRICS[self.metric][2]} ({r.unit})'
+    head = f'{name} on {len(self.splits.test):,} test images of {r.data}: mean ± sd of {_seeds(self.trials)}'
+    lines = [head, f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in self.arms)]
+    for n in dict.fromkeys(t.labels for t in self.trials):
+        lines.append(f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms))
+    return '\n'.join([v.headline, '', *lines, '', *str(v).split('\n')[1:]])
 
 @patch
 def __repr__(self:Results): return self.text()
@@ -763,6 +858,12 @@ def choose_rates(
     return d.assign(chosen=d.index.isin(best.index))
 
 # %% ../nbs/11_experiment.ipynb #c6cbf8b6
+def setting_for(
+    data # name of a data set, or `Splits`
+)->str:  # name of a setting
+    "The setting where none is asked for: the digits have one of their own, other data the shortest."
+    return 'digits' if getattr(data, 'name', data)=='digits' else 'smoke'
+
 def _with_rates(recipe, lr, tune):
     "A recipe that stands the checks, with other rates, or another way to choose among them, where they are given"
     check_recipe(recipe)
@@ -789,14 +890,61 @@ def _others(splits, arms, given, root, download):
     names = {a['pretrain_data'] for a in arms.values() if a.get('pretrain_data')}
     return {n: given[n] if n in given else splits if n==splits.name and not splits.derived else dataset(n, root, download) for n in sorted(names)}
 
+# %% ../nbs/11_experiment.ipynb #841d133e
+def _grid(recipe, kw, **asked):
+    "Arguments of `plan`: the recipe's where nothing was asked for"
+    usual = dict(arms=None, labels=recipe.get('labels', (100, 1000)), seeds=recipe.get('seeds', 5))
+    return usual | {k: v for k,v in asked.items() if v is not None} | recipe.get('protocol', {}) | kw
+
+def _checked(splits, recipe, grid):
+    "The fits of a grid, and what is odd about their data"
+    odd = splits.check(others=grid['pretrain_sets'].values()).warnings
+    trials = plan(splits, recipe, **grid)
+    how = {k: grid[k] for k in ('valid', 'n_valid', 'policy') if k in grid}
+    return trials,odd + check_sizes(splits, sorted({t.labels for t in trials}), **how)
+
+def _rehearsed(trials, splits, grid, device):
+    "Send images through the nets of each arm; gives the files that arms start from, by their digests"
+    files = {file_arm(a[5:])[1]['file']: a[5:] for a in grid['arms'] or [] if a.startswith('file:')}
+    for t in {t.arm: t for t in trials}.values():
+        weights = read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None
+        rehearse(t, splits, weights, device, grid['pretrain_sets'].get(t.spec.get('pretrain_data')))
+    return files
+
+# %% ../nbs/11_experiment.ipynb #6bf60d7b
+def _second(
+    pilot, # `Results` of the pilot
+    margin, # half-width to reach, in points
+    most   # seeds of a size
+):         # from `second_stage`; it is kept in the store
+    best,controls = pilot.verdict().best,dict.fromkeys(t.labels for t in pilot.trials)
+    if len(best): controls |= {o.labels: None if o.dead_a or o.dead_b else o.control for o in best.itertuples()}
+    stage = second_stage(pilot.rows, controls, pilot.treatment, margin, most)
+    pilot.store.put('seeds', dict(pilot=PILOT, margin=margin, most=most, treatment=pilot.treatment, metric=pilot.metric,
+        sizes=json.loads(stage.to_json(orient='records'))), 'plan')
+    return stage
+
+def _grown(stage, splits, recipe, grid):
+    "The fits of both stages, by seed"
+    sizes = (plan(splits, recipe, **grid | dict(labels=[o.labels], seeds=o.seeds)) for o in stage.itertuples())
+    return sorted(sum(sizes, []), key=lambda t: t.head_seed)
+
+def _announced(stage, margin, trials, store, executor):
+    "The line before the second stage"
+    todo,every = list(needed(trials, store).values()),[*trials, *(t.encoder for t in trials if t.encoder)]
+    found = [store.get(k) for k in dict.fromkeys(t.key for t in every)]
+    done,kinds = pd.DataFrame([r['row'] for r in found if r]),[t.kind for t in todo]
+    width = executor if isinstance(executor, int) else 1
+    return stage_words(stage, margin, kinds.count('fit'), kinds.count('encoder'), expected_seconds(todo, done)/width)
+
 # %% ../nbs/11_experiment.ipynb #f7c72cb5
 def compare(
     data,                 # name of a data set (see `DATASETS`), or `Splits`
     arms=None,            # names of arms; all of the recipe's by default
     labels=None,          # numbers of labels; the recipe's by default
-    seeds=None,           # a number of seeds, or the seeds; the recipe's by default
+    seeds=None,           # a number of seeds, the seeds, or 'auto' (see `margin`); the recipe's by default
     recipe='kohlbrenner', # name of a recipe, an import path, or a recipe
-    setting='smoke',      # 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
+    setting=None,         # 'smoke' (seconds), 'quick' (two cores), 'paper' ...; by default as `setting_for` says
     store=None,           # folder of the results; a temporary one by default
     root=None,            # where named data sets lie, see `dataset`
     download=False,       # get the data set if it is not there?
@@ -808,40 +956,55 @@ def compare(
     metric='accuracy',    # one of `METRICS`
     encoders=(),          # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None,   # name -> `Splits`, for arms that pre-train on other data; data sets of `DATASETS` are found by name
+    treatment=None,       # the arm that is compared to the others; 'pretrained' or the first arm by default
+    margin=None,          # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
+    max_seeds=30,         # most seeds of 'auto'
     **kw                  # as in `plan`: crossed, valid, n_valid, policy, n_unlabelled, precision, one_encoder; the recipe's `protocol` by default
 )->Results:               # the table, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    r = _with_rates(recipe if isinstance(recipe, dict) else find_recipe(recipe, setting), lr, tune)
-    pick_arms(r, arms)
+    r = _with_rates(recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data)), lr, tune)
+    if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
+    grid,names = _grid(r, kw, arms=arms, labels=labels, seeds=seeds),list(pick_arms(r, arms))
+    treatment,first = check_treatment(treatment, names),_on_first(r)
     check_executor(executor)
     check_metric(metric)
-    first = _on_first(r)
+    auto = check_seeds(grid['seeds'], margin, max_seeds, len(names), grid.get('crossed'), grid.get('one_encoder'))
+    if auto: grid['seeds'] = PILOT
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
-    grid = dict(arms=arms, labels=labels or r.get('labels', (100, 1000)), seeds=seeds or r.get('seeds', 5)) | r.get('protocol', {}) | kw
     grid['pretrain_sets'] = others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
-    trials = plan(splits, r, **grid)
-    files = {file_arm(a[5:])[1]['file']: a[5:] for a in arms or [] if a.startswith('file:')}
-    for t in {t.arm: t for t in trials}.values(): rehearse(t, splits, read_weights(files[t.spec['file']])[0] if 'file' in t.spec else None,
-        device, others.get(t.spec.get('pretrain_data')))
+    trials,odd = _checked(splits, r, grid)
+    files = _rehearsed(trials, splits, grid, device)
     store = Store(store or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(splits, r)
+    store.warn(odd, progress)
     for folder in encoders: store.borrow(folder, trials)
     for k,f in files.items(): write_whole(store.file('encoders', k, 'safetensors'), lambda t: shutil.copyfile(f, t))
-    go,rate = partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device, progress=progress, others=others.values()),None
+    rate,go = None,partial(run_grid, store=store, splits=splits, executor=executor, root=root, device=device,
+        progress=progress, others=others.values())
     if first:
         tried = rate_trials(t for t in trials if t.head_seed==trials[0].head_seed and t.encoder_seed==trials[0].encoder_seed)
         go(tried)
         rate = choose_rates(tried, store)
-        trials = plan(splits, r, **grid, lr=_chosen(rate))
+        grid['lr'] = _chosen(rate)
+        trials = plan(splits, r, **grid)
     go(trials)
-    return Results(trials, store, splits, r, metric, rate)
+    result = partial(Results, store=store, splits=splits, recipe=r, metric=metric, tuning=rate,
+        treatment=treatment, margin=margin)
+    if not auto: return result(trials)
+    stage = _second(result(trials), margin, max_seeds)
+    trials = _grown(stage, splits, r, grid)
+    if progress: print(_announced(stage, margin, trials, store, executor), file=sys.stderr)
+    go(trials)
+    return result(trials)
 
 # %% ../nbs/11_experiment.ipynb #5f33bf97
 def read_results(
     folder,    # of a store
     root=None, # where named data sets lie, see `dataset`
-    metric='accuracy' # one of `METRICS`
+    metric='accuracy', # one of `METRICS`
+    treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
+    margin=None # smallest difference that would matter, in points; None: equivalence is not asked
 )->Results:   # of every fit in it, finished or failed
     "The results in a folder; raises `ExperimentError` where there are none."
     check_metric(metric)
@@ -854,7 +1017,7 @@ def read_results(
     if not trials: raise ExperimentError(f'no fit has ended in {folder} yet')
     f = store.file('data', own['digest'][:20], 'safetensors')
     ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(f)) if f.exists() else {})
-    return Results(trials, store, load_ref(ref), own['recipe'], metric, rate)
+    return Results(trials, store, load_ref(ref), own['recipe'], metric, rate, treatment, margin)
 
 def _tuned(
     trials, # of a store whose rates are chosen on the first seed
@@ -865,3 +1028,33 @@ def _tuned(
     rate = choose_rates([t for t in trials if t.head_seed==first[t.labels]], store)
     chosen = _chosen(rate)
     return [t for t in trials if t.recipe['finetune']['lr']==chosen[t.arm, t.labels]],rate
+
+# %% ../nbs/11_experiment.ipynb #209ae607
+def rows_of(
+    path,     # a CSV of rows, or the folder of a store
+    root=None # where named data sets lie, see `dataset`; for a folder only
+)->pd.DataFrame: # a row per fit
+    "The rows of finished fits; raises `ExperimentError` for a file that holds no such table."
+    if Path(path).is_dir(): return read_results(path, root).rows
+    try: d = pd.read_csv(path)
+    except ValueError as e: raise ExperimentError(f'{path} is no table in CSV ({str(e).splitlines()[0]})') from None
+    d = d[d.kind=='fit'] if 'kind' in d else d
+    need = 'arm', 'labels', 'value', 'subset', *_SEEDS
+    if lack := [c for c in need if c not in d]:
+        raise ExperimentError(f'{path} has no column {lack[0]!r}: rows of fits have {", ".join(need)}')
+    d = d.dropna(subset=list(_SEEDS))
+    if not len(d): raise ExperimentError(f'{path} holds no fits')
+    return d.astype(dict(labels=int))
+
+# %% ../nbs/11_experiment.ipynb #424e2c5e
+def seeds_needed(
+    rows,          # of fits, from `rows_of`
+    margin:float,  # half-width of the interval, in the unit of the values
+    treatment=None # as in `check_treatment`
+)->pd.DataFrame:   # as `aepretrain_nb.design.power`: a row per cell and control
+    "How many seeds each cell would take."
+    by = [c for c in ('data', 'reading', 'setting') if c in rows and rows[c].nunique()>1] + ['labels']
+    treatment = check_treatment(treatment, list(dict.fromkeys(rows.arm)))
+    if rows.arm.nunique()<2: raise ExperimentError(f'only one arm, {treatment}: there is no difference to find')
+    found = differences(rows, treatment, by=by, pair=_pair(rows, by))
+    return power(found[found[['n_a', 'n_b']].min(axis=1)>0], margin)

@@ -59,7 +59,7 @@ def judge(
     yes, no = (0, 0) if est.bare else _slack(est, expect)
     return 'holds' if yes>0 else 'does not hold' if no>0 else 'not shown'
 
-# %% ../nbs/17_ledger.ipynb #f6b2a714
+# %% ../nbs/17_ledger.ipynb #a3ac4cb8
 SMALLEST = -12. # log10 of the least p that is told from 0
 
 def _takes_conf(ask):
@@ -72,6 +72,7 @@ def p_value(
     expect:Expect # what the claim asserts
 ) -> float: # in (0,1]; nan where there is no interval, or the ask takes no `conf`
     "The level at which the interval of an ask just settles a claim."
+    rows = rows if isinstance(rows, Kept) else Kept(rows)
     est = ask(rows)
     if est is None or est.bare or not _takes_conf(ask): return np.nan
     inside = lambda i: lambda x: _slack(ask(rows, 1-10**x), expect)[i]

@@ -14,9 +14,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 from pathlib import Path
 from .data import DATASETS
-from .experiment import Results, experiment, read_results, write_whole
+from .experiment import METRICS, Results, check_treatment, experiment, read_results, write_whole
+from .seeds import PILOT
 from .stats import interval
 from .trial import canonical, find_recipe, plan
+from .verdict import pretraining
 from .viz import curves, forest, label_curve
 
 # %% ../nbs/15_report.ipynb #d377953c
@@ -60,15 +62,13 @@ def data_uri(
     plt.close(fig)
     return f'data:image/{"svg+xml" if kind=="svg" else kind};base64,{base64.b64encode(out.getvalue()).decode()}'
 
-def _arms(res): return list(dict.fromkeys(t.arm for t in res.trials))
-
 def _short(arms, n=22):
     "Names for figures: what is too long or starts with an underscore is numbered, and cut."
     return {a: a if len(a)<=n and a[:1]!='_' else f'{i+1}: {a[:n-4]}' + '…'*(len(a)>n-4) for i,a in enumerate(arms)}
 
 def _shorten(df, res):
     "A table with names for figures."
-    return df.assign(**{c: df[c].map(_short(_arms(res))) for c in ('arm', 'treatment', 'control') if c in df})
+    return df.assign(**{c: df[c].map(_short(res.arms)) for c in ('arm', 'treatment', 'control') if c in df})
 
 # %% ../nbs/15_report.ipynb #ca73e8dc
 _FIGURE = """
@@ -94,8 +94,12 @@ def _tag(word, text=None):
     return _fill(_TAG, k=word.replace(' ', '-'), s=_SIGNS[word], w=text or word)
 
 def _lines(t):
-    "For each control arm, the words and the sizes they hold for."
-    return [(c, [(_tag(w), _and(f'{n:,}' for n in g.labels)) for w,g in d.groupby('verdict', sort=False)]) for c,d in t.groupby('control', sort=False)]
+    "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
+    t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
+    def words(d):
+        by = d.groupby('short', sort=False)
+        return [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w,g in by]
+    return [(c, words(d)) for c,d in t.groupby('control', sort=False)]
 
 # %% ../nbs/15_report.ipynb #c976c984
 _NUMBERS = '{% for o in parts if o %}<span class="whole">{{ o }}</span> {% endfor %}'
@@ -106,6 +110,7 @@ def _numbers(*parts):
 def _row(r):
     "A row of the verdict's tables: the size, the difference with interval and p, the words."
     if not np.isfinite(r['diff']): return f'{r.labels:,}','no runs',_tag(r.verdict, r.words)
+    if r.dead_a or r.dead_b: return f'{r.labels:,}',_numbers(f'{r["diff"]:+.3g}'),_tag(r.verdict, r.words)
     low = f'[{r.low:+.3g}, {r.high:+.3g}]' if np.isfinite(r.low) else '(no interval)'
     return f'{r.labels:,}',_numbers(f'{r["diff"]:+.3g}', low, f'p = {r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''),_tag(r.verdict, r.words)
 
@@ -151,16 +156,21 @@ def _warnings(res, v):
     return _fill(_WARNINGS, warnings=v.warnings, n=len(res.trials), table=_table('Missing trials', ['arm', 'labels', 'seeds', 'reason'], rows) if rows else '')
 
 # %% ../nbs/15_report.ipynb #9b35a2b6
+def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=res.metric]
+
 def _mean(res, c):
     "A row of the table of means."
-    _,low,high = interval(res.rows[(res.rows.arm==c.arm)&(res.rows.labels==c.labels)].value) if c.n else (np.nan,)*3
+    own = lambda d: d[(d.arm==c.arm)&(d.labels==c.labels)].value
+    _,low,high = interval(own(res.rows), bounds=(0, 100)) if c.n else (np.nan,)*3
     mean = f'{c.mean:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '') if c.n else 'no runs'
-    return f'{c.labels:,}',c.arm,_numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else ''),f'{c.n} of {c.n+c.missing}' if c.missing else c.n
+    mean = _numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else '')
+    also = (f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res))
+    return f'{c.labels:,}',c.arm,mean,*also,f'{c.n} of {c.n+c.missing}' if c.missing else c.n
 
 def _means(res):
     "Mean, spread and interval of every arm at every size."
-    u = f'{res.rows.metric.iloc[0]} ({res.rows.unit.iloc[0]})' if len(res.rows) else 'results'
-    head = ['labels', 'arm', 'mean ± sd [95 % interval]', 'runs']
+    u = f'{METRICS[res.metric][2]} ({res.rows.unit.iloc[0]})' if len(res.rows) else 'results'
+    head = ['labels', 'arm', 'mean ± sd [95 % interval]', *(METRICS[k][2] for k in _also(res)), 'runs']
     return _table(f'Test {u} on {len(res.splits.test):,} images', head, (_mean(res, c) for c in res.cells.itertuples()))
 
 # %% ../nbs/15_report.ipynb #938c225b
@@ -186,12 +196,14 @@ def _differences(res, v):
 # %% ../nbs/15_report.ipynb #6cdb7ce7
 def _labels(res):
     "Metric against labels."
-    r = res.rows.iloc[0]
+    r,name = res.rows.iloc[0],METRICS[res.metric][2]
     with plt.rc_context(_RC):
-        ax = label_curve(_shorten(res.rows, res), scale=1, ylabel=f'test {r.metric} ({r.unit})', ax=plt.subplots(figsize=(4.2, 3))[1])
+        ax = plt.subplots(figsize=(4.2, 3))[1]
+        label_curve(_shorten(res.rows, res), scale=1, ylabel=f'test {name} ({r.unit})', ax=ax)
         if len(ax.get_xticks())>8 or res.rows.labels.nunique()>8: ax.xaxis.set_major_formatter('{x:,.0f}')
         _legend_below(ax)
-    return _figure([data_uri(ax.figure)], f'{r.metric} against the number of labels, a line for each arm; the table of means holds its numbers',
+    alt = f'{name} against the number of labels, a line for each arm; the table of means holds its numbers'
+    return _figure([data_uri(ax.figure)], alt,
         'Means with 95 % intervals; each run is a dot. Bands of two arms may overlap although their paired difference is real.')
 
 def _legend_below(ax):
@@ -212,20 +224,43 @@ def _curves(res):
     "Validation curves of every arm, by size."
     c,r = res.curves,res.rows.iloc[0]
     pad = .04*(c.valid.max()-c.valid.min()) or 1.
-    y,what = (c.valid.min()-pad, c.valid.max()+pad),f'validation {r.metric} ({r.unit})'
+    name = 'error' if res.metric=='error' else 'accuracy'
+    y,what = (c.valid.min()-pad, c.valid.max()+pad),f'validation {name} ({r.unit})'
     return _figure([_panel(g, n, y, what) for n,g in _shorten(c, res).groupby('labels')], f'{what} along training, a line for each arm',
         'A thin line for each run, a thick one for their mean. Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../nbs/15_report.ipynb #a84f65e4
+def _error(v): return _numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
+
+def _optimisers(e):
+    "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
+    n = (e.opt.astype(str)+' '+e.lr.map('{:g}'.format)).value_counts(sort=False)
+    told = ', '.join(f'{k} (× {v})' if len(e)>1 else k for k,v in n.items())
+    if 'tried' not in e or e.tried.isna().all(): return told
+    edge = int(e.edge.fillna(False).sum())
+    return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {edge} of {len(e)}'
+
+def _autoencoders(res):
+    "What the autoencoders of each arm make of images, beside what needs no training."
+    e = res.encoders
+    k = f' ({e.pca_k.dropna().iloc[0]:.0f} components)' if 'pca_k' in e and e.pca_k.notna().any() else ''
+    head = ['arm', 'runs', 'error', 'of the mean image', f'of a PCA{k}', 'over the last fifth', 'optimiser and rate']
+    def row(t):
+        fall = f'{100*t.last_fifth:+.0f} %' if np.isfinite(t.last_fifth) else 'not known'
+        return t.arm,t.n,*map(_error, (t.mse, t.mean_image, t.pca)),fall,_optimisers(e[e.arm==t.arm])
+    rows = map(row, pretraining(e).itertuples())
+    return _table('Squared error of the autoencoders, and of two that need no training, on the same images', head, rows)
+
 def _pretraining(res):
-    "Reconstructions and filters, None where no autoencoder was trained."
+    "Errors, reconstructions and filters, None where no autoencoder was trained."
     with plt.rc_context(_RC | {'axes.titlesize': 8, 'font.size': 8}):
         fig = res.pretraining(n=6)
         if fig is None: return None
         fig.set_size_inches(4.6, .62*fig.get_figheight()+.4)
         for s in fig.subfigs: s.suptitle('')
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
-    return _figure([data_uri(fig, 'png')], 'Images above their reconstructions, and filters of the first layer before and after pre-training',
+    return _autoencoders(res) + _figure([data_uri(fig, 'png')],
+        'Images above their reconstructions, and filters of the first layer before and after pre-training',
         'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
 
 # %% ../nbs/15_report.ipynb #f5cf0a42
@@ -272,6 +307,7 @@ def _runs(res): return list(dict.fromkeys((t.subset_seed, t.encoder_seed, t.head
 def _seeds(res):
     "The runs of a cell, in words."
     runs = _runs(res)
+    if p := res.plan: return f'{PILOT}, then as many as an interval of ±{p["margin"]:g} points takes, {p["most"]} at most'
     if all(a==b==c for a,b,c in runs): return f'{", ".join(str(a) for a,_,_ in runs)}: each draws its own labelled images, autoencoder and head'
     return f'{len(runs)} runs, each with its seeds for labelled images/autoencoder/head: {", ".join("/".join(map(str, r)) for r in runs)}'
 
@@ -282,7 +318,7 @@ def _settings(res, recipe):
     rows = [('data', _data(res)), ('recipe', name), ('labelled images', _and(sorted({o.policy for o in res.trials}))), ('validation images', _validation(res)),
         ('seeds', _seeds(res)), ('images for the autoencoder', _and(f'{n:,}' for n in sorted(pre)) if pre else 'none'), ('precision', t.precision)]
     rows += [(k, _plain(v)) for k,v in recipe.items() if k not in ('name', 'version', 'setting', 'arms', 'labels', 'seeds')]
-    specs = [(a, _plain(recipe['arms'][a])) for a in _arms(res)]
+    specs = [(a, _plain(recipe['arms'][a])) for a in res.arms]
     return _table('How it was done', ['what', 'value'], rows) + _table('Arms', ['arm', 'where its encoder comes from'], specs)
 
 # %% ../nbs/15_report.ipynb #1489bf33
@@ -311,7 +347,9 @@ def _arguments(res):
 
 def _planned(res, recipe, kw):
     "How many fits the arguments plan; None where some of the trials are not among them."
-    keys = {t.key for t in plan(res.splits, recipe, **kw)}
+    sizes = {o['labels']: o['seeds'] for o in res.plan['sizes']} if res.plan else {}
+    own = lambda n: dict(labels=[n], seeds=sizes.get(n, kw['seeds']))
+    keys = {t.key for t in sum((plan(res.splits, recipe, **kw | own(n)) for n in kw['labels']), [])}
     return len(keys) if keys>={t.key for t in res.trials} else None
 
 # %% ../nbs/15_report.ipynb #1ae07107
@@ -327,13 +365,20 @@ def _named(recipe):
     own['finetune']['lr'] = lr
     return flags + ['--lr', ','.join(f'{v:g}' for v in np.atleast_1d(lr))] if canonical(own)==canonical(recipe) else None
 
+def _asked(res):
+    "What was asked of the results, where it is not the default."
+    out = dict(treatment=res.treatment, metric=res.metric, margin=res.margin, max_seeds=res.plan and res.plan['most'])
+    usual = dict(treatment=check_treatment(None, res.arms), metric='accuracy')
+    return {k: v for k,v in out.items() if v!=usual.get(k)}
+
 def _line(res, recipe, kw):
     "The command line, None where it cannot be said there."
     flags,more = _named(recipe),{k: v for k,v in kw.items() if k in _DEFAULTS and v!=_DEFAULTS[k]}
     if flags is None or res.splits.name not in DATASETS or kw['seeds']!=list(range(len(kw['seeds']))) or 'precision' in more: return None
     if kw['arms']!=list(recipe['arms']): flags += ['--arms', ','.join(kw['arms'])]
-    flags += ['--labels', ','.join(map(str, kw['labels'])), '--seeds', str(len(kw['seeds']))]
+    flags += ['--labels', ','.join(map(str, kw['labels'])), '--seeds', 'auto' if res.plan else str(len(kw['seeds']))]
     if more.pop('crossed', False): flags.append('--crossed')
+    more |= _asked(res)
     if len(res.rows) and (d := res.rows.device.iloc[0])!='cpu': more['device'] = d
     for k,v in more.items(): flags += ['--'+k.replace('_', '-'), str(v)]
     return shlex.join(['aepretrain', 'compare', res.splits.name, *flags, '--out', res.store.path.name])
@@ -345,6 +390,7 @@ compare({images}, recipe=recipe, store={folder}{args})"""
 
 def _python(res, kw):
     "The lines of Python."
+    kw = kw | _asked(res) | (dict(seeds='auto') if res.plan else {})
     name,args = res.splits.name,''.join(f', {k}={v!r}' for k,v in kw.items() if v!=_DEFAULTS.get(k, ()))
     return _CALL.format(folder=repr(res.store.path.name), images=repr(name) if name in DATASETS else 'splits', args=args)
 
@@ -372,6 +418,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1rem; list-style: none; marg
 ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
 .whole { white-space: nowrap; }
 #verdict table { table-layout: fixed; } #verdict th:first-child { width: 4.6em; } #verdict th:nth-child(2) { width: 19em; }
+.headline { font-size: 1.15rem; color: var(--fg); }
 .verdict li { margin: .6rem 0; }
 .verdict { list-style: none; padding: .2rem .9rem; background: var(--panel); border-radius: .4rem; font-size: 1.05rem; }
 small, footer, header p, figcaption, caption { color: var(--soft); } small, caption, figcaption, footer { font-size: .85rem; }
@@ -418,7 +465,7 @@ _PAGE = """<!DOCTYPE html>
 <style>{{ style }}</style>
 </head>
 <body>
-<header><h1>{{ title }}</h1><p>{{ lead }}</p></header>
+<header><h1>{{ title }}</h1><p class="headline">{{ headline }}</p><p>{{ lead }}</p></header>
 <nav aria-label="Contents"><ul>{% for n, t, _ in sections %}<li><a href="#{{ n }}">{{ t }}</a></li>{% endfor %}</ul></nav>
 <main>
 {% for n, t, body in sections %}
@@ -431,16 +478,19 @@ _PAGE = """<!DOCTYPE html>
 """
 
 # %% ../nbs/15_report.ipynb #8409b608
-def _title(res, v):
+def _title(res):
     "The question of the page."
-    arm = v.table.treatment.iloc[0] if len(v.table) else res.trials[0].arm
-    return f'Does pre-training help on {res.splits.name}?' if arm=='pretrained' else f'{arm} on {res.splits.name}'
+    name = res.splits.name
+    return f'Does pre-training help on {name}?' if res.treatment=='pretrained' else f'{res.treatment} on {name}'
 
 def _lead(res):
     "What was run, in a line."
     count = lambda n,one,many: f'{n} {one if n==1 else many}'
-    sizes,arms = ({getattr(t, k) for t in res.trials} for k in ('labels', 'arm'))
-    ran = [count(len(arms), 'arm', 'arms'), count(len(sizes), 'label size', 'label sizes'), count(len(_runs(res)), 'seed', 'seeds')]
+    runs = {t.labels: set() for t in res.trials}
+    for t in res.trials: runs[t.labels].add((t.subset_seed, t.encoder_seed, t.head_seed))
+    low,*_,high = sorted(len(o) for o in [*runs.values()]*2)
+    seeds = f'{low} to {high} seeds' if low<high else count(high, 'seed', 'seeds')
+    ran = [count(len(res.arms), 'arm', 'arms'), count(len(runs), 'label size', 'label sizes'), seeds]
     return f'{len(res.rows)} of {len(res.trials)} fits finished: {", ".join(ran)}' + (f'; setting {res.setting}.' if res.setting else '.')
 
 # %% ../nbs/15_report.ipynb #22246dcd
@@ -468,15 +518,19 @@ def report(
     results,     # `Results`, or the folder of a store
     path=None,   # file or folder to write; report.html in the store by default
     root=None,   # where named data sets lie, see `dataset`; for a folder only
-    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
-    command=None # the command to print, a string; worked out from the results by default
+    margin=None, # smallest difference that would matter, in points; that of the results by default
+    command=None, # the command to print, a string; worked out from the results by default
+    treatment=None, # the arm that is compared to the others, for a folder only; as in `read_results`
+    metric='accuracy' # one of `METRICS`, for a folder only
 )->Path:         # the file that was written
     "Write the results as one HTML file; raises `ExperimentError` where there are none."
-    res = results if isinstance(results, Results) else read_results(results, root)
+    res = results
+    if not isinstance(res, Results): res = read_results(results, root, metric, treatment, margin)
     path = Path(path or res.store.path)
     if path.is_dir(): path = path/'report.html'
     v = res.verdict(margin)
     sections = [s for s in _sections(res, v, command) if s[2] is not None]
-    html = _fill(_PAGE, title=_title(res, v), lead=_lead(res), style=Markup(_STYLE), sections=sections, day=time.strftime('%Y-%m-%d'))
+    html = _fill(_PAGE, title=_title(res), headline=v.headline, lead=_lead(res), style=Markup(_STYLE),
+        sections=sections, day=time.strftime('%Y-%m-%d'))
     write_whole(path, lambda f: f.write_text(html, encoding='utf-8', errors='replace'))
     return path

@@ -17,7 +17,7 @@ from fastcore.all import listify, patch
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, gammaln, logit
-from .crossed import Mean, crossed, plain
+from .crossed import SampleMean, crossed, plain
 
 # %% ../nbs/10_stats.ipynb #b95e40f9
 def reported(
@@ -51,9 +51,10 @@ def _inside(bounds, *arms):
     "`bounds`, if all values of the `arms` lie within."
     if bounds is None: return None
     low, high = bounds
-    out = sum(int(((x<low) | (x>high)).sum()) for x in arms)
-    if out: raise ValueError(f'bounds=({low:g}, {high:g}), but {out} of {sum(map(len, arms))} values lie outside: give the bounds of this metric, or None')
-    return low, high
+    x = np.concatenate(arms)
+    out = int(((x<low) | (x>high)).sum())
+    if not out: return low, high
+    raise ValueError(f'bounds=({low:g}, {high:g}), but {out} of {len(x)} values lie outside: give those of this metric, or None')
 
 def interval(
     x, # values of one arm, (n,)
@@ -62,15 +63,15 @@ def interval(
 ) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
     "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
-    m = plain(x)
-    down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), _inside(bounds, x))
-    return m.mean, m.mean-down, m.mean+up
+    m, (lowest, highest) = plain(x), _inside(bounds, x) or (-np.inf, np.inf)
+    down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), bounds)
+    return m.mean, max(m.mean-down, lowest), min(m.mean+up, highest)
 
 # %% ../nbs/10_stats.ipynb #8fc79cee
 @dataclass(frozen=True)
 class Diff:
     "The difference `mean_a - mean_b` of two arms, with its interval, t test and effect size; nan where the runs cannot tell."
-    kind:str # 'paired t', 'Welch t', 'Student t', or what shared encoders and subsets ask for: 'two-way t', 't by encoder' ...
+    kind:str # 'paired t', 'Welch t', 'Student t'; of shared encoders or subsets 'two-way t', 't by encoder' ...
     n_a:int # runs of the first arm (the treatment)
     n_b:int # runs of the second arm (the control)
     mean_a:float # mean of the first arm
@@ -107,7 +108,7 @@ def hedges_g(
 
 # %% ../nbs/10_stats.ipynb #c38a50cb
 def _limits(a, b, d, t, bounds):
-    "Limits of a difference from the `Mean` of each arm and of the difference, at `t` standard errors."
+    "Limits of a difference from the `SampleMean` of each arm and of the difference, at `t` standard errors."
     if bounds is None: return d.mean-t*d.se, d.mean+t*d.se
     (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
     r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
@@ -116,20 +117,21 @@ def _limits(a, b, d, t, bounds):
 
 # %% ../nbs/10_stats.ipynb #bc11b24e
 def _diff(kind, a, b, means, conf, bounds):
-    "The `Diff` of `a` and `b`; `means` are the `Mean` of each arm and of the difference."
+    "The `Diff` of `a` and `b`; `means` are the `SampleMean` of each arm and of the difference."
     ma, mb, d = means
     own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, sd_a=_sd(a), sd_b=_sd(b), diff=d.mean)
     if not d.se>1e-12*max(abs(a).max(initial=0), abs(b).max(initial=0)): return Diff(**own, conf=conf)
     t = d.mean/d.se
-    low, high = _limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b))
-    return Diff(**own, se=d.se, low=float(low), high=float(high), t=t, df=d.df, p=float(2*stats.t.sf(abs(t), d.df)), g=hedges_g(a, b), conf=conf)
+    low, high = map(float, _limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b)))
+    p = float(2*stats.t.sf(abs(t), d.df))
+    return Diff(**own, se=d.se, low=low, high=high, t=t, df=d.df, p=p, g=hedges_g(a, b), conf=conf)
 
 # %% ../nbs/10_stats.ipynb #f00071a8
 def _apart(a, b):
-    "`Mean` of `a - b` from those of two independent arms."
+    "`SampleMean` of `a - b` from those of two independent arms."
     va, vb = a.se**2, b.se**2
     df = (va+vb)**2/(va**2/a.df+vb**2/b.df) if va+vb>0 else np.nan
-    return Mean(a.mean-b.mean, (va+vb)**.5, df)
+    return SampleMean(a.mean-b.mean, (va+vb)**.5, df)
 
 def welch(
     a, # values of the treatment, (n_a,)
@@ -152,8 +154,8 @@ def student(
     "Difference of two independent arms that are taken to have one spread (Student's t test, two-sided)."
     a, b = _vec(a, 'a'), _vec(b, 'b')
     s, df = _pooled(a, b), len(a)+len(b)-2.
-    ma, mb = (Mean(_mean(x), s/len(x)**.5 if len(x) else np.nan, df) for x in (a, b))
-    return _diff('Student t', a, b, (ma, mb, Mean(ma.mean-mb.mean, np.hypot(ma.se, mb.se), df)), conf, bounds)
+    ma, mb = (SampleMean(_mean(x), s/len(x)**.5 if len(x) else np.nan, df) for x in (a, b))
+    return _diff('Student t', a, b, (ma, mb, SampleMean(ma.mean-mb.mean, np.hypot(ma.se, mb.se), df)), conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #e2965afa
 def _pairs(a, b):
@@ -162,7 +164,8 @@ def _pairs(a, b):
     if len(a)!=len(b): raise ValueError(f"paired: {len(a)} and {len(b)} values are no pairs: give both arms the same seeds, or use `welch`")
     return a, b
 
-_KIND = {'': 'paired t', 'by encoder': 't by encoder', 'by subset': 't by subset', 'two-way': 'two-way t', 'two-way with gaps': 'two-way t with gaps'}
+_KIND = {'': 'paired t', 'by encoder': 't by encoder', 'by subset': 't by subset', 'two-way': 'two-way t',
+    'two-way with gaps': 'two-way t with gaps'} # of `SampleMean.how`
 
 def paired(
     a, # values of the treatment, one per pair, (n,)
@@ -245,9 +248,10 @@ def at_chance(
 # %% ../nbs/10_stats.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
     "Finite values of one arm at one size by pair key, with the columns that `names` maps to; absent columns are nan."
-    d = df.set_index(key).sort_index()
+    d = df.set_index(key, drop=False).sort_index(level=key)
     cols = {k: d[c] if c in d else np.nan for k, c in names.items()}
-    return pd.DataFrame(dict(value=d[metric].astype(float), **cols)).replace([np.inf, -np.inf], np.nan).dropna(subset=['value'])
+    v = pd.DataFrame(dict(value=d[metric].astype(float), **cols))
+    return v[np.isfinite(v.value)]
 
 def _matched(a, b, pairs):
     "`a` and `b` at their complete pairs, if there are some and their digests agree, else None."
@@ -255,25 +259,24 @@ def _matched(a, b, pairs):
     x, y = a.loc[both], b.loc[both]
     return (x, y) if pairs and len(both)>1 and (x.subset.fillna('')==y.subset.fillna('')).all() else None
 
-def _known(x):
-    "Names for `crossed`; None where there are none."
-    return None if x.isna().all() else x
+def _names(v): return [None if v[c].isna().all() else v[c] for c in ('subset', 'encoder')]
 
-def _apart_test(a, b, conf, bounds):
-    "`welch`, or what it becomes where an arm's runs share subsets or encoders; and the permutation test."
-    x, y = a.value.to_numpy(), b.value.to_numpy()
-    m = [crossed(o.value, _known(o.subset), _known(o.encoder)) for o in (a, b)]
-    how = ' '.join(dict.fromkeys(o.how for o in m if o.how))
-    own = [o.values for o in m]
-    perm = np.nan if any(o is None for o in own) else permutation(*own, paired=False)
-    return _diff(f'Welch t {how}'.strip(), x, y, (*m, _apart(*m)), conf, bounds), perm, dict(units=np.nan, scope=m[0].scope)
+# %% ../nbs/10_stats.ipynb #7cf09838
+def _welch_rows(a, b, conf, bounds):
+    "`welch`, or what it becomes where the runs of an arm share subsets or encoders."
+    means = [crossed(v.value, *_names(v)) for v in (a, b)]
+    how = ' '.join(dict.fromkeys(m.how for m in means if m.how))
+    x = _diff(f'Welch t {how}'.strip(), *(v.value.to_numpy() for v in (a, b)), (*means, _apart(*means)), conf, bounds)
+    own = [m.values for m in means]
+    perm = np.nan if any(v is None for v in own) else permutation(*own, paired=False)
+    return x, dict(p_perm=perm, units=np.nan, scope=means[0].scope)
 
-def _paired_test(a, b, conf, bounds):
-    "`paired` of matched `a` and `b`, and the permutation test of the independent values behind it."
-    names = _known(a.subset), _known(a.encoder)
+def _paired_rows(a, b, conf, bounds):
+    "`paired` of matched runs, which share what those of the treatment `a` share."
+    names = _names(a)
     m = crossed(a.value-b.value, *names)
-    x = paired(a.value, b.value, conf, bounds, *names)
-    return x, np.nan if m.values is None else permutation(m.values, 0*m.values), dict(units=np.nan if m.values is None else len(m.values), scope=m.scope)
+    own = (np.nan, np.nan) if m.values is None else (permutation(m.values, 0*m.values), len(m.values))
+    return paired(a.value, b.value, conf, bounds, *names), dict(p_perm=own[0], units=own[1], scope=m.scope)
 
 # %% ../nbs/10_stats.ipynb #9c79cb59
 def _check(df, cols, key, arm, treatment):
@@ -302,7 +305,7 @@ def _bounds(df, metric, bounds):
     "The `bounds` asked for; (0, 100) by themselves where the table is in per cent."
     if not isinstance(bounds, str): return bounds
     if bounds!='auto': raise ValueError(f"bounds={bounds!r}: give (lowest, highest), None, or 'auto'")
-    percent = 'unit' in df and (df.unit=='%').all()
+    percent = 'unit' in df and set(df.unit.dropna())=={'%'}
     return (0, 100) if percent and df[metric].astype(float).dropna().between(0, 100).all() else None
 
 # %% ../nbs/10_stats.ipynb #10331b59
@@ -315,29 +318,30 @@ def two_stage(
 ) -> Diff: # of `a - b`
     "Difference of two paired arms whose number of pairs was planned from a pilot (Stein's test, two-sided)."
     a, b = _pairs(a, b)
-    if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: a pilot has at least 2 pairs, which must all be there')
-    means = [Mean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
+    if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
+    means = [SampleMean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
     return _diff('two-stage t', a, b, means, conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #9a002e52
 def _staged(d, x, first, conf, bounds):
     "`two_stage` of the matched pairs `d`, whose plain test was `x`; `first` are the keys of the pilot."
     if not x.se>0: return x
-    if x.kind!='paired t': raise ValueError(f'pilot: the test is {x.kind!r}; a planned number of seeds needs pairs that share no encoder and no subset')
+    if x.kind!='paired t': raise ValueError(f'pilot: the test is {x.kind!r}, but a plan needs pairs that share no encoder and no subset')
     return two_stage(d[0].value, d[1].value, int(d[0].index.isin(first).sum()), conf, bounds)
 
-def _row(a, b, d, conf, bounds, first):
-    "The columns of one cell and control from the runs of both arms; `d` are their `_matched` pairs or None."
-    x, perm, more = _apart_test(a, b, conf, bounds) if d is None else _paired_test(*d, conf, bounds)
-    a, b = d or (a, b)
-    if first is not None: x = _staged(d, x, first, conf, bounds)
-    stuck = {f'chance_{k}': int(o.stuck.sum()) for k, o in (('a', a), ('b', b))}
-    valid = {f'valid_{k}': o.valid.astype(float).mean() for k, o in (('a', a), ('b', b))}
-    known = bool(len(a) and len(b) and a.stuck.notna().all() and b.stuck.notna().all())
-    start = ', '.join(map(str, b.start.dropna().unique()))
+def _row(a, b, pairs, conf, bounds, first):
+    "The columns of one cell and control, from the runs of both arms."
+    d = _matched(a, b, pairs)
+    x, more = _welch_rows(a, b, conf, bounds) if d is None else _paired_rows(*d, conf, bounds)
+    if first is not None: x, more['p_perm'] = _staged(d, x, first, conf, bounds), np.nan
+    for k, v in zip('ab', d or (a, b)):
+        more |= {f'chance_{k}': int(v.stuck.sum()), f'valid_{k}': v.valid.astype(float).mean()}
+    known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))
     own = asdict(x)
-    return dict(test=own.pop('kind'), **own, p_perm=perm, detectable=x.detectable(alpha=1-conf), **more, **stuck, known_chance=known, **valid, start=start)
+    return dict(test=own.pop('kind'), **own, detectable=x.detectable(alpha=1-conf), known_chance=bool(known),
+        start=', '.join(map(str, b.start.dropna().unique())), **more)
 
+# %% ../nbs/10_stats.ipynb #3c6708fc
 def differences(
     df:pd.DataFrame, # one row per trial
     treatment:str='pretrained', # arm that is compared to every other arm
@@ -347,10 +351,10 @@ def differences(
     pair=('seed',), # column(s) that make a pair; () compares unpaired, with Welch's test
     subset:str='subset', # column of the digest of the training images; None: all pairs share them
     conf:float=.95, # confidence level of the intervals, in (0,1); `detectable` is at level 1-conf
-    encoder:str='encoder_seed', # column that names the encoder of a run; runs that share one are no independent runs
+    encoder:str='encoder_seed', # column that names the encoder of a run; runs that share one are not independent
     bounds='auto', # (lowest, highest) possible value; None: none; 'auto': (0, 100) where column `unit` says %
-    pilot:int=None # number of pairs that the number of seeds was planned from (`aepretrain_nb.design.stein`); None: it was not
-) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, the fields of `Diff` and what is listed below
+    pilot:int=None # number of pairs that the others were planned from, see `aepretrain_nb.design.stein`; None: no plan
+) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, and the columns told below
     "Compare the `treatment` to every other arm in every cell; `ValueError` for an absent column or arm and for doubled trials."
     by, pair = listify(by), listify(pair)
     if pair: key = pair
@@ -364,6 +368,6 @@ def differences(
         v = {k: _values(d[d[arm]==k], metric, key, names) for k in df[arm].unique()}
         a = v.pop(treatment)
         for k, b in v.items():
-            own = _row(a, b, _matched(a, b, bool(pair)), conf, bounds, first)
+            own = _row(a, b, bool(pair), conf, bounds, first)
             rows.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*len(keys)-len(a)-len(b)))
     return pd.DataFrame(rows)

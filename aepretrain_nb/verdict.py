@@ -50,9 +50,9 @@ def _judge(t, alpha, margin, lower):
 # %% ../nbs/14_verdict.ipynb #33372b0d
 def _complete(t):
     "`t` with the columns that older tables lack, as if nothing were known."
-    lack = dict(chance_a=0, chance_b=0, known_chance=False, valid_a=np.nan, valid_b=np.nan, start='', scope='', units=t.n_a)
+    lack = dict(chance_a=0, chance_b=0, known_chance=False, valid_b=np.nan, start='', scope='', units=t.n_a)
     t = t.assign(**{k: v for k, v in lack.items() if k not in t})
-    return t.assign(start=t.start.fillna(''), scope=t.scope.fillna(''))
+    return t.assign(**{k: t[k].astype(object).where(t[k].notna(), '') for k in ('start', 'scope')})
 
 def _dead(t, arm):
     "Is at least half of the runs of arm 'a' (the treatment) or 'b' (the control) at chance?"
@@ -82,23 +82,25 @@ def _up(x):
 def _why(row):
     "Why there is no test."
     n = min(row.n_a, row.n_b)
-    if n<2: return 'no run of one arm' if n<1 else 'one run tells nothing about chance'
-    return 'no spread between the runs' if np.isnan(row.low) else 'no permutation test of pairs that share encoders and subsets'
+    if n<1: return 'no run of one arm'
+    if n<2: return 'one run tells nothing about chance'
+    return 'no spread between the runs' if np.isnan(row.low) else 'there is no permutation test of crossed pairs'
 
 def _unshown(row, p, unit):
     "What a row without a shown difference leaves to say."
     if row.low>0 or row.high<0:
         test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} sizes'
         return f'the interval leaves out 0, but {test}'
-    if row.shown: return f'p = {_num(row.p_holm)}, but the interval, which allows for skewed scores near their bound, reaches 0'
-    seen = row.detectable_holm
-    if not row.can or not np.isfinite(seen) or unit.strip() in ('%', 'points') and seen>100: return 'so few runs cannot show one'
+    if row.shown: return f'p = {_num(row.p_holm)}, but the interval, made for skewed scores near their bound, reaches 0'
+    seen, possible = row.detectable_holm, 100 if unit in (' %', ' points') else np.inf
+    if not row.can or not seen<=possible: return 'so few runs cannot show one'
     return f'a difference of {_up(seen)}{unit} or more would probably have been seen'
 
 def _say(row, margin, unit, p='p'):
     "The word of a `row`, with the number that makes it honest."
     v, u = row.verdict, f' {unit}' if unit else ''
-    if v in ('helps', 'hurts'): return f'{v} (by less than {_num(margin)}{u})' if margin and -margin<row.low and row.high<margin else v
+    if v in ('helps', 'hurts'):
+        return f'{v} (by less than {_num(margin)}{u})' if margin and -margin<row.low and row.high<margin else v
     if v=='equivalent': return f'equivalent within {_num(margin)}{u}'
     return f'{v}: {_untrained(row) or _why(row)}' if v=='no verdict' else f'{v}: {_unshown(row, p, u)}'
 
@@ -125,16 +127,24 @@ def _missing(t):
 # %% ../nbs/14_verdict.ipynb #9f261d46
 _SIZE = ['what', 'units', 'n_b', 'family']
 def _runs(what, a, b): return f'{a} and {b} runs' if what=='runs' else f'{a} {what}'
-def _enough(what, m, alpha): return next((n for n in range(2, 64) if smallest_p(n, n if what=='runs' else None)*m<=alpha), None)
+
+def _floor_of(what, a, b):
+    "Smallest p of a permutation test of `a` pairs or groups, or of `a` and `b` runs."
+    return smallest_p(a, b if what=='runs' else None)
+
+def _enough(what, m, alpha):
+    "How many of what a permutation test needs after Holm over `m` sizes."
+    return next((n for n in range(2, 64) if _floor_of(what, n, n)*m<=alpha), None)
 
 def _floor(t, alpha):
     "Cells where the permutation test after Holm cannot reach `alpha`, a line for each number of runs."
     out = []
     for (what, a, b, m), d in t[~t.reach].groupby(_SIZE, sort=False):
-        p, need = smallest_p(a, b if what=='runs' else None), _enough(what, m, alpha)
+        p, need = _floor_of(what, a, b), _enough(what, m, alpha)
         more = f' ({_num(min(1, p*m))} after Holm over {m} sizes)' if m>1 else ''
         cure = f"{need} {'runs an arm' if what=='runs' else what} could" if need else 'no number of runs could'
-        out.append(f'{_runs(what, a, b)}: a permutation test cannot give p below {_num(p)}{more}, so it cannot reach {_num(alpha)}; {cure}: {_where(d)}')
+        lead = f'{_runs(what, a, b)}: a permutation test cannot give p below {_num(p)}{more}'
+        out.append(f'{lead}, so it cannot reach {_num(alpha)}; {cure}: {_where(d)}')
     return out
 
 # %% ../nbs/14_verdict.ipynb #937853fb
@@ -143,7 +153,8 @@ def _steep(t, alpha, most=4):
     t, out = t.assign(crit=stats.t.isf(alpha/2/t.family.clip(lower=1), t['df'])), []
     for (what, a, b, m), d in t[t.crit>most].groupby(_SIZE, sort=False):
         after = f' (after Holm over {m} sizes)' if m>1 else ''
-        out.append(f'{_runs(what, a, b)}: t finds nothing below {_num(d.crit.min())} standard errors{after}: {_where(d)}')
+        seen = f'{_num(d.crit.min())} standard errors{after}'
+        out.append(f'{_runs(what, a, b)}: t finds nothing below {seen}: {_where(d)}')
     return out
 
 # %% ../nbs/14_verdict.ipynb #6d39e842
@@ -164,13 +175,13 @@ def _some_stuck(t):
 # %% ../nbs/14_verdict.ipynb #ff980871
 def _narrow(t):
     "Cells whose runs all share an encoder or a subset, a line for each kind."
-    said = {'one encoder': 'one encoder for all runs', 'one subset': 'one label subset for all runs', 'one encoder, one subset': 'one encoder and one label subset for all runs'}
-    return [f'{said.get(k, k)}, so the interval speaks for it only: {_where(d)}' for k, d in t[t.scope>''].groupby('scope', sort=False)]
+    shared = t[t.scope>''].groupby('scope', sort=False)
+    return [f'{k} for all runs, so the interval speaks for nothing beyond: {_where(d)}' for k, d in shared]
 
 def _unknown(t, unit):
     "A line if nobody can say whether the arms are better than chance."
     if unit not in ('%', 'points') or t.known_chance.all() or t.n_b.max()<2: return []
-    return ['whether the arms are better than chance is not known everywhere: the rows lack chance and n_test']
+    return ['whether all arms are better than chance is not known: rows lack chance and n_test']
 
 # %% ../nbs/14_verdict.ipynb #1125aaff
 @dataclass(eq=False, repr=False)
@@ -204,7 +215,7 @@ def _pick(d, lower):
 
 # %% ../nbs/14_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size, with `chosen`: 'validation', 'only' (control there is) or 'test'
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'only' (control) or 'test'
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
@@ -248,7 +259,7 @@ def _kind(row):
 # %% ../nbs/14_verdict.ipynb #b7237f07
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
-    if (b.chosen=='only').all(): return _and(list(dict.fromkeys(b.control)))
+    if (b.chosen=='only').all(): return _and([str(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, _cols(b), len(b)) for c, d in b.groupby('control', sort=False)}
@@ -257,13 +268,14 @@ def _opponent(b):
     return f'{kind} ({told}chosen on validation)'
 
 def _fallen(t, b):
-    "Which other controls did not train."
-    d = t[t.dead_b & ~t.index.isin(b.index)]
-    if not len(d): return []
-    at = {c: _sizes(g, _cols(t), len(b)) for c, g in d.groupby('control', sort=False)}
-    always = all(len(d[d.control==c])==(t.control==c).sum() for c in at)
-    when = '' if always else f' at {_and(list(set(at.values())))}' if len(set(at.values()))==1 else ' at some sizes'
-    return [f"{next(iter(at)) if len(at)==1 else _count(len(at))+' controls'} did not train{when}"]
+    "Which other controls did not train, a clause for all that failed at the same sizes."
+    d, every, out = t[t.dead_b & ~t.index.isin(b.index)], {}, []
+    for c, g in d.groupby('control', sort=False):
+        at = '' if len(g)==(t.control==c).sum() else f' at {_sizes(g, _cols(t), len(b))}'
+        every.setdefault(at, []).append(str(c))
+    for at, names in every.items():
+        out.append(f"{names[0] if len(names)==1 else _count(len(names))+' controls'} did not train{at}")
+    return out
 
 def _lost(b):
     "How many runs are missing."
@@ -274,36 +286,47 @@ def _lost(b):
 _ORDER = 'helps', 'hurts', 'equivalent', 'no difference', 'no verdict'
 def _rank(kind): return next(i for i, o in enumerate(_ORDER) if kind.startswith(o))
 
-def _clause(kind, d, b, lead, margin, unit):
-    "What the rows `d` of one `kind` say; `lead` of the first clause is who is compared with whom."
-    cols = _cols(b)
-    noun = f' {_noun(cols[0])}' if lead and len(cols)==1 and not isinstance(b[cols[0]].iloc[0], str) else ''
-    if kind in ('helps', 'hurts'): return f'{b.treatment.iloc[0]} {kind}{lead} at {_shown(d, cols, len(b), unit, noun)}'
+def _clause(kind, d, b, rival, margin, unit):
+    "What the rows `d` of one `kind` say; the first clause names the `rival`, the others have ''."
+    cols, against = _cols(b), f' against {rival}' if rival else ''
+    noun = f' {_noun(cols[0])}' if rival and len(cols)==1 and not isinstance(b[cols[0]].iloc[0], str) else ''
+    if kind in ('helps', 'hurts'): return f'{b.treatment.iloc[0]} {kind}{against} at {_shown(d, cols, len(b), unit, noun)}'
     word, _, why = kind.partition(': ')
-    within = f' within {_num(margin)}{unit}' if word=='equivalent' else ''
+    if word!='equivalent': word += against
+    else: word = f'{b.treatment.iloc[0]} is equivalent within {_num(margin)}{unit}' + against.replace('against', 'to')
     sizes = _sizes(d, cols, len(b))
-    return f"{word}{within}{lead} at {sizes}{'' if sizes.endswith('sizes') else noun}" + (f': {why}' if why else '')
+    return f"{word} at {sizes}{'' if sizes.endswith('sizes') else noun}" + (f': {why}' if why else '')
 
+# %% ../nbs/14_verdict.ipynb #2befa59f
 @patch(as_prop=True)
 def headline(self:Verdict) -> str:
     "One sentence: the treatment against the best random start, size by size; then what did not train or is missing."
     if not len(self.table): return 'Bottom line: nothing to compare.'
     b, unit, said = self.best, f' {self.unit}' if self.unit else '', []
     kinds = pd.Series([_kind(r) for r in b.itertuples()], b.index)
-    for k in sorted(kinds.unique(), key=_rank): said.append(_clause(k, b[kinds==k], b, '' if said else f' against {_opponent(b)}', self.margin, unit))
+    for k in sorted(kinds.unique(), key=_rank):
+        rival = '' if said else _opponent(b)
+        said.append(_clause(k, b[kinds==k], b, rival, self.margin, unit))
     return f"Bottom line: {'; '.join(said + _fallen(self.table, b) + _lost(b))}."
+
+# %% ../nbs/14_verdict.ipynb #6a9777b3
+def _line(r, u):
+    "A row in words and numbers."
+    if r.dead_a or r.dead_b: return f'{_cell(r)}: {r.words}'
+    low, high = _num(r.low, '+'), _num(r.high, '+')
+    return f'{_cell(r)}: {r.words}; {_num(r["diff"], "+")} [{low}, {high}]{u}, p = {r.p_holm:.2g}'
 
 @patch
 def __repr__(self:Verdict):
     "The bottom line, then a line for each row and each warning."
-    u, t = f' {self.unit}' if self.unit else '', self.table
-    def line(r): return f'{_cell(r)}: {r.words}' + ('' if r.dead_a or r.dead_b else f'; {_num(r["diff"], "+")} [{_num(r.low, "+")}, {_num(r.high, "+")}]{u}, p = {r.p_holm:.2g}')
+    u, t, lines = f' {self.unit}' if self.unit else '', self.table, [self.headline]
     better = ', lower is better' if self.lower else ''
-    head = [f'{t.treatment.iloc[0]} minus control{better}, {100*self.conf:g} % interval, p after Holm over the sizes'] if len(t) else []
-    return '\n'.join([self.headline] + head + [line(r) for _, r in t.iterrows()] + [f'warning: {w}' for w in self.warnings])
+    if len(t): lines.append(f'{t.treatment.iloc[0]} minus control{better}, {100*self.conf:g} % interval, p after Holm over the sizes')
+    return '\n'.join(lines + [_line(r, u) for _, r in t.iterrows()] + [f'warning: {w}' for w in self.warnings])
 
 # %% ../nbs/14_verdict.ipynb #a8e0a5fc
-_ALIKE = {'t by encoder': 'encoders', 't by subset': 'subsets', 'two-way t': 'crossed pairs', 'two-way t with gaps': 'crossed pairs', 'two-stage t': 'pairs', 'paired t': 'pairs'}
+_ALIKE = {'paired t': 'pairs', 'two-stage t': 'planned pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
+    'two-way t': 'crossed pairs', 'two-way t with gaps': 'crossed pairs'} # what a test takes for independent
 
 def _check(diffs, p, alpha, margin):
     "One line for what is wrong with the call."
@@ -314,6 +337,7 @@ def _check(diffs, p, alpha, margin):
     conf = diffs.conf if 'conf' in diffs else 2*stats.t.cdf((diffs.high-diffs['diff'])/diffs.se, diffs['df'])-1
     if (abs(conf-1+alpha)>1e-6).any(): raise ValueError(f'alpha={alpha}, but intervals of {100*np.nanmin(conf):.4g} %: make the table with conf={1-alpha:g}')
 
+# %% ../nbs/14_verdict.ipynb #bb5eb77a
 def _silenced(t):
     "`t` without a test where an arm did not train."
     t = t.assign(dead_a=_dead(t, 'a'), dead_b=_dead(t, 'b'))
@@ -321,17 +345,20 @@ def _silenced(t):
     return t.assign(**{c: t[c].mask(t.dead_a | t.dead_b) for c in tests})
 
 def _prepare(t, p, alpha, margin, family):
-    "`t` with what the words and warnings are made of: what, reach, can, family, p_holm, shown, detectable_holm, p_equiv; `family` groups its rows."
-    of = t[p].groupby(family)
-    t = t.assign(what=t.test.map(_ALIKE).fillna('runs'), units=t.units.fillna(t.n_a).astype(int), family=of.transform('count').astype(int), p_holm=of.transform(holm))
-    floor = np.array([smallest_p(a, b if what=='runs' else None) for what, a, b in zip(t.what, t.units, t.n_b)])
-    t['reach'] = t[p].isna() | (floor*t.family<=alpha) | (t.what=='crossed pairs')
-    t['can'], t['shown'], t['detectable_holm'] = t.reach | (p!='p_perm'), t.p_holm<=alpha, _visible(t, alpha).where(t[p].notna())
-    if margin: t['p_equiv'] = pd.Series(tost(t['diff'], t.se, t['df'], margin), t.index).where(t[p].notna()).groupby(family).transform(holm)
-    return t
+    "`t` with the columns that words and warnings are made of; each group of `family` is corrected by itself."
+    of, tested = t[p].groupby(family), t[p].notna()
+    t = t.assign(what=t.test.map(_ALIKE).fillna('runs'), units=t.units.fillna(t.n_a).astype(int))
+    t['family'], t['p_holm'] = of.transform('count').astype(int), of.transform(holm)
+    floor = np.array([_floor_of(*o) for o in zip(t.what, t.units, t.n_b)])
+    t['reach'] = ~tested | (floor*t.family<=alpha) | t.what.isin(['crossed pairs', 'planned pairs'])
+    t['can'], t['shown'] = t.reach | (p!='p_perm'), t.p_holm<=alpha
+    t['detectable_holm'] = _visible(t, alpha).where(tested)
+    if not margin: return t
+    same = pd.Series(tost(t['diff'], t.se, t['df'], margin), t.index).where(tested)
+    return t.assign(p_equiv=same.groupby(family).transform(holm))
 
 def _answer(t, p, alpha, margin, lower, unit, family):
-    "`t` with verdict and words; each group of `family` is corrected by itself."
+    "`t` with verdict and words."
     t = _prepare(t, p, alpha, margin, family)
     t['verdict'] = _judge(t, alpha, margin, lower)
     t['words'] = [_say(r, margin, unit, p) for r in t.itertuples()]
@@ -353,39 +380,39 @@ def verdict(
     _check(diffs, p, alpha, margin)
     t = _silenced(_complete(diffs))
     t = _answer(t, p, alpha, margin, lower, unit, [t.treatment, t.control])
-    notes = _missing(t) + _untested(t) + _some_stuck(t) + _floor(t, alpha) + _steep(t, alpha) + _narrow(t) + _unknown(t, unit)
-    return Verdict(t.drop(columns=['what', 'reach', 'can', 'shown']), [*extra, *notes], **about)
+    notes = _missing(t) + _untested(t) + _some_stuck(t) + _floor(t, alpha) + _steep(t, alpha) + _narrow(t)
+    return Verdict(t.drop(columns=['what', 'reach', 'can', 'shown']), [*extra, *notes, *_unknown(t, unit)], **about)
 
 # %% ../nbs/14_verdict.ipynb #b6161f1f
-def _fall(row):
-    "Relative change of the held-out loss over the last fifth of an autoencoder's curve; nan where there is none."
-    curve = [float(v) for v in row.curve.split()] if isinstance(row.get('curve'), str) else []
-    return curve[-1]/curve[-1-max(1, len(curve)//5)]-1 if len(curve)>1 else np.nan
+def _fall(curve):
+    "Relative change over the last fifth of a `curve`, numbers separated by blanks; nan where there is none."
+    v = [float(o) for o in curve.split()] if isinstance(curve, str) else []
+    return v[-1]/v[-1-max(1, len(v)//5)]-1 if len(v)>1 else np.nan
 
 def _told(r, most):
-    "What a `row` of `pretraining` says in words."
+    "What a row of `pretraining` says in words."
     said = []
-    if not np.isfinite(r.mse) or not np.isfinite(r.mean_image): said.append('whether it beats the mean image is not known')
+    if np.isnan(r.mse) or np.isnan(r.mean_image): said.append('whether it beats the mean image is not known')
     elif r.no_better: said.append(f'no better than the mean image ({r.no_better} of {r.n})')
     if np.isnan(r.last_fifth): said.append('its last steps are not known')
     elif r.last_fifth<-most: said.append(f'still improving ({100*r.last_fifth:.0f} % over its last fifth)')
     return '; '.join(said) or 'trained'
 
+_ERRORS = 'mse', 'mean_image', 'pca', 'last_fifth'
+
 def pretraining(
-    encoders:pd.DataFrame, # a row per autoencoder; columns arm, mse, mean_image, pca, last_fifth or curve, as far as they are known
+    encoders:pd.DataFrame, # a row per autoencoder: arm; mse, mean_image, pca, last_fifth or curve as far as they are known
     most:float=.05 # relative fall over the last fifth that counts as still improving
-) -> pd.DataFrame: # a row per data, reading, setting and arm: n, mean errors, median last_fifth, no_better (runs), untrained, falling, words
-    "Did the autoencoders learn, and had they finished? An absent column of errors is nan: not known."
-    if 'arm' not in encoders: raise ValueError(f"no column 'arm' among {', '.join(map(str, encoders))}: give a row for each autoencoder")
-    lack = {c: np.nan for c in ('mse', 'mean_image', 'pca', 'last_fifth') if c not in encoders}
-    e = encoders.assign(**lack)
-    e['last_fifth'] = e.last_fifth.astype(float).fillna(e.apply(_fall, axis=1).astype(float))
-    by = [c for c in ('data', 'reading', 'setting', 'arm') if c in e]
-    e['no_better'] = e.mse>=e.mean_image
-    of = e.groupby(by, dropna=False, sort=False)
-    t = of.agg(n=('arm', 'size'), mse=('mse', 'mean'), mean_image=('mean_image', 'mean'), pca=('pca', 'mean'), last_fifth=('last_fifth', 'median'),
-        no_better=('no_better', 'sum')).reset_index()
-    t['untrained'], t['falling'] = 2*t.no_better>=t.n, t.last_fifth<-most
+) -> pd.DataFrame: # per data, reading, setting and arm: n, means, median last_fifth, no_better, untrained, falling, words
+    "Did the autoencoders learn, and had they finished? What is not known is nan."
+    if not len(encoders): encoders = pd.DataFrame(columns=['arm'])
+    if 'arm' not in encoders: raise ValueError("no column 'arm': give a row for each autoencoder")
+    e = encoders.assign(**{c: np.nan for c in (*_ERRORS, 'curve') if c not in encoders})
+    e = e.assign(last_fifth=e.last_fifth.astype(float).fillna(e.curve.map(_fall).astype(float)), no_better=e.mse>=e.mean_image)
+    how = {c: 'mean' for c in _ERRORS[:3]} | dict(last_fifth='median', no_better='sum')
+    of = e.groupby([c for c in ('data', 'reading', 'setting', 'arm') if c in e], dropna=False, sort=False)
+    t = of.agg(n=('arm', 'size'), **{c: (c, f) for c, f in how.items()}).reset_index()
+    t = t.assign(untrained=(t.no_better>0) & (2*t.no_better>=t.n), falling=t.last_fifth<-most)
     return t.assign(words=[_told(r, most) for r in t.itertuples()])
 
 # %% ../nbs/14_verdict.ipynb #b3ec25c9
@@ -398,5 +425,6 @@ def pretraining_warnings(
     for _, r in table.iterrows():
         who = ', '.join(str(r[c]) for c in [*many, 'arm'])
         if r.no_better: out.append(f'{who}: the autoencoder is no better than the mean image ({r.no_better} of {r.n})')
-        if r.falling: out.append(f'{who}: the autoencoder was still improving ({100*r.last_fifth:.0f} % over its last fifth)')
+        fell = f'{100*r.last_fifth:.0f} % over its last fifth'
+        if r.falling: out.append(f'{who}: the autoencoder was still improving ({fell})')
     return out

@@ -12,6 +12,7 @@ __all__ = ['MANY', 'tile', 'show_images', 'show_reconstructions', 'show_filters'
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 from .stats import interval
+from .verdict import _silenced, _complete
 
 # %% ../nbs/12_viz.ipynb #0dbb7206
 def _images(x):
@@ -125,10 +126,11 @@ def _bare(ax, **kw):
     return ax
 
 # %% ../nbs/12_viz.ipynb #92b816a6
-def _line(ax, d, metric, by, conf, scale, aside, label, color, marker):
+def _line(ax, d, metric, by, conf, scale, bounds, aside, label, color, marker):
     "One arm of a label curve: band, line of means, and a dot for each run, at the factor `aside` to the right; without `aside` no marks."
     d = d[np.isfinite(d[metric])]
-    m = pd.DataFrame({k: interval(v*scale, conf) for k, v in d.groupby(by)[metric]}, index=['mean', 'low', 'high']).T
+    found = {k: interval(v*scale, conf, bounds) for k, v in d.groupby(by)[metric]}
+    m = pd.DataFrame(found, index=['mean', 'low', 'high']).T
     ax.fill_between(m.index, m.low, m.high, color=color, alpha=.15, lw=0)
     ax.plot(m.index, m['mean'], color=color, marker=marker if aside else None, ms=4, lw=1.2, label=label)
     if aside: ax.plot(d[by]*aside, d[metric]*scale, '.', color=color, ms=3)
@@ -142,6 +144,12 @@ def _named(
     for v in sizes[-2::-1]: named += [v]*int(np.log(named[-1]/v)>=room)
     return [f'{v:,.12g}' if v in named else '' for v in sizes]
 
+# %% ../nbs/12_viz.ipynb #487a9e73
+def _percent(df, metric, scale):
+    "(0, 100) where `metric` times `scale` is a per cent, else None."
+    told = set(df.unit.dropna())=={'%'} if 'unit' in df else scale==100
+    return (0, 100) if told and (scale*df[metric].dropna()).between(0, 100).all() else None
+
 # %% ../nbs/12_viz.ipynb #b2018115
 MANY = 12 # sizes beyond which a label curve has no marks
 
@@ -153,12 +161,17 @@ def label_curve(
     scale:float=100, # factor from the values to the unit of the axis
     ylabel:str='test accuracy (%)', # name and unit of the y axis
     conf:float=.95, # confidence level of the bands, in (0,1)
+    bounds='auto', # (lowest, highest) possible value on the axis; None: none; 'auto': (0, 100) of per cents
     ax:plt.Axes=None # where to draw; None: a new figure
 ) -> plt.Axes: # one line with band and dots per arm
-    "Metric against labels: means, t intervals, runs on a log axis; more than `MANY` sizes are drawn as plain lines on a linear one."
+    "Metric against labels: means, intervals, runs on a log axis; more than `MANY` sizes are drawn as plain lines on a linear one."
     ax, sty, sizes = _ax(ax, (4.5, 2.6)), arm_styles(df[arm]), np.sort(df[by].unique())
     step,many = max(sizes[-1]/sizes[0], 2)**.02,len(sizes)>MANY
-    ms = {a: _line(ax, df[df[arm]==a], metric, by, conf, scale, None if many else step**(i+1), a, **s) for i, (a, s) in enumerate(sty.items())}
+    if isinstance(bounds, str): bounds = _percent(df, metric, scale)
+    ms = {}
+    for i, (a, s) in enumerate(sty.items()):
+        aside = None if many else step**(i+1)
+        ms[a] = _line(ax, df[df[arm]==a], metric, by, conf, scale, bounds, aside, a, **s)
     _bare(ax, xscale='linear' if many else 'log', xlabel=by.removeprefix('n_').replace('_', ' '), ylabel=ylabel)
     if len(sizes)<9: ax.set_xticks(sizes, _named(sizes))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -197,6 +210,13 @@ def _cell(row):
     return ', '.join([row[c] if isinstance(row[c], str) else f"{row[c]:,} {c.removeprefix('n_').replace('_', ' ')}" for c in cols])+f' vs {row.control}'
 
 # %% ../nbs/12_viz.ipynb #ea182300
+def _text(r, d, lo, hi):
+    "What stands at the right of a row."
+    if r.dead_a: return f'{r.treatment} did not train'
+    if r.dead_b: return 'did not train'
+    if np.isfinite(lo): return f'{d:+.2f} [{lo:.2f}, {hi:.2f}]'
+    return f'{d:+.2f} (no interval)' if np.isfinite(d) else 'no runs'
+
 def forest(
     diffs:pd.DataFrame, # rows of `stats.differences`
     scale:float=100, # factor from the values to the unit of the axis
@@ -205,12 +225,12 @@ def forest(
 ) -> plt.Axes: # one row per difference, first on top, with its numbers at the right
     "Forest plot: differences with their intervals against zero."
     ax, sty = _ax(ax, (4, .26*len(diffs)+.6)), arm_styles([*diffs.treatment, *diffs.control])
-    for i, (_, r) in enumerate(diffs.iterrows()):
+    for i, (_, r) in enumerate(_silenced(_complete(diffs)).iterrows()):
         d, lo, hi = scale*r[['diff', 'low', 'high']].astype(float)
-        ax.plot([lo, hi], [i, i], color=sty[r.control]['color'])
-        ax.plot(d, i, ms=5, **sty[r.control])
-        txt = f'{d:+.2f} [{lo:.2f}, {hi:.2f}]' if np.isfinite(lo) else f'{d:+.2f} (no interval)' if np.isfinite(d) else 'no runs'
-        ax.text(1.02, i, txt, transform=ax.get_yaxis_transform(), va='center', fontsize=9)
+        dead, look = r.dead_a or r.dead_b, sty[r.control]
+        if not dead: ax.plot([lo, hi], [i, i], color=look['color'])
+        ax.plot(d, i, ms=5, **(look | dict(color='.6', mfc='none') if dead else look))
+        ax.text(1.02, i, _text(r, d, lo, hi), transform=ax.get_yaxis_transform(), va='center', fontsize=9)
     ax.axvline(0, color='.5', lw=.8, zorder=0)
     ax.set_yticks(range(len(diffs)), diffs.apply(_cell, axis=1))
     ax.tick_params(axis='y', length=0)

@@ -83,7 +83,9 @@ def test_held_out_images_are_not_trained_on():
 
 class Swapped:
     "Splits with other pixels under the same digest, so that all streams stay the same"
-    def __init__(self, splits, digest): self.folds,self.train,self.test,self.unlabelled,self.digest = None,splits.train,splits.test,splits.unlabelled,digest
+    def __init__(self, splits, digest):
+        self.folds,self.train,self.test,self.unlabelled = None,splits.train,splits.test,splits.unlabelled
+        self.digest = self.content = digest
 
 def test_sizes_are_the_papers(): assert (len(LABELS), LABELS[0], LABELS[-1], sum(n//16 for n in LABELS))==(50, 160, 8000, 12_750)
 

@@ -254,3 +254,76 @@ def test_keys_of_the_named_recipes_are_pinned(setting):
     "A changed default changes a key: then raise the recipe's version, and pin the new key here."
     t = plan(digits, find_recipe('kohlbrenner', setting), ['pretrained'], [100], 1)[0]
     assert (t.recipe['version'], t.key, t.encoder.key)==GOLDEN[setting]
+
+# What is asked of a table
+
+lively = find_recipe('kohlbrenner', 'smoke', model=dict(width=.1, act='relu', dropout=0.), pretrain=dict(opt='adam', lr=.01, steps=60), finetune=dict(opt='adam', lr=.01, steps=60))
+two = dict(arms=['pretrained', 'random_paper'], labels=[50], recipe=lively, progress=False)
+
+@pytest.fixture(scope='module')
+def learnt(tmp_path_factory): return compare(digits, **two, seeds=3, store=tmp_path_factory.mktemp('l')/'s')
+
+def test_any_arm_can_be_the_treatment(learnt):
+    other = compare(digits, **two, seeds=3, store=learnt.store.path, treatment='random_paper')
+    assert other.differences()['diff'].tolist()==[-v for v in learnt.differences()['diff']]
+    assert 'random_paper' in other.text().splitlines()[0] and read_results(learnt.store.path, treatment='random_paper').text()==other.text()
+    assert other.rows.equals(learnt.rows)
+
+def test_error_is_what_accuracy_leaves_on_test_and_validation(learnt):
+    err = read_results(learnt.store.path, metric='error')
+    assert (100-err.rows.value).round(4).tolist()==learnt.rows.value.tolist() and (100-err.rows.valid).round(4).tolist()==learnt.rows.valid.tolist()
+    assert (100-err.curves.valid).round(4).tolist()==learnt.curves.valid.tolist()
+    assert err.differences()['diff'].round(6).tolist()==(-learnt.differences()['diff']).round(6).tolist()
+    assert err.verdict().table.verdict.tolist()==learnt.verdict().table.verdict.tolist() and err.rising(.1).arm.tolist()==learnt.rising(.1).arm.tolist()
+
+@pytest.mark.parametrize('metric', ['balanced', 'f1'])
+def test_means_over_classes_come_from_the_confusion_counts(learnt, metric):
+    res = read_results(learnt.store.path, metric=metric)
+    m = [torch.tensor(r['confusion']).double() for r in res.records]
+    there = [o.sum(1)>0 for o in m]
+    right = [(o.diag()/o.sum(1).clamp(min=1))[k].mean() if metric=='balanced' else (2*o.diag()/(o.sum(0)+o.sum(1)).clamp(min=1))[k].mean() for o,k in zip(m, there)]
+    assert res.rows.value.tolist()==pytest.approx([100*float(v) for v in right], abs=1e-3)
+    assert set(res.rows.metric)=={metric} and metric in learnt.cells and '(%)' in res.text()
+
+def test_a_constant_answer_on_unbalanced_images_is_no_evidence(tmp_path):
+    "95 of 100 images are of one class: 95 % accuracy is nothing, and a mean over classes says 50 %"
+    y = digits.train.y
+    keep = torch.cat([(y==0).nonzero()[:95,0], (y==1).nonzero()[:5,0]])
+    part = ImageSet(digits.train.x[keep], digits.train.y[keep], classes=['zero', 'one'])
+    own = Splits('own', part, ImageSet(part.x.clone().flip(-1), part.y, classes=['zero', 'one']))
+    still = lively | dict(finetune=lively['finetune'] | dict(lr=1e-6, steps=10))
+    res = compare(own, ['pretrained', 'random_matched'], [50], 2, still, store=tmp_path/'s', progress=False)
+    assert set(res.verdict().table.verdict)=={'no verdict'} and 'did not train' in res.text()
+    assert read_results(tmp_path/'s', metric='balanced').rows.value.max()<=60
+
+# Seeds by plan
+
+def test_seeds_by_plan_reach_the_margin_and_are_remembered(tmp_path, capsys):
+    kw = two | dict(progress=True)
+    res = compare(digits, **kw, seeds='auto', margin=6., max_seeds=9, store=tmp_path/'s')
+    err = capsys.readouterr().err
+    n = len(set(res.rows.head_seed))
+    assert 5<=n<=9 and f'{n} seeds at 50 labels' in err and err.index('seeds auto')>err.index('[15/15]')
+    d = res.differences()
+    pairs = res.rows.pivot(index='head_seed', columns='arm', values='value')
+    gap = (pairs.pretrained-pairs.random_paper).sort_index()
+    from scipy import stats
+    half = stats.t.ppf(.975, 4)*gap[:5].std()/n**.5
+    assert d.test.tolist()==['two-stage t'] and d.df.tolist()==[4] and d.se.item()*stats.t.ppf(.975, 4)==pytest.approx(half)
+    need = (stats.t.ppf(.975, 4)*gap[:5].std()/6)**2
+    assert n==min(9, max(5, int(-(-need//1)))) and (('auto ended at 9' in ' '.join(res.warnings))==(need>9))
+    again = compare(digits, **kw, seeds='auto', margin=6., max_seeds=9, store=tmp_path/'s')
+    assert again.text()==res.text()==read_results(tmp_path/'s').text() and 'nothing more to run' in capsys.readouterr().err
+
+def test_a_plan_that_was_interrupted_goes_on(tmp_path):
+    kw = two | dict(seeds='auto', margin=6., max_seeds=8, store=tmp_path/'s')
+    whole = compare(digits, **kw)
+    lost = whole.trials[-1]
+    whole.store.file('trials', lost.key).unlink()
+    assert len(read_results(tmp_path/'s').rows)==len(whole.rows)-1
+    assert table(compare(digits, **kw))==table(whole)
+
+def test_a_plan_against_a_control_that_did_not_train_adds_no_seeds(tmp_path):
+    still = lively | dict(finetune=lively['finetune'] | dict(lr=1e-8, steps=5))
+    res = compare(digits, ['pretrained', 'random_matched'], [50], recipe=still, seeds='auto', margin=.1, store=tmp_path/'s', progress=False)
+    assert len(set(res.rows.head_seed))==5 and 'left nothing to compare' in res.text()

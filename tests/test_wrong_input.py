@@ -52,6 +52,13 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --labels', 'expected one argument'),
     ('compare digits --seeds 0', "'0' is not a whole number from 1"),
     ('compare digits --seeds 2.5', "'2.5' is not a whole number from 1"),
+    ('compare digits --seeds autp', "'autp' is not a whole number from 1, nor auto"),
+    ('compare digits --seeds auto', "seeds 'auto' needs a margin"),
+    ('compare digits --seeds auto --margin 2 --max-seeds 4', 'max_seeds is 4'),
+    ('compare digits --seeds auto --margin 2 --crossed', 'crossed'),
+    ('compare digits --treatment pretraind', "unknown treatment 'pretraind'; did you mean 'pretrained'"),
+    ('compare digits --arms pretrained,random_paper --treatment random_matched', "unknown treatment 'random_matched'"),
+    ('compare digits --labels 50,50', '50'),
     ('compare digits --lr 0', "'0' is not a number above 0"),
     ('compare digits --lr .1,nan', "'nan' is not a number above 0"),
     ('compare digits --set reading', "'reading' is not a setting such as finetune.steps=2000"),
@@ -77,6 +84,10 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
+    ('power nowhere.csv --margin 2', 'nowhere.csv: No such file'),
+    ('power .', 'arguments are required: --margin'),
+    ('power . --margin 2', 'holds no experiment'),
+    ('power x --margin 0', "'0' is not a number above 0"),
     ('ledger nobody', "no claims of 'nobody'"),
     ('ledger --results nowhere', 'nowhere is no folder of results'),
     ('ledger --results', 'expected one argument'),
@@ -163,6 +174,19 @@ def test_an_out_folder_that_holds_something_else(say, tmp_path):
     assert written('a')==['thesis.tex']
     assert 'thesis.tex is a file: a folder is needed' in say('compare', 'digits', *SMALL, '--out', 'a/thesis.tex')
 
+ROWS = 'arm,labels,value,subset,subset_seed,encoder_seed,head_seed\n'
+@pytest.mark.parametrize('text,names', [('', 'a.csv is no table in CSV'), ('arm,labels\nx,5\n', "a.csv has no column 'value'"), (ROWS, 'a.csv holds no fits'),
+    (ROWS + 'x,50,70,d,0,0,0\n', 'only one arm, x'), (ROWS + 'x,50,70,d,0,0,0\nx,50,71,d,0,0,0\ny,50,70,d,0,0,0\n', 'two rows for')])
+def test_a_table_that_holds_no_grid(say, tmp_path, text, names):
+    Path('a.csv').write_text(text)
+    assert names in say('power', 'a.csv', '--margin', '2')
+
+def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
+    Path('b.csv').write_text(ROWS + 'x,50,70,d,0,0,0\ny,50,70,d,0,0,0\n')
+    assert "unknown treatment 'z'" in say('power', 'b.csv', '--margin', '2', '--treatment', 'z')
+    Path('c.csv').write_bytes(bytes(range(128, 256)))
+    assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
+
 @pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 1)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
 def test_a_store_of_another_version(say, content, names):
     Path('a').mkdir()
@@ -189,6 +213,34 @@ def test_no_space_left_says_so(say, monkeypatch):
     def full(src, dst): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dst))
     monkeypatch.setattr(experiment.os, 'replace', full)
     assert 'No space left on device' in say('compare', 'digits', *SMALL, '--out', 'a')
+
+# What looks like nothing, and what looks like something else
+
+@pytest.mark.parametrize('kw,names', [(dict(seeds=0), 'seeds'), (dict(seeds=[]), 'seeds'), (dict(labels=[]), 'labels'), (dict(labels=[50, 50]), '50'), (dict(labels=0), 'labels'),
+    (dict(labels=[50.5]), '50.5'), (dict(seeds='five'), 'five'), (dict(seeds='auto'), 'margin'), (dict(margin=0), 'margin'), (dict(margin=-1.), 'margin'),
+    (dict(arms=[]), 'no arms'), (dict(treatment='random_matched'), "unknown treatment 'random_matched'"), (dict(metric='balanced_accuracy'), "did you mean 'balanced'"),
+    (dict(seeds='auto', margin=2, max_seeds=4), 'max_seeds'), (dict(seeds='auto', margin=2, crossed=True), 'crossed')])
+def test_nothing_is_taken_for_a_default(tmp_path, kw, names):
+    "An empty list and a 0 are no wish for the default, which is what None says"
+    with pytest.raises(ValueError, match=re.escape(names)) as e:
+        compare('digits', **dict(arms=['pretrained', 'random_default'], labels=[50], seeds=2) | kw, recipe=smoke, store=tmp_path/'s', progress=False)
+    assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
+
+def test_one_size_one_arm_and_numbers_of_numpy_are_what_they_say(tmp_path):
+    kw = dict(recipe=smoke, progress=False)
+    a = compare('digits', ['random_default'], [50], [0, 1], store=tmp_path/'a', **kw)
+    b = compare('digits', 'random_default', np.int64(50), np.arange(2), store=tmp_path/'b', **kw)
+    c = compare('digits', np.array(['random_default']), np.array([50]), np.int64(2), store=tmp_path/'c', **kw)
+    assert a.rows.key.tolist()==b.rows.key.tolist()==c.rows.key.tolist() and len(a.rows)==2
+    assert a.rows.value.tolist()==b.rows.value.tolist()==c.rows.value.tolist()
+    json.loads((tmp_path/'b'/'trials'/f'{b.rows.key[0]}.json').read_text())
+
+def test_call_and_command_agree(tmp_path, monkeypatch, capsys):
+    "The same words give the same trials: which setting the digits get is no matter of who asks"
+    monkeypatch.chdir(tmp_path)
+    res = compare('digits', ['random_default'], [50], 1, store=tmp_path/'call', progress=False)
+    assert main('compare digits --arms random_default --labels 50 --seeds 1 --out command'.split())==0
+    assert res.setting=='digits' and read_results('command').rows.key.tolist()==res.rows.key.tolist()
 
 # Images
 

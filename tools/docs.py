@@ -18,7 +18,7 @@ from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'': 'Library', 'papers': 'Papers', 'tutorials': 'Tutorials'}
-ORDER = 'data corrupt layers autoencoder train schedule transfer probe heads trial executor experiment stats crossed design verdict doubts asks ledger viz filters report cli ckplus'.split()  # in which to read the library; other pages follow
+ORDER = 'arrays data check corrupt layers autoencoder train schedule transfer probe heads trial executor experiment stats crossed verdict design seeds doubts asks ledger viz filters report cli ckplus'.split()  # in which to read the library; other pages follow
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 CSS = '''
 h1 { font-size: 2.25em; }
