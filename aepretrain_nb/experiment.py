@@ -589,11 +589,15 @@ METRICS = dict( # column of a fit's row, what is better, name
     accuracy=('value', 'higher', 'accuracy'), error=('value', 'lower', 'error'),
     balanced=('balanced', 'higher', 'balanced accuracy'), f1=('f1', 'higher', 'macro-F1'))
 
+_LONGER = dict(balanced_accuracy='balanced', macro_f1='f1')
+
 def check_metric(
-    name # one of `METRICS`
-):
-    "Raises `ExperimentError` for another name."
+    name # one of `METRICS`, or what others call it
+)->str:  # one of `METRICS`
+    "The metric's name; raises `ExperimentError` for another."
+    name = _LONGER.get(name, name)
     if name not in METRICS: raise ExperimentError(f'unknown metric {name!r}{near(name, METRICS)}')
+    return name
 
 def turned(
     v,     # right answers, in per cent: a number or an array
@@ -967,7 +971,7 @@ def compare(
     grid,names = _grid(r, kw, arms=arms, labels=labels, seeds=seeds),list(pick_arms(r, arms))
     treatment,first = check_treatment(treatment, names),_on_first(r)
     check_executor(executor)
-    check_metric(metric)
+    metric = check_metric(metric)
     auto = check_seeds(grid['seeds'], margin, max_seeds, len(names), grid.get('crossed'), grid.get('one_encoder'))
     if auto: grid['seeds'] = PILOT
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
@@ -1007,7 +1011,7 @@ def read_results(
     margin=None # smallest difference that would matter, in points; None: equivalence is not asked
 )->Results:   # of every fit in it, finished or failed
     "The results in a folder; raises `ExperimentError` where there are none."
-    check_metric(metric)
+    metric = check_metric(metric)
     own,store = experiment(folder),Store(folder)
     fits = {f.stem: Trial(**json.loads(f.read_text(encoding='utf-8'))['trial']) for kind in ('failed', 'trials') for f in (store.path/kind).glob('[!.]*.json')}
     arms,rate = list(own['recipe']['arms']),None

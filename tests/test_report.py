@@ -64,6 +64,47 @@ def headings(p): return re.findall(r'<h2>(.*?)</h2>', p.html)
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return compare(digits, arms, [50, 100], 3, tiny, store=tmp_path_factory.mktemp('w')/'whole', progress=False)
 
+lively = find_recipe('kohlbrenner', 'smoke', model=dict(width=.1, act='relu', dropout=0.), pretrain=dict(opt='adam', lr=[.003, .01], steps=60, evals=5),
+    finetune=dict(opt='adam', lr=.01, steps=60))
+
+@pytest.fixture(scope='module')
+def planned(tmp_path_factory):
+    "Seeds by plan; one control learns, the other mostly does not"
+    return compare('digits', ['pretrained', 'random_paper', 'random_matched'], [50], 'auto', lively, margin=8., max_seeds=6, store=tmp_path_factory.mktemp('p')/'plan', progress=False)
+
+def test_the_bottom_line_comes_first_and_is_that_of_the_terminal(planned, tmp_path):
+    p = check(report(planned, tmp_path/'a.html'))
+    first = planned.text().splitlines()[0]
+    assert first.startswith('Bottom line: ') and first==planned.verdict().headline
+    assert 0<p.text.index('Does pre-training help')<p.text.index(first)<p.text.index('Verdict')
+
+def test_an_arm_that_did_not_train_gets_no_sign_and_no_p(planned, tmp_path):
+    t = planned.verdict().table
+    dead = t[t.control=='random_matched']
+    assert set(dead.verdict)=={'no verdict'} and dead.p_holm.isna().all()
+    html = report(planned, tmp_path/'a.html').read_text(encoding='utf-8')
+    for r in dead.itertuples():
+        cells = next(o for o in re.findall(r'<tr>.*?</tr>', html, re.S) if r.words in o)
+        assert '▲' not in cells and '▼' not in cells and 'p =' not in cells
+
+def test_autoencoders_stand_beside_the_mean_image_and_a_pca(planned, tmp_path):
+    p,e = check(report(planned, tmp_path/'a.html')),planned.encoders
+    for k in ('mse', 'mean_image', 'pca'): assert f'{e[k].mean():.3g}' in p.text
+    assert 'chosen among adam:0.003 0.01' in p.text and {'last_fifth', 'opt', 'tried', 'edge'} <= set(e)
+    for w in planned.warnings: assert w in p.text
+    assert 'balanced accuracy' in p.text and f'{planned.cells.f1.iloc[0]:.2f}' in p.text
+
+def test_the_plan_is_told_and_the_folder_alone_gives_the_same_page(planned, tmp_path):
+    a,b = report(planned, tmp_path/'a.html'),report(planned.store.path, tmp_path/'b.html')
+    assert a.read_bytes()==b.read_bytes() and 'as many as an interval of ±8 points takes, 6 at most' in a.read_text(encoding='utf-8')
+    code,note = command_of(planned)
+    assert "seeds='auto'" in code and 'margin=8' in code and 'max_seeds=6' in code and f'same {len(planned.trials)} fits' in note
+
+def test_another_treatment_and_metric_are_told(planned, tmp_path):
+    p = check(report(planned.store.path, tmp_path/'a.html', treatment='random_paper', metric='f1'))
+    assert 'random_paper on digits' in p.text and 'Test macro-F1 (%)' in p.text and 'random_paper minus pretrained' in p.text
+    with pytest.raises(ExperimentError, match="did you mean 'random_paper'"): report(planned.store.path, treatment='random_papre')
+
 def test_whole_page(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html', margin=20))
     assert headings(p)[:2]==['Verdict', 'Before you believe it'] and {'Learning rates', 'Pre-training', 'Settings', 'Do it again'} <= set(headings(p))
@@ -118,7 +159,7 @@ def test_one_arm(tmp_path, arm):
     assert 'nothing to compare' in p.text and ('Pre-training' in headings(p))==(arm=='pretrained') and 'Means' in headings(p)
 
 def test_one_seed(tmp_path):
-    p = check(report(compare(digits, ['pretrained', 'random_default'], [50], 1, tiny, store=tmp_path/'s', progress=False)))
+    p = check(report(compare(digits, ['pretrained', 'random_paper'], [50], 1, lively, store=tmp_path/'s', progress=False)))
     assert 'no verdict: one run tells nothing about chance' in p.text and '(no interval)' in p.text and '1 seed' in p.text and 'nan' not in p.text
 
 def test_many_sizes_get_a_picture_for_each_control(tmp_path):

@@ -218,7 +218,7 @@ def test_no_space_left_says_so(say, monkeypatch):
 
 @pytest.mark.parametrize('kw,names', [(dict(seeds=0), 'seeds'), (dict(seeds=[]), 'seeds'), (dict(labels=[]), 'labels'), (dict(labels=[50, 50]), '50'), (dict(labels=0), 'labels'),
     (dict(labels=[50.5]), '50.5'), (dict(seeds='five'), 'five'), (dict(seeds='auto'), 'margin'), (dict(margin=0), 'margin'), (dict(margin=-1.), 'margin'),
-    (dict(arms=[]), 'no arms'), (dict(treatment='random_matched'), "unknown treatment 'random_matched'"), (dict(metric='balanced_accuracy'), "did you mean 'balanced'"),
+    (dict(arms=[]), 'no arms'), (dict(treatment='random_matched'), "unknown treatment 'random_matched'"), (dict(metric='balanced_acuracy'), "did you mean 'balanced'"),
     (dict(seeds='auto', margin=2, max_seeds=4), 'max_seeds'), (dict(seeds='auto', margin=2, crossed=True), 'crossed')])
 def test_nothing_is_taken_for_a_default(tmp_path, kw, names):
     "An empty list and a 0 are no wish for the default, which is what None says"
