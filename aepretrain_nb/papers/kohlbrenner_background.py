@@ -81,7 +81,7 @@ def held_out(
     splits:Splits, # its data
 )->ImageSet: # unlabelled images that the trial does not train on
     "The rest of the shuffled order from which the trial takes its first `n_unlabelled` images"
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.digest, trial.encoder_seed))
+    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, trial.encoder_seed))
     return splits.unlabelled.take(order[trial.n_unlabelled:])
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #72e7e4dd
