@@ -433,7 +433,7 @@ def fresh(self:Splits) -> str: # `digest`
 def check(self:Splits,
     labels=(), # numbers of labels that will be spent
     **kwargs # `valid`, `n_valid` and `policy`, as in `plan`
-) -> 'Findings': # its `warnings` are lines, `same` lists images that occur twice
+): # a `check.Findings`: its `warnings` are lines, `same` lists images that occur twice
     "Raise a `DataError` for data that is wrong, and gather warnings for data that is odd"
     from aepretrain_nb.check import check_splits
     return check_splits(self, labels, **kwargs)
