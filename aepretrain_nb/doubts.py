@@ -79,10 +79,11 @@ def at_end(
     rows:pd.DataFrame # recorded
 ) -> np.ndarray: # bool, (len(rows),); False where one rate or none was tried
     "Which rows chose a rate at an end of its list."
-    if not {'lr', 'lrs'}<=set(rows): return np.zeros(len(rows), bool)
+    told = rows.edge.astype(str).eq('True').to_numpy() if 'edge' in rows else np.zeros(len(rows), bool)
+    if not {'lr', 'lrs'}<=set(rows): return told
     lists = {s: [float(o) for o in str(s).split()] for s in rows.lrs.dropna().unique()}
     at = lambda end: rows.lrs.map({s: end(v) for s, v in lists.items() if len(v)>1}).astype(float)
-    return np.isclose(rows.lr, at(min), rtol=1e-6, atol=0) | np.isclose(rows.lr, at(max), rtol=1e-6, atol=0)
+    return told | np.isclose(rows.lr, at(min), rtol=1e-6, atol=0) | np.isclose(rows.lr, at(max), rtol=1e-6, atol=0)
 
 def _ends(rows, of=''):
     "A `Doubt` about each arm whose rate is at an end of its list; `of` says which rate."
