@@ -438,6 +438,7 @@ _STYLE += """
 .no-difference-shown, .no-verdict { font-weight: 400; } li .tag { font-weight: 600; }
 @media (max-width: 30rem) {
   body { padding: .8rem; } table { font-size: .85rem; } th, td { padding-right: .5rem; } h1 { font-size: 1.35rem; } #verdict th:nth-child(2) { width: 8.8em; }
+  :is(#means, #pretraining) table { font-size: .75rem; } :is(#means, #pretraining) :is(th, td) { padding-right: .3rem; }
 }
 @media screen and (prefers-color-scheme: dark) {
   :root { --fg: #e6e6e6; --soft: #a8a8a8; --line: #3d3f42; --bg: #17181a; --panel: #222427; --link: #7db7f0; }
