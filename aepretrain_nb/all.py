@@ -23,3 +23,5 @@ from .crossed import *
 from .design import *
 from .seeds import *
 from .arrays import *
+from .doubts import *
+from .asks import *

@@ -46,6 +46,15 @@ def _first(x):
     if isinstance(x, np.ndarray): return x.flat[0] if x.dtype.kind in 'UO' and x.size else None
     return x[0] if isinstance(x, (list,tuple)) and len(x) else x
 
+def _way_from(data):
+    "What to write where `data` gives or holds images, as the data sets of torchvision do"
+    name = type(data).__name__
+    if isinstance(getattr(data, 'data', None), (np.ndarray,Tensor)):
+        labels = 'targets' if hasattr(data, 'targets') else 'labels'
+        return f'a {name} holds an array: ImageSet(data.data, data.{labels})'
+    stack = 'torch.stack([o for o,_ in data])' if getattr(data, 'transform', None) else _STACK.format('o,_ in data')
+    return f'a {name} gives one image at a time; stack them: ImageSet({stack}, [c for _,c in data], data.classes)'
+
 def way_to_images(
     x # what was given as images
 ) -> str: # None where it may be an array
@@ -53,13 +62,11 @@ def way_to_images(
     one = _first(x)
     if isinstance(one, (str,Path)):
         return 'a path holds no pixels; read the files: ' + _STACK.format('o in map(Image.open, files)')
-    if isinstance(one, Dataset):
-        stack = 'torch.stack([o for o,_ in data])' if getattr(one, 'transform', None) else _STACK.format('o,_ in data')
-        name = type(one).__name__
-        return f'a {name} gives one image at a time; stack them: ImageSet({stack}, [c for _,c in data], data.classes)'
+    if isinstance(one, Dataset): return _way_from(one)
     if hasattr(one, 'convert'): return 'PIL images are no array; stack them: ' + _STACK.format('o in images')
-    if isinstance(x, np.ndarray) and x.dtype==object: return 'an array of objects; stack images of one size: np.stack(list(x))'
-    return None
+    if isinstance(x, np.ndarray) and x.dtype==object: return 'an array of objects; stack them: np.stack(list(x))'
+    if isinstance(x, (list,tuple)) or hasattr(x, '__array__'): return None
+    return f'a {type(x).__name__} is no array of images (n,c,h,w)'
 
 # %% ../nbs/24_arrays.ipynb #9751399e
 LAYOUTS = 'nchw','nhwc'
@@ -118,7 +125,7 @@ def check_unit(
     if 0<=lo and hi<=1: return
     if not math.isfinite(lo) or not math.isfinite(hi):
         bad = (~x.flatten(1).isfinite().all(1)).nonzero()[:,0].tolist()
-        raise DataError(f'{what}: {len(bad)} of {len(x)} images hold NaN or infinite pixels, the first is number {bad[0]}')
+        raise DataError(f'{what}: {len(bad)} of {len(x)} images hold NaN or infinite pixels, first number {bad[0]}')
     raise DataError(f'{what}: float pixels must lie in [0,1], found {lo:g} to {hi:g}: write {_to_unit(lo, hi)}')
 
 # %% ../nbs/24_arrays.ipynb #eef164e3

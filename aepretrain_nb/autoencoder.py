@@ -305,7 +305,7 @@ def baselines(
     held:Tensor, # images to judge by, in the same range
     k:int=50, # components of the PCA; fewer where there are fewer images or pixels
 )->dict: # `mean_image`, `pca`: mean squared errors on `held`; `pca_k`: components
-    "What two reconstructions without a net cost: the mean image, and a PCA by randomised singular values from a fixed seed"
+    "The errors of two reconstructions without a net: the mean image, and a randomised PCA from a fixed seed"
     x,held = x.flatten(1),held.flatten(1)
     k,rest = min(k, len(x)-1, x.shape[1]),held-x.mean(0)
     with torch.random.fork_rng(devices=[]):

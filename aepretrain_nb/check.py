@@ -33,7 +33,7 @@ def _check_folds(splits):
 def check_parts(
     splits:Splits # the data
 ):
-    "Raise a `DataError` for parts that are empty, lack labels, or differ in size, channels or task, and for wrong folds"
+    "Raise a `DataError` for parts that are empty, lack labels or differ in size or task, and for wrong folds"
     name,tr,te = splits.name,splits.train,splits.test
     size = 'x'.join(map(str, tr.shape))
     for k,o in dict(train=tr, test=te, unlabelled=splits.unlabelled).items():
@@ -42,7 +42,7 @@ def check_parts(
             raise DataError(f'{name}: images of train are {size}, those of {k} {"x".join(map(str, o.shape))} '
                 '(channels, height, width): bring them to one size')
         if k!='unlabelled' and o.y is None:
-            raise DataError(f'{name}: {k} has no labels: write ImageSet(images, labels); images without go to unlabelled=')
+            raise DataError(f'{name}: {k} has no labels: write ImageSet(images, labels), or give it as unlabelled=')
     if tr.task!=te.task: raise DataError(f'{name}: the task of train is {tr.task}, that of test {te.task}')
     _check_folds(splits)
 
@@ -111,7 +111,7 @@ def _pairs(test, keys, part, o, others):
     found = same_images(keys, others)
     i,j = list(found),list(found.values())
     agree = None if o.y is None or o.y.dim()!=1 else (test.y[i]==o.y[j]).tolist()
-    return pd.DataFrame(dict(test=i, part=part, index=j, labels_agree=agree), columns=['test','part','index','labels_agree'])
+    return pd.DataFrame(dict(test=i, part=part, index=j, labels_agree=agree)).astype(dict(test=int, index=int))
 
 def find_same(
     splits:Splits, # the data
@@ -187,9 +187,10 @@ def check_sizes(
     for n in [labels] if isinstance(labels, (int, np.integer)) else labels:
         gone = untaught(splits, n, **kwargs)
         if not gone: continue
-        near = range(n+1, min(2*n, n+50, len(splits.train))+1)
+        near = () if kwargs.get('policy')=='fold' else range(n+1, min(2*n, n+50, len(splits.train))+1)
         enough = next((m for m in near if not untaught(splits, m, **kwargs)), None)
-        out.append(f'{n} labels leave none to train on of class {listed(gone)}' + (f'; {enough} would do' if enough else ''))
+        words = f'{n} labels leave none to train on of class {listed(gone)}'
+        out.append(words + (f'; {enough} would do' if enough else ''))
     return out
 
 # %% ../nbs/20_check.ipynb #2b1cc321

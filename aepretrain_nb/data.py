@@ -116,11 +116,11 @@ def _check_targets(self:ImageSet, what):
     if len(y)!=n: raise DataError(f'{what}: {n} images but {len(y)} targets')
     want = {'classify': (n,), 'multi-label': (n,k), 'segment': (n, *self.shape[1:])}[self.task]
     if y.shape!=want:
-        raise DataError(f'{what}: task {self.task!r} with {k} classes needs targets of shape {want}, got {tuple(y.shape)}')
+        raise DataError(f'{what}: {self.task!r} with {k} classes needs targets of shape {want}, got {tuple(y.shape)}')
     if not y.numel() or self.task=='segment': return
     lo,hi = float(y.min()),float(y.max())
     if self.task=='multi-label' and not 0<=lo<=hi<=1:
-        raise DataError(f'{what}: targets (n,k) are 0 or 1 for each class, found {lo:g}..{hi:g}; one class an image is y.ravel()')
+        raise DataError(f'{what}: targets (n,k) are 0 or 1, found {lo:g}..{hi:g}; for one class an image write y.ravel()')
     if self.task=='classify' and not 0<=lo<=hi<k:
         raise DataError(f'{what}: classes must lie in 0..{k-1}, found {lo:g}..{hi:g}')
 
@@ -351,7 +351,8 @@ def _match(test, train):
     if len(set(nameless.values()))==2:
         which = next(k for k,v in nameless.items() if v)
         if test.n_classes>train.n_classes: return test,[]
-        return test._like(classes=train.classes),[f'the {which} images have no class names: classes are matched by number']
+        words = f'the {which} images have no class names: classes are matched by number'
+        return test._like(classes=train.classes),[words]
     if not set(test.present())<=set(train.classes): return test,[]
     same = all(test.classes.index(c)==train.classes.index(c) for c in test.present())
     words = f'train and test number their classes differently (test: {", ".join(test.classes[:5])}): matched by name'
@@ -387,6 +388,12 @@ class Splits:
     def __repr__(self): return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {"x".join(map(str, self.train.shape))})'
 
 # %% ../nbs/00_data.ipynb #38017347
+@patch(as_prop=True)
+def content(self:Splits) -> str: # hex SHA-256
+    "What identifies the images, targets and groups of all parts together; seeds the order of unlabelled images"
+    return hashlib.sha256('/'.join(o.digest for o in (self.train, self.test, self.unlabelled)).encode()).hexdigest()
+
+# %% ../nbs/00_data.ipynb #07aa2490
 def _facts(splits):
     "What identifies the parts beside their content, where it is not what would be assumed"
     tr,te = splits.train,splits.test
@@ -396,16 +403,13 @@ def _facts(splits):
     if splits.folds is not None: facts['folds'] = [idx_digest(o) for o in splits.folds]
     return facts
 
-@patch(as_prop=True)
-def content(self:Splits) -> str: # hex SHA-256
-    "What identifies the images, targets and groups of all parts together; seeds the order of unlabelled images"
-    return hashlib.sha256('/'.join(o.digest for o in (self.train, self.test, self.unlabelled)).encode()).hexdigest()
-
+# %% ../nbs/00_data.ipynb #f9d71f30
 @patch
 def as_loaded(self:Splits) -> bool: # so that name and folder stand for the images
     "Is this what a loader gave, unchanged?"
     return self.root is not None and self._at_first==self._state()
 
+# %% ../nbs/00_data.ipynb #3290faa9
 @patch(as_prop=True)
 def digest(self:Splits) -> str: # hex SHA-256; `content` where name or images say the rest
     "What identifies the data: content, class names, tasks and folds"
@@ -429,7 +433,7 @@ def fresh(self:Splits) -> str: # `digest`
 def check(self:Splits,
     labels=(), # numbers of labels that will be spent
     **kwargs # `valid`, `n_valid` and `policy`, as in `plan`
-) -> 'Findings': # its `warnings` are lines, `same` lists images that occur twice
+): # a `check.Findings`: its `warnings` are lines, `same` lists images that occur twice
     "Raise a `DataError` for data that is wrong, and gather warnings for data that is odd"
     from aepretrain_nb.check import check_splits
     return check_splits(self, labels, **kwargs)
@@ -686,11 +690,12 @@ def __iter__(self:ImageDL):
 def _stacked(items, like):
     "A list of images as an `ImageSet` without targets; a `DataError` where they are not like those of the set `like`"
     turned = lambda a: a.permute(2,0,1) if a.dim()==3 and a.shape[2]==like.shape[0]!=a.shape[0] else a
-    x = [turned(_tensor(np.array(o) if hasattr(o, 'convert') else o)) for o in items]
+    x = [turned(as_tensor(np.array(o) if hasattr(o, 'convert') else o)) for o in items]
     x = [o[None] if o.dim()==2 else o for o in x]
+    want = 'x'.join(map(str, like.shape))
     for o in x:
-        if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {"x".join(map(str, like.shape))}')
-    return ImageSet(torch.stack(x), name=like.name)
+        if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {want}')
+    return ImageSet(torch.stack(x), name=like.name, layout='nchw')
 
 @patch
 def new(self:ImageDL,
@@ -701,7 +706,8 @@ def new(self:ImageDL,
 ) -> ImageDL: # at the beginning of its streams
     "A loader like this one"
     kw = {k: getattr(self, k) for k in signature(ImageDL).parameters} | kwargs
-    if dataset is not None: kw['dataset'] = dataset if isinstance(dataset, ImageSet) else _stacked(dataset, self.dataset)
+    if isinstance(dataset, ImageSet): kw['dataset'] = dataset
+    elif dataset is not None: kw['dataset'] = _stacked(dataset, self.dataset)
     if kw['target']=='y' and kw['dataset'].y is None: kw['target'] = None
     if not len(kw['dataset']): kw['shuffle'] = False
     if not kw['shuffle']: kw['steps'] = None
@@ -784,12 +790,12 @@ def show_batch(self:ImageDL,
 @patch
 def show_results(self:ImageDL,
     b, # a batch
-    out, # decoded predictions for it
+    out, # decoded predictions for it, or a tuple of them
     max_n=8, # number of images
     **kwargs # taken and left, as fastai passes more
 ):
     "Draw a batch with what a model made of it"
-    self._show(b, out, max_n)
+    self._show(b, out[0] if isinstance(out, tuple) else out, max_n)
 
 # %% ../nbs/00_data.ipynb #e60b39ef
 @delegates(ImageDL)

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from dataclasses import dataclass
 from fastcore.all import patch
 from scipy import stats
-from .stats import _lambda
+from .stats import _lambda, _sd
 from .verdict import _complete, _silenced
 
 # %% ../nbs/22_design.ipynb #2f77a60a
@@ -41,12 +41,12 @@ def stein(
 ) -> Plan: # for all cells at once
     "Plan the number of pairs from a pilot; `ValueError` for a pilot without a spread."
     if not margin>0: raise ValueError(f'margin={margin}: give the half-width that the interval should have, above 0')
-    n, sd = _spread(pilot) if isinstance(pilot, pd.DataFrame) else (len(pilot), np.std(pilot, ddof=min(1, len(pilot)-1)))
+    n, sd = _spread(pilot) if isinstance(pilot, pd.DataFrame) else (len(pilot), _sd(np.asarray(pilot, dtype=float)))
     if n<2 or not sd>0: raise ValueError(f'a pilot of {n} pairs without a spread: give at least 2 pairs that differ')
     t = stats.t.ppf((1+conf)/2, n-1)
     need = max(n, int(np.ceil((t*sd/margin)**2)))
     total = need if most is None else max(n, min(need, most))
-    return Plan(n, float(sd), margin, total, float(t*sd/total**.5), total<need)
+    return Plan(n, sd, margin, total, float(t*sd/total**.5), total<need)
 
 # %% ../nbs/22_design.ipynb #f086a1d0
 @patch

@@ -157,6 +157,7 @@ class WideLinear(nn.Linear):
 def _normal_(w, gen, mean=0., std=1.): return nn.init.normal_(w, mean, std, generator=gen)
 def _trunc_normal_(w, gen, mean=0., std=1.): return nn.init.trunc_normal_(w, mean, std, mean-2*std, mean+2*std, generator=gen)
 def _xavier_uniform_(w, gen): return nn.init.xavier_uniform_(w, generator=gen)
+def _he_uniform_(w, gen): return nn.init.kaiming_uniform_(w, nonlinearity='relu', generator=gen)
 
 # %% ../nbs/02_layers.ipynb #47c2c684
 def _default_(m, gen):
@@ -166,21 +167,21 @@ def _default_(m, gen):
         m.reset_parameters()
 
 # %% ../nbs/02_layers.ipynb #908cc75c
-_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, default=None)
+_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, he_uniform=_he_uniform_, default=None)
 _keys = {'dist', 'mean', 'std', 'bias'}
 
 def _check_spec(spec):
     "`spec`, or a `ValueError` that says what is wrong with it"
     if spec.get('dist') not in _dists: raise ValueError(f"unknown initialisation {spec.get('dist')!r}: dist is one of {', '.join(_dists)}")
     if bad := set(spec)-_keys: raise ValueError(f"unknown key {sorted(bad)[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
-    if bad := set(spec)&{'mean','std'} if spec['dist']=='xavier_uniform' else ():
-        raise ValueError(f"xavier_uniform takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
+    if bad := set(spec)&{'mean','std'} if spec['dist'] in ('xavier_uniform','he_uniform') else ():
+        raise ValueError(f"{spec['dist']} takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
     return spec
 
 # %% ../nbs/02_layers.ipynb #9d0b7084
 def init_(
     module:nn.Module, # every convolution and linear layer within is filled in place, in the order of `module.modules()`
-    spec:dict, # {'dist': 'normal'|'trunc_normal'|'xavier_uniform'|'default', 'mean': 0., 'std': 1., 'bias': 0.}; with 'default' the bias too is PyTorch's unless given
+    spec:dict, # {'dist': 'normal'|'trunc_normal'|'xavier_uniform'|'he_uniform'|'default', 'mean': 0., 'std': 1., 'bias': 0.}; with 'default' the bias too is PyTorch's unless given
     gen:torch.Generator, # the stream to draw from, on the device of the weights
 )->nn.Module: # `module`
     "Initialise the weights as `spec` says and the biases with its constant; `ValueError` for an unknown spec"

@@ -19,8 +19,8 @@ from pathlib import Path
 from fastcore.all import patch
 from scipy.optimize import brentq
 from scipy.stats import false_discovery_control
-from .asks import (SEEDS, Agreement, Below, Contrast, Difference, Estimate, Found, Greatest, Kept, Least, LedgerError,
-    Mean, Ratio, Trend, at_each, that_trained, _answers, _by, _figure, _note, _take, _together)
+from .asks import (SEEDS, Agreement, Below, Contrast, Difference, Estimate, Found, Greatest, Kept, Least,
+    LedgerError, Mean, Ratio, Trend, at_each, that_trained, _answers, _by, _figure, _note, _take, _together)
 from .doubts import KINDS, Doubt, words
 from .verdict import holm
 
@@ -59,7 +59,7 @@ def judge(
     yes, no = (0, 0) if est.bare else _slack(est, expect)
     return 'holds' if yes>0 else 'does not hold' if no>0 else 'not shown'
 
-# %% ../nbs/17_ledger.ipynb #f6b2a714
+# %% ../nbs/17_ledger.ipynb #a3ac4cb8
 SMALLEST = -12. # log10 of the least p that is told from 0
 
 def _takes_conf(ask):
@@ -72,6 +72,7 @@ def p_value(
     expect:Expect # what the claim asserts
 ) -> float: # in (0,1]; nan where there is no interval, or the ask takes no `conf`
     "The level at which the interval of an ask just settles a claim."
+    rows = rows if isinstance(rows, Kept) else Kept(rows)
     est = ask(rows)
     if est is None or est.bare or not _takes_conf(ask): return np.nan
     inside = lambda i: lambda x: _slack(ask(rows, 1-10**x), expect)[i]
@@ -144,12 +145,13 @@ class Claim:
         ask = self.ask_of(reading)
         return ask and ask(rows)
 
-# %% ../nbs/17_ledger.ipynb #4601a79a
+# %% ../nbs/17_ledger.ipynb #ee0ab323
 DECIDED = 'holds', 'does not hold'
 
 def _withheld(claim, est):
     "The doubts for which a claim gets no word, gravest first."
-    return sorted((d for d in est.doubts if d.kind in KINDS and d.kind not in claim.exempt), key=lambda d: [*KINDS].index(d.kind))
+    found = [d for d in est.doubts if d.kind in KINDS and d.kind not in claim.exempt]
+    return sorted(found, key=lambda d: [*KINDS].index(d.kind))
 
 def _word(claim, est):
     "The word for an estimate after its doubts."
@@ -159,7 +161,8 @@ def _word(claim, est):
 def _told(claim, est):
     "What is noted beside an estimate: what decided, the note, and the doubts that withhold nothing."
     let = [_note(words([d]), f'no matter here: {claim.exempt[d.kind]}') for d in est.doubts if d.kind in claim.exempt]
-    return _note(f'decided by {est.by}' if est.by else '', est.note, words(d for d in est.doubts if d.kind=='note'), *let)
+    notes = words(d for d in est.doubts if d.kind=='note')
+    return _note(f'decided by {est.by}' if est.by else '', est.note, notes, *let)
 
 # %% ../nbs/17_ledger.ipynb #1a399cbb
 SCALES = 'paper', 'floor', 'quick'
@@ -203,9 +206,9 @@ def _at(found):
 
 # %% ../nbs/17_ledger.ipynb #5b11e44e
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'why', 'outcome']
-COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high', 'n', 'unit', 'setting',
-    'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind', 'reading', 'how', 'note',
-    'reported_outcome', *(f'{r}_{c}' for r in READINGS for c in _ASKED)]
+COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high', 'n',
+    'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind', 'reading',
+    'how', 'note', 'reported_outcome', *(f'{r}_{c}' for r in READINGS for c in _ASKED)]
 
 def _facts(claim, est):
     "What is told of an estimate."
@@ -215,7 +218,8 @@ def _facts(claim, est):
 def _own(claim, est, reading):
     "The columns of one reading; a claim with commands for the other one only does not ask this one."
     if est: return {reading: est.value, **{f'{reading}_{c}': v for c, v in _facts(claim, est).items()}}
-    return {f'{reading}_outcome': 'not asked' if claim.commands and reading not in claim.commands else judge(None, claim.expect)}
+    asked = not claim.commands or reading in claim.commands
+    return {f'{reading}_outcome': judge(None, claim.expect) if asked else 'not asked'}
 
 def _reading(r): return r.replace('_', ' ')
 
@@ -226,13 +230,17 @@ def _scale(at, decides):
 
 def _elsewhere(claim, found, at):
     "What other scales say, as text."
-    rest = [(r, s, e) for r, es in found.items() for s, e in es.items() if s!=at[r]]
-    return '; '.join(f'{s}, {_reading(r)}: {_figure(e.value, e.low, e.high, e.n, e.unit, e.kind)}: {_word(claim, e)}' for r, s, e in rest)
+    said = []
+    for r, es in found.items():
+        rest = [(s, e, _figure(e.value, e.low, e.high, e.n, e.unit, e.kind)) for s, e in es.items() if s!=at[r]]
+        said += [f'{s}, {_reading(r)}: {figure}: {_word(claim, e)}' for s, e, figure in rest]
+    return '; '.join(said)
 
 def _p(claim, rows, reading, scale, est):
     "The p of a line; nan where its word is withheld."
     ask = claim.ask_of(reading)
-    return np.nan if _withheld(claim, est) else p_value(ask, rows.at(reading, scale, ask), claim.expect)
+    if _word(claim, est) not in (*DECIDED, 'not shown'): return np.nan
+    return p_value(ask, rows.at(reading, scale, ask), claim.expect)
 
 def _line(claim, rows):
     "A claim as a row of the ledger."
@@ -242,11 +250,13 @@ def _line(claim, rows):
     told = {r: found[r][at[r]] for r in at}
     est, theirs = told.get(reading), next(iter(_answers_of(claim, rows, 'reported').values()), None)
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
-    line = dict(paper=claim.paper, claim=claim.name, place=claim.place, text=claim.text, expect=str(claim.expect), reading=reading,
-        reported=str(theirs) if claim.reported is None and theirs else claim.reported, outcome=judge(None, claim.expect),
-        command=command.replace('{setting}', est and est.setting or claim.setting), scale=_scale(at, reading), other_scales=_elsewhere(claim, found, at))
+    line = dict(paper=claim.paper, claim=claim.name, place=claim.place, text=claim.text, expect=str(claim.expect),
+        reading=reading, scale=_scale(at, reading), other_scales=_elsewhere(claim, found, at), outcome=judge(None, claim.expect),
+        reported=str(theirs) if claim.reported is None and theirs else claim.reported,
+        command=command.replace('{setting}', est and est.setting or claim.setting))
     if theirs: line |= dict(reported_outcome=judge(theirs, claim.expect))
-    if est: line |= dict(difference=est.value, kind=est.kind, p=_p(claim, rows, reading, at[reading], est), **_facts(claim, est))
+    if est: line |= dict(difference=est.value, kind=est.kind, p=_p(claim, rows, reading, at[reading], est))
+    if est: line |= _facts(claim, est)
     return line | _own(claim, told.get('as_written'), 'as_written') | _own(claim, told.get('fair'), 'fair')
 
 # %% ../nbs/17_ledger.ipynb #cf26080f

@@ -17,7 +17,7 @@ from fastcore.all import listify, patch
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, gammaln, logit
-from .crossed import Mean, crossed, plain
+from .crossed import SampleMean, crossed, plain
 
 # %% ../nbs/10_stats.ipynb #b95e40f9
 def reported(
@@ -63,9 +63,9 @@ def interval(
 ) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
     "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
-    m = plain(x)
-    down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), _inside(bounds, x))
-    return m.mean, m.mean-down, m.mean+up
+    m, (lowest, highest) = plain(x), _inside(bounds, x) or (-np.inf, np.inf)
+    down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), bounds)
+    return m.mean, max(m.mean-down, lowest), min(m.mean+up, highest)
 
 # %% ../nbs/10_stats.ipynb #8fc79cee
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def hedges_g(
 
 # %% ../nbs/10_stats.ipynb #c38a50cb
 def _limits(a, b, d, t, bounds):
-    "Limits of a difference from the `Mean` of each arm and of the difference, at `t` standard errors."
+    "Limits of a difference from the `SampleMean` of each arm and of the difference, at `t` standard errors."
     if bounds is None: return d.mean-t*d.se, d.mean+t*d.se
     (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
     r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
@@ -117,7 +117,7 @@ def _limits(a, b, d, t, bounds):
 
 # %% ../nbs/10_stats.ipynb #bc11b24e
 def _diff(kind, a, b, means, conf, bounds):
-    "The `Diff` of `a` and `b`; `means` are the `Mean` of each arm and of the difference."
+    "The `Diff` of `a` and `b`; `means` are the `SampleMean` of each arm and of the difference."
     ma, mb, d = means
     own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, sd_a=_sd(a), sd_b=_sd(b), diff=d.mean)
     if not d.se>1e-12*max(abs(a).max(initial=0), abs(b).max(initial=0)): return Diff(**own, conf=conf)
@@ -128,10 +128,10 @@ def _diff(kind, a, b, means, conf, bounds):
 
 # %% ../nbs/10_stats.ipynb #f00071a8
 def _apart(a, b):
-    "`Mean` of `a - b` from those of two independent arms."
+    "`SampleMean` of `a - b` from those of two independent arms."
     va, vb = a.se**2, b.se**2
     df = (va+vb)**2/(va**2/a.df+vb**2/b.df) if va+vb>0 else np.nan
-    return Mean(a.mean-b.mean, (va+vb)**.5, df)
+    return SampleMean(a.mean-b.mean, (va+vb)**.5, df)
 
 def welch(
     a, # values of the treatment, (n_a,)
@@ -154,8 +154,8 @@ def student(
     "Difference of two independent arms that are taken to have one spread (Student's t test, two-sided)."
     a, b = _vec(a, 'a'), _vec(b, 'b')
     s, df = _pooled(a, b), len(a)+len(b)-2.
-    ma, mb = (Mean(_mean(x), s/len(x)**.5 if len(x) else np.nan, df) for x in (a, b))
-    return _diff('Student t', a, b, (ma, mb, Mean(ma.mean-mb.mean, np.hypot(ma.se, mb.se), df)), conf, bounds)
+    ma, mb = (SampleMean(_mean(x), s/len(x)**.5 if len(x) else np.nan, df) for x in (a, b))
+    return _diff('Student t', a, b, (ma, mb, SampleMean(ma.mean-mb.mean, np.hypot(ma.se, mb.se), df)), conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #e2965afa
 def _pairs(a, b):
@@ -165,7 +165,7 @@ def _pairs(a, b):
     return a, b
 
 _KIND = {'': 'paired t', 'by encoder': 't by encoder', 'by subset': 't by subset', 'two-way': 'two-way t',
-    'two-way with gaps': 'two-way t with gaps'} # of `Mean.how`
+    'two-way with gaps': 'two-way t with gaps'} # of `SampleMean.how`
 
 def paired(
     a, # values of the treatment, one per pair, (n,)
@@ -248,7 +248,7 @@ def at_chance(
 # %% ../nbs/10_stats.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
     "Finite values of one arm at one size by pair key, with the columns that `names` maps to; absent columns are nan."
-    d = df.set_index(key).sort_index()
+    d = df.set_index(key, drop=False).sort_index(level=key)
     cols = {k: d[c] if c in d else np.nan for k, c in names.items()}
     v = pd.DataFrame(dict(value=d[metric].astype(float), **cols))
     return v[np.isfinite(v.value)]
@@ -305,7 +305,7 @@ def _bounds(df, metric, bounds):
     "The `bounds` asked for; (0, 100) by themselves where the table is in per cent."
     if not isinstance(bounds, str): return bounds
     if bounds!='auto': raise ValueError(f"bounds={bounds!r}: give (lowest, highest), None, or 'auto'")
-    percent = 'unit' in df and (df.unit=='%').all()
+    percent = 'unit' in df and set(df.unit.dropna())=={'%'}
     return (0, 100) if percent and df[metric].astype(float).dropna().between(0, 100).all() else None
 
 # %% ../nbs/10_stats.ipynb #10331b59
@@ -319,7 +319,7 @@ def two_stage(
     "Difference of two paired arms whose number of pairs was planned from a pilot (Stein's test, two-sided)."
     a, b = _pairs(a, b)
     if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
-    means = [Mean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
+    means = [SampleMean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
     return _diff('two-stage t', a, b, means, conf, bounds)
 
 # %% ../nbs/10_stats.ipynb #9a002e52
@@ -333,7 +333,7 @@ def _row(a, b, pairs, conf, bounds, first):
     "The columns of one cell and control, from the runs of both arms."
     d = _matched(a, b, pairs)
     x, more = _welch_rows(a, b, conf, bounds) if d is None else _paired_rows(*d, conf, bounds)
-    if first is not None: x = _staged(d, x, first, conf, bounds)
+    if first is not None: x, more['p_perm'] = _staged(d, x, first, conf, bounds), np.nan
     for k, v in zip('ab', d or (a, b)):
         more |= {f'chance_{k}': int(v.stuck.sum()), f'valid_{k}': v.valid.astype(float).mean()}
     known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))

@@ -52,7 +52,7 @@ def _complete(t):
     "`t` with the columns that older tables lack, as if nothing were known."
     lack = dict(chance_a=0, chance_b=0, known_chance=False, valid_b=np.nan, start='', scope='', units=t.n_a)
     t = t.assign(**{k: v for k, v in lack.items() if k not in t})
-    return t.assign(start=t.start.fillna(''), scope=t.scope.fillna(''))
+    return t.assign(**{k: t[k].astype(object).where(t[k].notna(), '') for k in ('start', 'scope')})
 
 def _dead(t, arm):
     "Is at least half of the runs of arm 'a' (the treatment) or 'b' (the control) at chance?"
@@ -194,6 +194,7 @@ class Verdict:
     margin:float=None # smallest difference that would matter, in the unit of the values
     p:str='p' # column that was judged by
     lower:bool=False # are lower values better?
+    encoders:pd.DataFrame=None # of `pretraining`: the autoencoders behind the arms
 
 # %% ../nbs/14_verdict.ipynb #b54b611d
 def _cols(t): return list(t.columns[:list(t.columns).index('treatment')])
@@ -205,17 +206,18 @@ def _rivals(t):
 def _pick(d, lower):
     "Of the rows `d` of one size, the control to compare with, and how it was chosen."
     d = d[d.n_b>0] if (d.n_b>0).any() else d
+    if len(d)==1: return d.assign(chosen='only')
     d = d[~d.dead_b] if (~d.dead_b).any() else d
+    if len(d)==1: return d.assign(chosen='trained')
     sign = -1 if lower else 1
     against = (sign*d['diff']).fillna(np.inf)
-    if len(d)==1: return d.assign(chosen='only')
     if d.valid_b.isna().any(): return d.loc[[against.idxmin()]].assign(chosen='test')
     top = (sign*d.valid_b).max()
     return d.loc[[against[sign*d.valid_b==top].idxmin()]].assign(chosen='validation')
 
 # %% ../nbs/14_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'only' (control) or 'test'
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained' (the only one that did), 'only' or 'test'
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
@@ -259,10 +261,11 @@ def _kind(row):
 # %% ../nbs/14_verdict.ipynb #b7237f07
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
-    if (b.chosen=='only').all(): return _and(list(dict.fromkeys(b.control)))
+    if (b.chosen=='only').all(): return _and([str(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, _cols(b), len(b)) for c, d in b.groupby('control', sort=False)}
+    if len(names)==1 and (b.chosen=='trained').all(): return f'{b.control.iloc[0]}, the only {kind.removeprefix("the best ")} that trained,'
     if len(names)==1: return f'{kind} ({b.control.iloc[0]}, chosen on validation)'
     told = _and([f'{c} at {at}' for c, at in names.items()])+', ' if len(b)<=3 else ''
     return f'{kind} ({told}chosen on validation)'
@@ -272,10 +275,18 @@ def _fallen(t, b):
     d, every, out = t[t.dead_b & ~t.index.isin(b.index)], {}, []
     for c, g in d.groupby('control', sort=False):
         at = '' if len(g)==(t.control==c).sum() else f' at {_sizes(g, _cols(t), len(b))}'
-        every.setdefault(at, []).append(c)
+        every.setdefault(at, []).append(str(c))
     for at, names in every.items():
         out.append(f"{names[0] if len(names)==1 else _count(len(names))+' controls'} did not train{at}")
     return out
+
+def _unready(encoders, arm):
+    "What is to be known of the autoencoders behind an `arm` before its numbers are believed."
+    own = encoders[encoders.arm==arm] if encoders is not None and len(encoders) else None
+    if own is None or not len(own): return []
+    if own.untrained.any(): return ['its autoencoder is no better than the mean image']
+    if not own.falling.any(): return []
+    return [f'its autoencoder was still improving ({100*own.last_fifth.min():.0f} % over its last fifth)']
 
 def _lost(b):
     "How many runs are missing."
@@ -307,7 +318,8 @@ def headline(self:Verdict) -> str:
     for k in sorted(kinds.unique(), key=_rank):
         rival = '' if said else _opponent(b)
         said.append(_clause(k, b[kinds==k], b, rival, self.margin, unit))
-    return f"Bottom line: {'; '.join(said + _fallen(self.table, b) + _lost(b))}."
+    more = _fallen(self.table, b) + _lost(b) + [f'{b.treatment.iloc[0]}: {o}' for o in _unready(self.encoders, b.treatment.iloc[0])]
+    return f"Bottom line: {'; '.join(said + more)}."
 
 # %% ../nbs/14_verdict.ipynb #6a9777b3
 def _line(r, u):
@@ -325,7 +337,7 @@ def __repr__(self:Verdict):
     return '\n'.join(lines + [_line(r, u) for _, r in t.iterrows()] + [f'warning: {w}' for w in self.warnings])
 
 # %% ../nbs/14_verdict.ipynb #a8e0a5fc
-_ALIKE = {'paired t': 'pairs', 'two-stage t': 'pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
+_ALIKE = {'paired t': 'pairs', 'two-stage t': 'planned pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
     'two-way t': 'crossed pairs', 'two-way t with gaps': 'crossed pairs'} # what a test takes for independent
 
 def _check(diffs, p, alpha, margin):
@@ -350,7 +362,7 @@ def _prepare(t, p, alpha, margin, family):
     t = t.assign(what=t.test.map(_ALIKE).fillna('runs'), units=t.units.fillna(t.n_a).astype(int))
     t['family'], t['p_holm'] = of.transform('count').astype(int), of.transform(holm)
     floor = np.array([_floor_of(*o) for o in zip(t.what, t.units, t.n_b)])
-    t['reach'] = ~tested | (floor*t.family<=alpha) | (t.what=='crossed pairs')
+    t['reach'] = ~tested | (floor*t.family<=alpha) | t.what.isin(['crossed pairs', 'planned pairs'])
     t['can'], t['shown'] = t.reach | (p!='p_perm'), t.p_holm<=alpha
     t['detectable_holm'] = _visible(t, alpha).where(tested)
     if not margin: return t
@@ -372,10 +384,12 @@ def verdict(
     p:str='p', # column to judge by: 'p' (the t test), 'p_perm' (permutation)
     lower:bool=False, # are lower values better, as with errors and losses?
     unit:str='', # unit of the values, for the words
-    extra=() # further warnings, one line each
+    extra=(), # further warnings, one line each
+    encoders:pd.DataFrame=None # of `pretraining`: did the autoencoders behind the arms learn?
 ) -> Verdict: # table and warnings
     "Say of each row whether the treatment helps; `ValueError` for another table or a number out of range."
-    about = dict(unit=unit, conf=1-alpha, margin=margin, p=p, lower=lower)
+    about = dict(unit=unit, conf=1-alpha, margin=margin, p=p, lower=lower, encoders=encoders)
+    extra = [*extra, *([] if encoders is None else pretraining_warnings(encoders))]
     if not len(diffs): return Verdict(diffs, [*extra, 'nothing to compare: one arm, or no finished trial'], **about)
     _check(diffs, p, alpha, margin)
     t = _silenced(_complete(diffs))

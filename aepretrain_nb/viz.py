@@ -147,7 +147,7 @@ def _named(
 # %% ../nbs/12_viz.ipynb #487a9e73
 def _percent(df, metric, scale):
     "(0, 100) where `metric` times `scale` is a per cent, else None."
-    told = 'unit' in df and (df.unit=='%').all() or 'unit' not in df and scale==100
+    told = set(df.unit.dropna())=={'%'} if 'unit' in df else scale==100
     return (0, 100) if told and (scale*df[metric].dropna()).between(0, 100).all() else None
 
 # %% ../nbs/12_viz.ipynb #b2018115

@@ -2,7 +2,8 @@
 import pytest, torch
 from aepretrain_nb.data import Splits, dataset, generator
 from aepretrain_nb.experiment import compare
-from aepretrain_nb.papers.barletta import LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
+from aepretrain_nb.ledger import recorded
+from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
 from aepretrain_nb.trial import build_classifier, plan, train_autoencoder
 
 digits = dataset('digits')
@@ -133,3 +134,32 @@ def test_as_written_from_the_command_line_says_that_it_leaks(tmp_path, capsys):
     from aepretrain_nb.cli import main
     main(['compare', 'digits', '--recipe', 'barletta', '--set', 'reading=as_written', '--set', 'study=frozen', '--arms', 'plain,random', '--out', str(tmp_path/'s')])
     assert 'validation looked at the test images' in capsys.readouterr().out and 'the test images: a leak' in (tmp_path/'s/report.html').read_text()
+
+@pytest.mark.parametrize('study,kept', [('stopped', ['plain_1', 'plain_2']), ('frozen', ['sparse', 'plain', 'sparse_fashion', 'random'])])
+def test_checkpoints_choose_only_among_arms_that_start_from_one(study, kept):
+    assert list(recipe('smoke', 'fair', study, pretrain=dict(checkpoints=[1, 2]))['arms'])==kept
+
+def test_arms_run_whatever_checkpoints_are_kept():
+    r = recipe('smoke', 'fair', 'stopped', pretrain=dict(checkpoints=[1, 2]))
+    res = compare(digits, recipe=r, labels=[64], seeds=1, progress=False)
+    assert sorted(res.rows.arm)==['plain_1', 'plain_2'] and not len(res.missing)
+
+def test_the_start_that_the_paper_writes_down_reaches_sqrt_6_times_as_far():
+    widest = {}
+    for study,arm in (('frozen', 'random'), ('starts', 'random_paper')):
+        t, = plan(digits, recipe('smoke', 'fair', study), [arm], labels=[64], seeds=1, pretrain_sets=others)
+        widest[arm] = build_classifier(t, digits).encoder.stages['conv2'].conv.weight.abs().max().item()
+    assert widest['random_paper']/widest['random']==pytest.approx(6**.5, rel=.06) and widest['random_paper']<=(6/72)**.5
+
+def test_recorded_rows_say_what_chance_and_the_mean_image_are():
+    rows = recorded('barletta').query("reading!='reported'")
+    fits,encoders = rows[rows.kind=='fit'],rows[rows.kind=='encoder']
+    assert fits.chance.between(10, 15).all() and set(fits.n_test)=={350, 10_000} and set(fits.n_test[fits.reading=='as_written'])=={350}
+    assert (encoders.mse<encoders.pca).all() and (encoders.pca<encoders.mean_image).all()
+
+def test_claims_are_asked_at_any_level():
+    rows = recorded('barletta')
+    for c in CLAIMS:
+        for reading in ('as_written', 'fair'):
+            ask = c.ask_of(reading)
+            if ask and getattr(ask, 'beside', None) is None: ask(rows[(rows.reading==reading) & (rows.setting=='paper')][:400], .9)

@@ -54,6 +54,14 @@ def test_the_last_three_frames_are_labelled_and_all_are_unlabelled(tree):
             faces = [read_face(r.image, read_landmarks(r.landmarks)) for r in want.itertuples()]
             assert np.array_equal(o.x[o.groups==g][:,0].numpy(), np.stack(faces)) and o.y[o.groups==g].tolist()==[e-1 for e in want.emotion]
 
+def test_transductive_is_said_and_not_refused(tmp_path):
+    ck = CKPlus(draw_ckplus(tmp_path/'ck', subjects=10, films=3, frames=4))
+    seen = lambda sp: [w for w in sp.check().warnings if 'unlabelled' in w]
+    assert not seen(ck.splits())
+    groups,images = seen(ck.splits(transductive=True))
+    n = len(ck.splits().test)
+    assert 'unlabelled and test images share 2 groups' in groups and f'{n} of {n} test images are among the unlabelled images' in images
+
 def test_frames_of_an_unlabelled_film_are_in_the_unlabelled_set_only(tree):
     ck = CKPlus(tree)
     t,sp = ck.frames(),ck.splits(transductive=True)
@@ -263,8 +271,8 @@ before = kb(); x = ck.faces(t); print((kb()-before)*1.024/1000)'''
 # End to end
 
 @pytest.mark.parametrize('name', ['ckplus','ckplus_transductive'])
-def test_compare_by_name(tree, name):
-    arms = 'pretrained','random_paper'
+def test_compare_by_name(tmp_path, name):
+    tree,arms = draw_ckplus(tmp_path/'CK+', subjects=10, films=3, frames=4),('pretrained', 'random_paper')
     res = compare(name, arms, labels=[28], seeds=2, setting='smoke', root=tree, valid='within', progress=False)
     assert len(res.rows)==4 and not len(res.missing) and set(res.rows.data)=={name}
     assert set(res.rows.n_unlabelled.dropna())=={len(dataset(name, tree).unlabelled)}

@@ -311,11 +311,11 @@ def test_claims_are_asked_of_rows(store):
     rows = rows.drop_duplicates(['kind','key','arm','reading']).assign(data='mnist', setting='floor')
     more = [rows[rows.arm=='hybrid_0.5'].assign(arm=f'hybrid_{f}', f=f) for f in (.25, .75)]
     book = settle([c for c in CLAIMS if c.name.endswith('mnist')], pd.concat([rows, *more]))
-    assert 'not run here' not in set(book.outcome) and book.fair.notna().all()
+    assert 'not run here' not in set(book.outcome) and book.fair[book.fair_outcome!='not asked'].notna().all()
     by = book.set_index(book.claim.str.removesuffix('-mnist'))
     assert 'direct against chain' in by.as_written_note['joint-tuning-keeps-gain'] and 'decoder=' in by.fair_note['gradual-beats-any-mix']
     assert set(settle(CLAIMS, rows[:0]).outcome)=={'not run here'}
-    assert len({c.name for c in CLAIMS})==len(CLAIMS)==32
+    assert len({c.name for c in CLAIMS})==len(CLAIMS)
 
 CS = conv_settings('digits')
 KEYS = ('b894af9e283882193f3b', '22b9235f1d1fe3edc7ac', '61aac137d334f71dae61')

@@ -8,9 +8,9 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from aepretrain_nb import ledger as L
-from aepretrain_nb.asks import Block, _t
-from aepretrain_nb.ledger import (COLUMNS, SEEDS, All, Below, Claim, Contrast, Difference, Estimate, Expect, Greatest, Least, Ledger, LedgerError, Mean, Ratio, Trend, at_each, claims_of,
-    judge, ledger, recorded, settle)
+from aepretrain_nb.asks import Agreement, Block, Found, that_trained, _f_ratio, _largest, _t
+from aepretrain_nb.ledger import (COLUMNS, SEEDS, All, Below, Claim, Contrast, Difference, Estimate, Expect, Greatest, Kept, Least, Ledger, LedgerError, Mean, Ratio, Trend, at_each, claims_of,
+    counts, judge, ledger, p_value, recorded, settle)
 from aepretrain_nb.stats import differences
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def limits(e): return e.value, e.low, e.high
 def test_a_difference_is_that_of_stats(seed, n, paired):
     d = rows(seed, n)
     if not paired: d['subset'] = d.subset + d.arm
-    t = differences(d, pair=SEEDS).set_index('labels')
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels')
     for c in (100, 1000):
         e, w = Difference('pretrained', 'random', dict(labels=c))(d), t.loc[c]
         assert e.how==w.test==('paired t' if paired else 'Welch t')
@@ -45,7 +45,7 @@ def test_a_difference_uses_the_complete_pairs():
     d = rows(n=5)
     d = d[~((d.arm=='random') & (d.head_seed>2))]
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    t = differences(d, pair=SEEDS).set_index('labels').loc[100]
+    t = differences(d, pair=SEEDS, bounds=None).set_index('labels').loc[100]
     assert e.n==3
     np.testing.assert_allclose(limits(e), [t['diff'], t.low, t.high])
 
@@ -59,7 +59,7 @@ def test_one_encoder_for_all_runs_is_paired_and_noted():
 def test_crossed_encoders_name_runs_too():
     d = pd.concat([rows(i).assign(encoder_seed=i) for i in range(2)])
     e = Difference('pretrained', 'random', dict(labels=100))(d)
-    assert (e.how, e.note, e.n)==('paired t by encoder', '2 encoders for 10 runs', 10)
+    assert (e.how, e.note, e.n)==('paired t two-way', '2 encoders for 10 runs', 10)
 
 def test_encoders_alone_are_named_by_their_seed():
     d = rows().query('labels==100').assign(kind='encoder', subset_seed=np.nan, head_seed=np.nan, subset=np.nan, unit='')
@@ -398,6 +398,279 @@ def test_readings_may_be_decided_in_unlike_units():
     assert said['as written'].endswith('points, n 5, quick, decided by difference: does not hold') and 'points per ×10 labels, n 5' in said['fair']
     assert said['expected'].endswith('more than 0')
 
+# What rows tell against themselves
+
+def doubtful(**more):
+    "Rows with all that doubts are read from, and nothing to doubt"
+    kw = dict(kind='fit', metric='accuracy', chance=10., n_test=10_000, lr=.3, lrs='0.1 0.3 1') | more
+    d = rows(noise=.1, gains=(3., 3.), **kw).assign(encoder=lambda d: np.where(d.arm=='random', 'random', 'pretrained'))
+    return pd.concat([d, encoders()], ignore_index=True)
+
+def encoders(arm='pretrained', n=5, mse=.01, mean_image=.06, last_fifth=-.01, **more):
+    "A row for each autoencoder"
+    kw = dict(data='toy', arm=arm, reading='fair', setting='quick', kind='encoder', mean_image=mean_image, last_fifth=last_fifth) | more
+    return pd.DataFrame([dict(encoder_seed=s, mse=mse+s*1e-4, value=mse, **kw) for s in range(n)])
+
+def changed(d, of, **columns):
+    "`d` with other columns in the rows that `of` says"
+    d = d.copy()
+    for c, v in columns.items(): d.loc[d.eval(of), c] = v
+    return d
+
+fine = doubtful()
+few, most = 'encoder_seed<2', 'encoder_seed<3'
+out = lambda d, c=claim: settle([c], d).iloc[0]
+
+GATES = dict(control=('not settled', 'did not train: random (3 of 5 runs at chance)', changed(changed(fine, 'arm=="random"', value=12.), f'arm=="random" and {most}', value=10.)),
+    treatment=('not settled', 'did not train: pretrained (5 of 5 runs at chance)', changed(fine, 'arm=="pretrained" and kind=="fit"', value=10.)),
+    said=('not settled', 'did not train: random (5 of 5 runs at chance)', fine.assign(at_chance=fine.arm.eq('random'))),
+    error=('not settled', 'did not train: random (5 of 5 runs at chance)', changed(fine, 'arm=="random"', value=90., metric='error')),
+    low=('not settled', 'rate at an end of its list: random (3 of 5 runs)', changed(fine, f'arm=="random" and {most}', lr=.1)),
+    high=('not settled', 'rate at an end of its list: pretrained (5 of 5 runs)', changed(fine, 'arm=="pretrained"', lr=1.)),
+    sought=('not settled', 'rate of the autoencoder at an end of its list: pretrained (5 of 5 runs)', changed(fine, 'kind=="encoder"', lr=2., lrs='0.5 1 2')),
+    untrained=('too short', 'the autoencoder is no better than the mean image: pretrained (3 of 5)', changed(fine, f'kind=="encoder" and {most}', mse=.06)),
+    falling=('too short', 'the autoencoder was still improving: pretrained (-21 % over its last fifth)', changed(fine, 'kind=="encoder"', last_fifth=-.21)),
+    curve=('too short', 'the autoencoder was still improving: pretrained (-25 % over its last fifth)',
+        changed(fine, 'kind=="encoder"', last_fifth=np.nan).assign(curve=fine.kind.map(dict(encoder='9 8 7 4 3')))))
+
+@pytest.mark.parametrize('word,why,d', GATES.values(), ids=GATES)
+def test_a_word_is_withheld_and_says_why(word, why, d):
+    r = out(d)
+    assert (r.outcome, r.why, r.fair_outcome, r.fair_why)==(word, why, word, why)
+    assert np.isnan([r.p, r.p_holm, r.p_bh]).all() and not r.survives
+    assert why in ' '.join(settle([claim], d).blocks(500).split()) and why in settle([claim], d).page()
+    assert limits(gain(d))==(r.difference, r.low, r.high), 'the number itself is told all the same'
+
+def test_rows_that_nothing_speaks_against_keep_their_word():
+    r = out(fine)
+    assert (r.outcome, r.why, r.note)==('holds', '', '') and r.p<.05
+
+FEW = dict(chance=changed(fine, f'arm=="random" and {few}', value=10.), rate=changed(fine, f'arm=="random" and {few}', lr=.1),
+    one_rate=fine.assign(lr=.1, lrs='0.1'), other_arm=pd.concat([fine, changed(fine, 'kind=="fit"', arm='other', lr=.1, value=10.)]),
+    other_size=changed(fine, 'labels==1000', lr=.1, value=10.), other_encoder=pd.concat([fine, encoders('other', last_fifth=-.5)]),
+    other_seed=pd.concat([fine, encoders(last_fifth=-.5, mse=.06).assign(encoder_seed=9.)]), rising=changed(fine, 'kind=="encoder"', last_fifth=.3),
+    five=changed(fine, 'kind=="encoder"', last_fifth=-.05), some=changed(fine, f'kind=="encoder" and {few}', last_fifth=-.5, mse=.07))
+
+@pytest.mark.parametrize('d', FEW.values(), ids=FEW)
+def test_less_than_half_and_what_is_not_compared_withholds_nothing(d):
+    r = out(d, replace(claim, expect=Expect('>', -50)))
+    assert (r.outcome, r.why)==('holds', '')
+
+def test_what_withholds_nothing_is_noted():
+    assert out(FEW['chance'], replace(claim, expect=Expect('>', -50))).note=='runs at chance: random (2 of 5)'
+    assert out(FEW['rate']).note=='rate at an end of its list: random (2 of 5 runs)'
+    assert out(fine[fine.kind=='fit']).note=='pre-training not recorded: pretrained'
+    bare = fine.drop(columns=['mean_image', 'last_fifth'])
+    assert out(bare).note=='error of the mean image and fall over the last fifth of the autoencoder not recorded: pretrained'
+
+def test_the_gravest_doubt_gives_the_word():
+    both = changed(GATES['low'][2], 'kind=="encoder"', last_fifth=-.5)
+    assert out(both).outcome=='too short' and out(both).why.startswith('the autoencoder') and 'rate' in out(both).why
+    assert out(changed(both, 'arm=="random"', value=10.)).outcome=='not settled'
+
+def test_a_claim_may_be_exempt_with_a_reason():
+    c = replace(claim, exempt=dict(falling='both have one budget by design'))
+    r = out(GATES['falling'][2], c)
+    assert (r.outcome, r.why)==('holds', '') and 'still improving: pretrained' in r.note and 'both have one budget by design' in r.note
+    assert out(GATES['low'][2], c).outcome=='not settled'
+    with pytest.raises(LedgerError, match="'slow' is no kind of doubt: chance, untrained, falling, rate"): replace(claim, exempt=dict(slow='x'))
+
+def test_what_is_not_shown_stays_so_and_counts_among_the_answered():
+    r = out(rows(noise=9., seed=3, gains=(0., 0.), lr=.1, lrs='0.1 0.3'))
+    assert r.outcome=='not shown' and r.why.startswith('rate') and r.p>.05 and not r.survives
+
+def test_an_encoder_of_other_images_is_found_by_its_arm():
+    d = pd.concat([fine[fine.kind=='fit'], encoders(data='other', last_fifth=-.5)])
+    assert out(d).outcome=='too short'
+    assert out(pd.concat([d, encoders()])).outcome=='holds', 'those of the same images come first'
+
+@pytest.mark.parametrize('kind', ['encoder', 'reconstruction', 'conv reconstruction'])
+def test_rows_that_are_autoencoders_stand_for_themselves(kind):
+    d = pd.concat([encoders(a, mse=m, kind=kind, last_fifth=f) for a, m, f in (('a', .01, -.01), ('b', .02, -.3))], ignore_index=True)
+    c = replace(claim, ask=Ratio('b', 'a', value='mse'), expect=Expect('>', 1))
+    assert (out(d, c).outcome, out(d, c).why)==('too short', 'the autoencoder was still improving: b (-30 % over its last fifth)')
+    assert out(d.assign(mean_image=.02), c).why.count('no better than the mean image')==1
+
+@pytest.mark.parametrize('ask', ASKS.values(), ids=ASKS)
+def test_doubts_travel_through_every_ask(ask):
+    d = changed(fine, 'arm=="pretrained" and kind=="fit"', value=10., lr=.1).assign(loss='mse')
+    assert {'chance', 'rate'}<={o.kind for o in ask(d).doubts}
+    assert {'chance', 'rate'}<={o.kind for o in (lambda rows, conf=.95: ask(rows, conf))(d).doubts}
+
+def test_a_dead_size_spoils_a_mean_over_sizes():
+    d = changed(fine, 'labels==1000 and arm=="random"', value=10.)
+    c = replace(claim, ask=Difference('pretrained', 'random', over='labels'))
+    assert (out(d, c).outcome, out(d, c).why)==('not settled', 'did not train: random (5 of 5 runs at chance in 1 of 2 cells)')
+
+def test_only_cells_of_both_sides_are_doubted():
+    more = changed(fine[(fine.arm=='pretrained') & (fine.labels==1000)], 'labels==1000', labels=10, value=10.)
+    assert out(pd.concat([fine, more]), replace(claim, ask=Difference('pretrained', 'random', over='labels'))).outcome=='holds'
+
+def test_controls_that_did_not_train_can_be_left_out():
+    dead = changed(fine[(fine.arm=='random') & (fine.labels==100)], 'labels==100', value=10., arm='random_small')
+    both = Least(tuple(Difference('pretrained', b, dict(labels=100)) for b in ('random', 'random_small')))
+    d = pd.concat([fine, dead])
+    r = out(d, replace(claim, ask=that_trained(both)))
+    assert (r.outcome, r.why, r.note)==('holds', '', 'did not train: random_small (5 of 5 runs at chance)')
+    assert r.p<.05 and (r.low, r.high)==limits(gain(fine))[1:]
+    assert out(d, replace(claim, ask=both)).outcome=='not settled'
+    assert out(changed(d, 'kind=="fit" and arm!="pretrained"', value=10.), replace(claim, ask=that_trained(both))).outcome=='not settled'
+    assert out(changed(d, 'kind=="fit" and arm=="pretrained"', value=10.), replace(claim, ask=that_trained(both))).outcome=='not settled'
+    assert that_trained(both)(fine) is None
+
+# One scale for both readings
+
+written = rows(1, noise=.1).assign(reading='as_written')
+
+def test_both_readings_stand_at_one_scale():
+    big = rows(2, noise=.1, gains=(-5., -5.)).assign(setting='paper')
+    r = out(pd.concat([rows(noise=.1), big, written]))
+    assert (r.scale, r.setting, r.fair_setting, r.as_written_setting, r.outcome)==('quick', 'quick', 'quick', 'quick', 'holds')
+    assert r.other_scales.startswith('paper, fair: -') and r.other_scales.endswith(': does not hold')
+    r = out(pd.concat([rows(noise=.1), big, written, written.assign(setting='paper')]))
+    assert (r.scale, r.outcome)==('paper', 'does not hold') and r.other_scales.count('quick, ')==2
+    assert out(pd.concat([rows(noise=.1), big])).scale=='paper', 'one reading alone'
+
+def test_without_a_common_scale_each_says_its_own():
+    r = out(pd.concat([rows(noise=.1).assign(setting='floor'), written]))
+    assert (r.scale, r.setting, r.as_written_setting, r.other_scales)==('fair at floor, as written at quick', 'floor', 'quick', '')
+    assert out(pd.concat([rows(noise=.1).assign(setting='smoke'), written]))[['scale', 'reading', 'fair_outcome']].tolist()==['quick', 'as_written', 'not run here']
+
+def test_a_scale_with_an_interval_in_both_comes_first():
+    one = lambda d: d[d.head_seed==0].assign(setting='paper')
+    assert out(pd.concat([rows(noise=.1), written, one(written), rows(noise=.1).assign(setting='paper')])).scale=='quick'
+    assert out(pd.concat([one(rows(noise=.1)), one(written)])).scale=='paper'
+
+# Many claims at once
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('pair', [True, False])
+@pytest.mark.parametrize('expect', [Expect('>'), Expect('<'), Expect('>', 1.5)])
+def test_the_p_of_a_difference_is_that_of_the_t_test(seed, pair, expect):
+    d = rows(seed)
+    x, y = (d[(d.arm==a) & (d.labels==100)].value.to_numpy() for a in ('pretrained', 'random'))
+    p = stats.ttest_rel(x-expect.bound, y).pvalue if pair else stats.ttest_ind(x-expect.bound, y, equal_var=False).pvalue
+    ask = gain if pair else replace(gain, pair=())
+    np.testing.assert_allclose(p_value(ask, d, expect), p, rtol=1e-4)
+
+def test_the_p_of_a_margin_is_that_of_two_one_sided_tests():
+    d = rows(noise=.1, gains=(.1, .1))
+    x = d[d.labels==100].pivot(index='head_seed', columns='arm', values='value')
+    gap = x.pretrained-x.random
+    one = max(stats.ttest_1samp(gap, s*.5, alternative=alt).pvalue for s, alt in ((-1, 'greater'), (1, 'less')))
+    np.testing.assert_allclose(p_value(gain, d, Expect('=', margin=.5)), 2*one, rtol=1e-4)
+
+@pytest.mark.parametrize('ask', ASKS.values(), ids=ASKS)
+@pytest.mark.parametrize('expect', [Expect('>', .4), Expect('>', .8), Expect('no gain', 70, 15), Expect('=', 1, .5), Expect('<', 83)], ids=str)
+def test_p_is_the_level_at_which_the_word_is_lost(ask, expect):
+    if isinstance(ask, All): expect = Expect('>')
+    d = Kept(rows(2))
+    p, word = p_value(ask, d, expect), judge(ask(d), expect)
+    assert (p<=.05)==(word!='not shown') and 0<p<=1
+    if p in (1, 1e-12): return
+    inside, outside = (judge(ask(d, 1-p*k), expect) for k in (1.001, .999))
+    assert inside!='not shown' and outside!=inside and word in (inside, 'not shown')
+
+def test_there_is_no_p_without_an_interval_or_a_level():
+    assert np.isnan(p_value(gain, rows(n=1), Expect('>'))) and np.isnan(p_value(gain, rows().query('labels>100'), Expect('>')))
+    t = settle([claim, replace(claim, name='deaf', ask=lambda rows: gain(rows))], rows(noise=.1))
+    assert np.isnan(t.p[1]) and t.outcome[1]==t.outcome[0]=='holds' and not t.survives[1] and t.p_holm[0]==t.p[0]
+
+def test_p_are_corrected_over_the_answered_claims_of_each_paper():
+    from statsmodels.stats.multitest import multipletests
+    d = rows(noise=.5, cells=(1, 2, 3, 4, 5, 6), gains=(4., 1., .5, .2, 5., 0.), lr=.3)
+    cs = [replace(claim, paper=p, name=f'at-{k}', ask=replace(gain, where=dict(labels=k))) for p in ('toy', 'other') for k in range(1, 7+(p=='toy'))]
+    d.loc[d.labels==5, 'lrs'] = '0.3 1'
+    t = settle(cs, d)
+    assert t.outcome[[4, 6, 11]].tolist()==['not settled', 'not run here', 'not settled']
+    for _, g in t[t.p.notna()].groupby('paper'):
+        assert len(g)==5
+        for how, got in (('holm', g.p_holm), ('fdr_bh', g.p_bh)): np.testing.assert_allclose(got, multipletests(g.p, method=how)[1])
+    assert (t.survives==((t.p_holm<=.05) & t.outcome.isin(['holds', 'does not hold']))).all() and 0<t.survives.sum()<len(t)
+    assert t[['p', 'p_holm', 'p_bh']].isna().sum().tolist()==[3, 3, 3]
+
+def test_counts_go_by_paper_reading_and_scale():
+    d = pd.concat([rows(noise=.1), written, rows(5).assign(setting='floor')])
+    t = settle([claim, replace(claim, name='none', ask=replace(gain, where=dict(labels=9))), replace(claim, name='late', commands=dict(fair='x')),
+        replace(claim, paper='other')], d)
+    n = counts(t).set_index(['paper', 'reading', 'scale'])
+    assert n.claims.sum()==sum(t.as_written_outcome!='not asked')+len(t)-sum(t.fair_outcome=='not asked')
+    assert n.loc[('toy', 'fair', 'quick'), ['claims', 'holds', 'survive']].tolist()==[2, 2, 2] and n.loc[('other', 'as_written', 'quick'), 'survive']==0
+    assert n.loc[('toy', 'fair', ''), 'not run here']==1
+    assert (n[list(WORDS)].sum(axis=1)+n['not settled']+n['too short']==n.claims).all()
+
+# Our numbers and theirs
+
+def printed(d, n=1):
+    "The means of `d` as a paper would print them, or runs of its own"
+    own = [rows(9+i, noise=.1) for i in range(n)] if n>1 else [d.groupby(['data', 'arm', 'labels'], as_index=False).value.mean()]
+    return pd.concat(own).drop(columns=list(SEEDS), errors='ignore').assign(reading='reported', setting='paper', unit='%', subset=None)
+
+def test_an_agreement_is_a_one_sample_t_against_printed_numbers():
+    p = printed(written).assign(value=lambda d: d.value - 14*((d.arm=='random') & (d.labels==1000)))
+    e = Agreement()(pd.concat([written, p]))
+    x = written[(written.arm=='random') & (written.labels==1000)].value - p.set_index(['arm', 'labels']).value['random', 1000]
+    np.testing.assert_allclose((e.value, e.high), (x.mean(), stats.ttest_1samp(x, 0).confidence_interval(.95).high))
+    np.testing.assert_allclose(e.low, stats.ttest_1samp(x, 0).confidence_interval(1-.05/4).low)
+    assert (e.by, e.how, e.unit, e.kind, e.n)==('arm=random, labels=1000', 'largest of 4, one-sample t', 'points', 'distance', 5)
+    t = Agreement().cells(pd.concat([written, p]))
+    assert len(t)==4 and t.set_index(['arm', 'labels']).low['random', 1000]==pytest.approx(e.low)
+
+def test_an_agreement_with_runs_is_welchs():
+    p = rows(7, n=8).drop(columns=list(SEEDS)).assign(reading='reported', setting='paper', subset=None)
+    e, at = Agreement(dict(arm='random'))(pd.concat([written, p])), written.arm=='random'
+    found = [stats.ttest_ind(written[at & (written.labels==c)].value, p[(p.arm=='random') & (p.labels==c)].value, equal_var=False) for c in (100, 1000)]
+    assert e.how=='largest of 2, Welch t' and e.high==pytest.approx(max(abs(v) for r in found for v in r.confidence_interval()))
+
+def test_an_agreement_over_sizes_and_of_common_cells():
+    p = printed(written)
+    e = Agreement(of='arm', over='labels')(pd.concat([written, p[p.labels==100], p[(p.labels==1000) & (p.arm=='random')]]))
+    assert e.how.startswith('largest of 2') and e.value==pytest.approx(0, abs=1e-9)
+    for gone in (written, p, pd.concat([written, p.assign(arm='other')]), p[:0]): assert Agreement()(gone) is None
+
+def test_a_claim_hands_an_agreement_both_readings():
+    c = replace(claim, name='agrees-with-reported', ask=dict(as_written=Agreement()), expect=Expect('<', 3), reported='as printed', commands=dict(as_written='x'))
+    d = pd.concat([written, written.assign(setting='paper', value=written.value+9), printed(written), rows()])
+    r = out(d, c)
+    assert (r.scale, r.reading, r.outcome, r.fair_outcome, r.by if 'by' in r else '')==('paper', 'as_written', 'does not hold', 'not asked', '')
+    assert 'ours is higher' in r.note and r.difference==pytest.approx(9) and 'quick, as written' in r.other_scales
+    assert out(pd.concat([written, printed(written)]), replace(c, expect=Expect('<', 30))).outcome=='holds' and r.p<.05
+
+def test_an_agreement_is_wrong_no_more_often_than_it_says():
+    rng = np.random.default_rng(0)
+    cells = lambda: [({}, Found([Block(1., rng.normal(1, 1, 5))], 't', '')) for _ in range(4)]
+    found = [_largest(Agreement(), cells(), .95) for _ in range(300)]
+    wrong = np.mean([(e.low>1, e.high<1) for e in found], axis=0)
+    assert (wrong<=.05+2.6*(.05*.95/300)**.5).all()
+
+# Spreads and shared encoders
+
+@pytest.mark.parametrize('rho', [0., .5, .95])
+@pytest.mark.parametrize('n', [3, 5])
+def test_the_ratio_of_spreads_covers_however_sizes_go_together(rho, n):
+    rng, cells, hits = np.random.default_rng(1), 12, []
+    for _ in range(400):
+        a, b = (pd.DataFrame(s*(rho**.5*rng.normal(size=(n, 1)) + (1-rho)**.5*rng.normal(size=(n, cells)))) for s in (2, 1))
+        _, low, high, *_ = _f_ratio(a, b, .95)
+        hits.append(low<2<high)
+    assert np.mean(hits)>=.95-2.6*(.95*.05/400)**.5
+
+def test_runs_of_few_encoders_count_as_few():
+    d = rows(n=6)
+    d['encoder_seed'] = d.head_seed//2
+    e = Difference('pretrained', 'random', dict(labels=100))(d)
+    x = d[d.labels==100].pivot(index='head_seed', columns='arm', values='value')
+    r = stats.ttest_1samp((x.pretrained-x.random).groupby(np.arange(6)//2).mean(), 0)
+    np.testing.assert_allclose(limits(e), [(x.pretrained-x.random).mean(), *r.confidence_interval()])
+    assert (e.how, e.note)==('paired t by encoder', '3 encoders for 6 runs')
+
+def test_other_metrics_are_asked_by_their_column():
+    d = rows().assign(f1=lambda d: d.value-2, balanced=lambda d: d.value-1, valid=lambda d: d.value-3)
+    for v in ('f1', 'balanced', 'valid'):
+        e = replace(gain, value=v)(d)
+        np.testing.assert_allclose(limits(e), limits(gain(d)))
+        assert (e.unit, e.n)==('points', 5)
+
 # Forms
 
 book = settle([claim, replace(claim, name='long', text='A <b>claim</b> of many words, '*12, place='section 4.1.1 and figure 5', reported='no numbers are given, only filters by eye '*4,
@@ -490,6 +763,14 @@ def test_every_row_of_the_recorded_ledger_follows_from_the_recorded_rows(tmp_pat
     for c in COLUMNS:
         if c in L._NUMBERS: np.testing.assert_allclose(new[c].astype(float), old[c].astype(float), rtol=1e-4, atol=1e-6, err_msg=f'{c}: run `make ledger`')
         else: assert new[c].tolist()==old[c].tolist(), f'{c}: run `make ledger`'
+
+def test_two_ledgers_are_compared(tmp_path):
+    new = settle([claim, replace(claim, name='late')], GATES['low'][2])
+    old = settle([claim, replace(claim, name='gone')], rows(noise=.1).assign(setting='floor'))
+    t = tool().against(pd.DataFrame(old), pd.DataFrame(new)).set_index('claim')
+    assert t.loc['helps', ['before', 'after', 'scale']].tolist()==['holds', 'not settled', 'quick']
+    assert t.why['helps']=='was told at floor; rate at an end of its list: random (3 of 5 runs)'
+    assert t.before['late']=='no such claim' and t.after['gone']=='withdrawn'
 
 def test_an_altered_word_or_number_is_found(monkeypatch, tmp_path):
     declare(monkeypatch, Point([claim]))

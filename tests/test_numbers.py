@@ -8,9 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 from aepretrain_nb.autoencoder import baselines, last_fifth, recon_error
 from aepretrain_nb.data import ImageSet, Splits, dataset, generator
+from aepretrain_nb.experiment import compare
 from aepretrain_nb.transfer import Classifier
-from aepretrain_nb.trial import (ExperimentError, TrialFailed, build_autoencoder, build_classifier, candidates, check_recipe, find_recipe, looks, merged, own_failures, pick_arms, plan, rehearse,
+from aepretrain_nb.trial import (ExperimentError, TrialFailed, build_autoencoder, build_classifier, candidates, check_recipe, find_recipe, looks, merged, plan, rehearse,
     scores_of, seed_list, train_autoencoder, train_classifier, train_heads)
+from torchvision.models import resnet18  # after the package, which mends the import
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -23,7 +25,7 @@ def fit(arm='random_default', labels=50, splits=digits, seed=0, **kw): return pl
 
 def held_out(t, splits=digits, n=97):
     "The clean held-out images of a trial, found without the code under test"
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.digest, t.encoder_seed))
+    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, t.encoder_seed))
     return splits.unlabelled.x[order[:n]].float().div(255),splits.unlabelled.x[order[n:]].float().div(255)
 
 def test_value_and_mse_are_those_of_the_weights_that_are_kept():
@@ -90,11 +92,11 @@ def test_a_choice_is_made_on_images_that_were_not_trained_on():
     "Without n_valid: other pixels in the held-out images move the errors, not the weights of a candidate"
     t = encoder(lr=[.1, .5], steps=10, evals=1)
     ae,_ = train_autoencoder(t, digits)
-    order = torch.randperm(1297, generator=generator('unlabelled', digits.digest, 0))
+    order = torch.randperm(1297, generator=generator('unlabelled', digits.content, 0))
     x = digits.unlabelled.x.clone()
     x[order[:1297//5]] = 0
     class Other:
-        folds,train,test,unlabelled,digest = None,digits.train,digits.test,ImageSet(x),digits.digest
+        folds,train,test,unlabelled,digest,content = None,digits.train,digits.test,ImageSet(x),digits.digest,digits.content
     other,_ = train_autoencoder(encoder(lr=.5, steps=10, evals=1, n_valid=1297//5), Other)
     same = lambda a, b: all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
     assert same(ae, other)
@@ -172,6 +174,17 @@ def test_the_random_start_is_what_pre_training_started_from():
     a,b = (plan(digits, plain, [k], [50], [0])[0] for k in ('pretrained', 'random'))
     assert torch.equal(build_autoencoder(a.encoder, digits).encoder.weight, build_classifier(b, digits).encoder.weight)
 
+class ResNet(nn.Module):
+    "torchvision's, which knows no `gen`, for two of its weights"
+    def __init__(self, c, h, w, gen=None):
+        super().__init__()
+        self.encoder = nn.Sequential(resnet18(weights=None).conv1, nn.ReLU())
+
+def test_the_encoder_seed_moves_torchvision_nets():
+    r = plain | dict(autoencoder=here+'ResNet')
+    a,b,c = (build_autoencoder(plan(digits, r, ['random'], [50], [s])[0], digits).encoder[0].weight for s in (0, 0, 1))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
 def test_heads_that_ignore_gen_do_not_depend_on_their_company():
     r = plain | dict(classifier=f'{__name__}:bare_head', finetune=plain['finetune'] | dict(opt='adam', lr=.01))
     ts = plan(digits, r, ['frozen'], [50, 100], 2, one_encoder='all')
@@ -210,6 +223,23 @@ def test_a_full_disk_and_a_pressed_key_are_not_a_trials_own(kind):
     BREAK[0] = kind
     t = plan(digits, plain | dict(autoencoder=here+'Breaks'), ['pretrained'], [50], [0])[0]
     with pytest.raises(KINDS[kind]): train_autoencoder(t.encoder, digits)
+
+class Sometimes(Plain):
+    "Breaks in training where the recipe says so; only then"
+    def __init__(self, c, h, w, gen=None, bad=False):
+        super().__init__(c, h, w)
+        self.encoder = nn.Sequential(self.encoder, Stop() if bad else nn.Identity())
+
+def sometimes_head(encoder, c, h, w, k, gen=None, bad=False): return plain_head(encoder, c, h, w, k)
+
+def test_an_error_in_one_arm_ends_that_fit_and_not_the_grid(tmp_path):
+    BREAK[0] = 'IndexError'
+    random = plain['arms']['random']
+    r = plain | dict(autoencoder=here+'Sometimes', classifier=here+'sometimes_head', model=dict(bad=False),
+        arms=dict(broken=random | dict(change=dict(model=dict(bad=True))), random=random))
+    res = compare(digits, recipe=r, labels=[50], seeds=2, store=tmp_path/'s', progress=False)
+    assert list(res.rows.arm)==['random']*2 and list(res.missing.arm)==['broken']*2
+    assert res.missing.reason.str.contains('IndexError: .*here').all()
 
 class Never(Plain):
     def forward(self, x): raise IndexError('too many layers')
@@ -267,7 +297,7 @@ def test_numbers_and_names_in_all_their_forms():
     assert keys(n_unlabelled=np.int64(99))==keys(n_unlabelled=99) and keys(n_valid=np.int32(9))==keys(n_valid=9)
     assert all(type(o) is int for run in seed_list(np.arange(2)) for o in run)
 
-@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'), (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'none twice'), (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
+@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'), (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'no size twice'), (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
     (dict(seeds=0), 'seeds is 0'), (dict(seeds=[]), 'seeds is []'), (dict(seeds=True), 'seeds is True'), (dict(seeds=2.5), 'seeds is 2.5'), (dict(seeds=[1, 1.5]), 'whole numbers'), (dict(seeds=None), 'seeds is None'),
     (dict(arms='pretrain'), "unknown arm 'pretrain'; did you mean 'pretrained'"), (dict(arms=[]), 'no arms'), (dict(arms=[3]), 'unknown arm 3')])
 def test_forms_that_are_refused_in_one_line(kw, say):
@@ -276,4 +306,12 @@ def test_forms_that_are_refused_in_one_line(kw, say):
 
 def test_a_checkpoint_that_never_comes_is_refused():
     arms = dict(a=dict(encoder='pretrained', init=None, protocol='frozen', checkpoint=3))
-    with pytest.raises(ExperimentError, match='checkpoint 3; pretrain.evals is 2'): plan(digits, recipe(dict(checkpoints=[1, 3], evals=2)) | dict(arms=arms), labels=[50], seeds=1)
+    with pytest.raises(ExperimentError, match='checkpoint 3, which never comes: pretrain.evals is 2'): plan(digits, recipe(dict(checkpoints=[1, 3], evals=2)) | dict(arms=arms), labels=[50], seeds=1)
+
+def test_checkpoints_without_best_serve_arms_that_start_from_the_end(tmp_path):
+    pre = dict(encoder='pretrained', init=None, protocol='frozen')
+    r = find_recipe('barletta', 'smoke', study='frozen')
+    r = r | dict(pretrain=r['pretrain'] | dict(checkpoints=[1, 2]), arms=dict(end=pre, first=pre | dict(checkpoint=1), second=pre | dict(checkpoint=2)))
+    res = compare(digits, recipe=r, labels=[64], seeds=1, store=tmp_path/'s', progress=False)
+    at = res.rows.set_index('arm').value
+    assert len(at)==3 and at.end==at.second

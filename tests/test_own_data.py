@@ -1,11 +1,10 @@
 "Own images: what is taken, what is refused in one line, what is said before anything is trained, and that workers see the same data"
 import time
-from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from aepretrain_nb.data import DATASETS, DataError, ImageSet, Splits, dataset, generator, label_subset, split_valid, verify
 from aepretrain_nb.experiment import compare, keep_splits, read_results, read_splits
 from aepretrain_nb.imports import torchvision
@@ -35,13 +34,15 @@ def says(f, *words):
 FLOAT = X.astype('float32')
 NAN = np.where(np.arange(80)[:,None,None,None]==3, np.nan, FLOAT/255)
 
+class Held(Dataset): data,targets = X,Y
+
 @pytest.mark.parametrize('x,words', [
     (FLOAT, ['found 0 to 255', 'write x/255']),
     (FLOAT*257, ['write x/65535']),
     (FLOAT.astype('float64')/127.5-1, ['found -1 to 1', 'x-x.min()']),
     (FLOAT/254, ['write x.clip(0,1)']),
     (torch.from_numpy(FLOAT).half(), ['write x/255']),
-    (NAN, ['1 of 80 images', 'number 3']),
+    (NAN, ['1 of 80 images', 'first number 3']),
     (np.full((4,3,8,8), np.inf, 'float32'), ['4 of 4 images', 'infinite']),
     (X.transpose(0,2,3,1), ['(80, 16, 16, 3)', 'write x.transpose(0,3,1,2)', '16 channels of 16x3']),
     (torch.from_numpy(X).permute(0,2,3,1), ['write x.permute(0,3,1,2)']),
@@ -61,7 +62,8 @@ NAN = np.where(np.arange(80)[:,None,None,None]==3, np.nan, FLOAT/255)
     (TensorDataset(torch.zeros(3)), ['TensorDataset']),
     ([np.zeros((3,8,8)), np.zeros((3,9,8))], ['not all of one size']),
     (np.array([dict(), dict()]), ['array of objects', 'np.stack(list(x))']),
-    (None, ['no numbers']),
+    (None, ['a NoneType is no array of images']), (DataLoader(TensorDataset(torch.zeros(3))), ['a DataLoader is no array']),
+    (Held(), ['ImageSet(data.data, data.targets)']),
     (np.zeros((2,3,4,4), complex), ['complex'])])
 def test_images_that_are_refused(x, words): says(lambda: ImageSet(x, name='mine'), 'mine', *words)
 
@@ -163,6 +165,17 @@ def test_a_class_that_only_test_has_is_refused():
     says(lambda: own(test=ImageSet(TX, TY, list('ABCD'))).check(), 'class A, B, C, D', 'a, b, c, d')
     says(lambda: own(ImageSet(X, Y, list('abcde')), ImageSet(*five, list('abcde'))).check(), 'class e')
 
+def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
+    "In one line, and `compare` leaves no folder behind; what is odd is among the warnings of the result"
+    s = Splits('own', ImageSet(X, Y), ImageSet(*bars(40, 5, seed=1)))
+    says(lambda: compare(s, ['random_paper'], [40], 2, store=tmp_path/'s', progress=False), 'own: there are test images of class 4')
+    assert not (tmp_path/'s').exists()
+    leak = own(test=ImageSet(np.concatenate([TX, X[:2]]), np.r_[TY, Y[:2]], ABCD))
+    res = compare(leak, ['random_paper'], [4], 1, find_recipe('kohlbrenner', 'smoke'), store=tmp_path/'t', progress=False)
+    for words in ('2 of 42 test images are among the training images', '4 labels leave none to train on'):
+        assert any(words in w for w in res.warnings) and words in res.text()
+    assert any('2 of 42' in w for w in read_results(tmp_path/'t').warnings)
+
 def test_a_declared_class_without_images_is_a_warning():
     s = own(ImageSet(X, Y, list('abcdefg')), ImageSet(TX, TY, list('abcdefg')))
     assert s.check().warnings==['there is no image of class e, f, g, which the classes name']
@@ -213,6 +226,8 @@ def test_a_leak_is_counted_listed_and_said_whatever_the_type(kind):
 
 def test_test_images_that_an_autoencoder_sees_are_said():
     assert ['among the unlabelled images' in w for w in own(unlabelled=ImageSet(np.concatenate([X, TX[:3]]))).check().warnings]==[True]
+    far = own(unlabelled=ImageSet(np.concatenate([255-X, TX[[4,2]]])))
+    assert far.check().warnings==['2 of 40 test images are among the unlabelled images, too: number 2, 4']
     other = Splits('other', ImageSet(TX, TY), ImageSet(X, Y))
     assert ['40 of 40 test images are among the unlabelled images of other' in w for w in own().check(others=[other]).warnings]==[True]
 
@@ -314,6 +329,13 @@ def test_what_a_file_keeps_is_all(tmp_path, kind, target):
         assert torch.equal(a.x, b.x) and (a.x.dtype, a.classes, a.task, a.name)==(b.x.dtype, b.classes, b.task, b.name)
         for t,u in ((a.y, b.y), (a.groups, b.groups)): assert t is u is None or torch.equal(t, u) and t.dtype==u.dtype
 
+def test_a_file_of_an_earlier_version_is_read_as_what_it_was(tmp_path):
+    from safetensors.torch import save_file
+    s = Splits('mine', ImageSet(X, Y), ImageSet(TX, TY))
+    save_file(dict(train_x=s.train.x, train_y=s.train.y, test_x=s.test.x, test_y=s.test.y, unlabelled_x=s.train.x.clone()), tmp_path/'own.safetensors')
+    got = read_splits(tmp_path/'own.safetensors', 'mine')
+    assert (got.digest, got.name, got.folds, got.train.classes)==(s.content, 'mine', None, ['0','1','2','3'])
+
 def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     "Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy after its digest was taken"
     a = (X/255).astype('float32')
@@ -321,7 +343,6 @@ def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     s = Splits('digits', ImageSet(a, Y, seven, groups=np.arange(80)//4), ImageSet(TX, TY, seven), ImageSet(X[:60]), folds=[list(range(40))])
     before = s.digest
     a[:3] = 0
-    s.check()
     r = find_recipe('kohlbrenner', 'smoke')
     runs = {ex: compare(s, ['pretrained','random_paper'], [40], 1, r, store=tmp_path/str(ex), executor=ex, progress=False) for ex in (None, 'processes:1')}
     own,away = runs.values()

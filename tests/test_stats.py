@@ -1,11 +1,11 @@
 "Golden p-values of Kohlbrenner et al., agreement with scipy and numpy, and what intervals and power promise, by simulation."
-import warnings
+import os, warnings
 from itertools import combinations, product
 from decimal import Decimal, ROUND_HALF_UP
 
 import numpy as np, pandas as pd, pytest
 from scipy import stats as st
-from aepretrain_nb.stats import Diff, detectable, differences, hedges_g, interval, paired, permutation, reported, smallest_p, student, welch
+from aepretrain_nb.stats import Diff, at_chance, detectable, differences, hedges_g, interval, paired, permutation, reported, smallest_p, student, two_stage, welch
 
 # From 40-digit arithmetic on the per-run accuracies, and, in the second tuple, as printed in the papers' facts (section 000):
 # mean and sd of the pre-trained runs, of the random runs, difference in points, Welch p, Student p.
@@ -214,6 +214,128 @@ def test_wrong_tables_say_what_is_wrong():
 def test_str_leads_with_the_difference():
     assert str(welch(*arms('MNIST', 1000)))=='+0.00371 [0.00219, 0.00523], p = 0.00021, g = 2.3 (Welch t, n = 10 and 10)'
     assert isinstance(welch([1.], [2.]), Diff)
+
+# bounds: AEPRETRAIN_GRIDS=10000 with -s for the full figures ------------------------------------------------------------------
+
+GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 300))
+
+def beta(rng, mean, sd, shape):
+    "Skewed accuracies in per cent; `mean` and `sd` in [0,1]."
+    k = mean*(1-mean)/sd**2-1
+    return 100*rng.beta(mean*k, (1-mean)*k, shape)
+
+def pairs(rng, a, b, n, rho):
+    "Arms whose runs are beta distributed with mean and sd as in `a` and `b`, tied by a normal copula of correlation `rho`."
+    z = rng.normal(size=(GRIDS, n))
+    u = rho*z+(1-rho**2)**.5*rng.normal(size=(GRIDS, n))
+    return [100*st.beta.ppf(st.norm.cdf(v), m*(m*(1-m)/sd**2-1), (1-m)*(m*(1-m)/sd**2-1)) for v, (m, sd) in ((z, a), (u, b))]
+
+def held(intervals, truth): return np.mean([low<=truth<=high for low, high in intervals])
+
+@pytest.mark.parametrize('n', [5, 10])
+@pytest.mark.parametrize('mean,sd', [(.99, .01), (.99, .005), (.95, .02), (.5, .03), (.01, .01)])
+def test_bounded_intervals_cover(mean, sd, n):
+    x = beta(np.random.default_rng(n), mean, sd, (GRIDS, n))
+    found = [interval(o, bounds=(0, 100))[1:] for o in x]
+    plain = held([interval(o)[1:] for o in x], 100*mean)
+    new = held(found, 100*mean)
+    print(f'interval, mean {mean}, sd {sd}, n {n}: {100*new:.1f} %, t {100*plain:.1f} %')
+    assert new>=.94-2.6*(.05*.95/GRIDS)**.5 and new>=plain and np.min(found)>=0 and np.max(found)<=100
+
+CEILING = [((.99, .01), (.99, .01)), ((.99, .01), (.99, .005)), ((.99, .005), (.98, .018)), ((.995, .007), (.97, .027)), ((.99, .01), (.9, .04)), ((.55, .02), (.52, .02))]
+
+@pytest.mark.parametrize('n', [5, 10])
+@pytest.mark.parametrize('rho', [0, .7])
+@pytest.mark.parametrize('arms', CEILING, ids=str)
+def test_bounded_differences_cover(arms, rho, n):
+    "Paired differences of skewed scores near the ceiling: 95 % or little less; the t interval holds 90 % in places."
+    a, b = pairs(np.random.default_rng(n), *arms, n, rho)
+    truth = 100*(arms[0][0]-arms[1][0])
+    found = [paired(x, y, bounds=(0, 100)) for x, y in zip(a, b)]
+    plain, new = held([(d.low, d.high) for d in (paired(x, y) for x, y in zip(a, b))], truth), held([(d.low, d.high) for d in found], truth)
+    print(f'paired, {arms}, correlation {rho}, n {n}: {100*new:.1f} %, t {100*plain:.1f} %')
+    assert new>=.94-2.6*(.05*.95/GRIDS)**.5 and all(-100<=d.low and d.high<=100 for d in found)
+
+@pytest.mark.parametrize('n', [5, 10])
+@pytest.mark.parametrize('arms', CEILING, ids=str)
+def test_bounded_welch_covers(arms, n):
+    a, b = pairs(np.random.default_rng(n), *arms, n, 0)
+    new = held([(d.low, d.high) for d in (welch(x, y, bounds=(0, 100)) for x, y in zip(a, b))], 100*(arms[0][0]-arms[1][0]))
+    print(f'Welch, {arms}, n {n}: {100*new:.1f} %')
+    assert new>=.935-2.6*(.05*.95/GRIDS)**.5
+
+@pytest.mark.parametrize('test', [welch, student, paired])
+def test_bounds_change_the_limits_only(test):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        a, b = beta(rng, .98, .02, 5), beta(rng, .5, .2, 5)
+        free, kept, turned = test(a, b), test(a, b, bounds=(0, 100)), test(b, a, bounds=(0, 100))
+        assert (free.diff, free.se, free.p, free.df)==(kept.diff, kept.se, kept.p, kept.df)
+        assert max(free.low, -100)>=kept.low-1e-9 and kept.high<=min(100, kept.mean_a-kept.mean_b+100) and (turned.low, turned.high)==pytest.approx((-kept.high, -kept.low))
+        assert (kept.low<=0<=kept.high) or kept.p<.05
+
+def test_bounds_far_away_do_not_matter():
+    a, b = np.random.default_rng(0).normal(50, .5, (2, 6))
+    for f in (welch, student, paired): assert (f(a, b).low, f(a, b).high)==pytest.approx((f(a, b, bounds=(0, 100)).low, f(a, b, bounds=(0, 100)).high), abs=.02)
+    assert interval(a)==pytest.approx(interval(a, bounds=(0, 100)), abs=.02)
+
+def test_no_116_points():
+    "A control of which one run of five has learnt, against an arm that always does."
+    d = paired([96., 97, 96, 96, 97], [10., 10, 10, 10, 87], bounds=(0, 100))
+    assert d.high<100<paired([96., 97, 96, 96, 97], [10., 10, 10, 10, 87]).high and interval([10., 10, 10, 10, 87], bounds=(0, 100))[1]>=0
+    assert interval([100.]*3, bounds=(0, 100))==(100, 100, 100) and np.isnan(interval([99.], bounds=(0, 100))[1])
+    with pytest.raises(ValueError, match='bounds=\\(0, 1\\), but 6 of 6 values lie outside'): paired([96., 97, 96], [10., 10, 87], bounds=(0, 1))
+
+def test_tables_in_per_cent_have_bounds_of_themselves():
+    df = table().assign(unit='%')
+    df['value'] = 96+df.value
+    free = differences(df.drop(columns='unit'))
+    assert (differences(df).high<=100).all() and not np.allclose(differences(df).high, free.high)
+    pd.testing.assert_frame_equal(differences(df, bounds=None), free)
+    lost = df.iloc[:1].assign(value=np.nan, unit=None, seed=9, subset=None)
+    assert differences(pd.concat([df, lost])).high.tolist()==differences(df).high.tolist(), 'a trial that is missing has no unit'
+    pd.testing.assert_frame_equal(differences(df.assign(value=df.value+10)), differences(df.assign(value=df.value+10), bounds=None))
+    with pytest.raises(ValueError, match="bounds='percent'"): differences(df, bounds='percent')
+
+# chance ----------------------------------------------------------------------------------------------------------------------
+
+def test_at_chance():
+    assert at_chance([73, 95, 11.4, 40], [60, 95, 10, np.nan], [500, 500, 1000, 500]).tolist()==[False, True, True, False]
+    assert at_chance(10., 10., 500) and not at_chance(15., 10., 500) and at_chance(15., 10., 20)
+
+@pytest.mark.parametrize('chance,n', [(10, 500), (50, 200), (95, 1000)])
+def test_a_constant_answer_is_at_chance(chance, n):
+    "In 97.5 % of test sets, about; one that is right in a tenth more images hardly ever."
+    rng = np.random.default_rng(n)
+    assert at_chance(100*rng.binomial(n, chance/100, 4000)/n, chance, n).mean()>.965
+    better = min(.99, chance/100+.1*(chance<90)+.03*(chance>=90))
+    assert at_chance(100*rng.binomial(n, better, 4000)/n, chance, n).mean()<.25
+
+def test_differences_count_the_runs_at_chance():
+    df = table().assign(value=lambda d: 50+d.value, chance=10., n_test=500, metric='accuracy', unit='%')
+    df.loc[(df.arm=='r1') & (df.labels==10) & (df.seed<3), 'value'] = 10
+    d = differences(df).set_index(['labels', 'control'])
+    assert d.chance_b.tolist()==[3, 0, 0, 0] and d.chance_a.sum()==0 and d.known_chance.all()
+    err = differences(df.assign(value=100-df.value, metric='error')).set_index(['labels', 'control'])
+    assert err.chance_b.tolist()==[3, 0, 0, 0]
+    assert differences(df.assign(loss=df.value/50), metric='loss').chance_b.tolist()==[3, 0, 0, 0]
+    assert not differences(df.assign(metric='loss')).known_chance.any() and not differences(df.drop(columns='n_test')).known_chance.any()
+    flagged = df.drop(columns='chance').assign(at_chance=df.value<20)
+    assert differences(flagged).chance_b.tolist()==[3, 0, 0, 0]
+
+def test_differences_carry_validation_and_start():
+    df = table().assign(valid=lambda d: d.seed.astype(float), encoder=lambda d: np.where(d.arm=='pretrained', 'pretrained', 'random'))
+    d = differences(df)
+    assert set(d.valid_a)==set(d.valid_b)=={1.5} and set(d.start)=={'random'}
+    bare = differences(table())
+    assert bare.valid_b.isna().all() and set(bare.start)=={''} and set(bare.scope)=={''}
+
+def test_two_stages_by_hand():
+    d = np.random.default_rng(0).normal(1, 2, 9)
+    x = two_stage(d, 0*d, 4)
+    t = d.mean()/(d[:4].std(ddof=1)/3)
+    assert (x.t, x.df, x.p)==pytest.approx((t, 3, 2*st.t.sf(abs(t), 3))) and two_stage(d, 0*d, 9).p==pytest.approx(paired(d, 0*d).p)
+    with pytest.raises(ValueError, match='pilot=10 of 9 complete pairs'): two_stage(d, 0*d, 10)
 
 def test_imports_no_torch():
     import subprocess, sys

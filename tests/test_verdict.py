@@ -1,5 +1,5 @@
 "Holm and TOST against statsmodels, the words against interval and test, and what the verdict promises, by simulation of whole grids."
-import warnings
+import io, warnings
 from dataclasses import asdict
 
 import numpy as np, pandas as pd, pytest
@@ -7,7 +7,7 @@ from scipy import stats as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from aepretrain_nb.stats import differences, paired, welch
-from aepretrain_nb.verdict import Verdict, holm, tost, verdict
+from aepretrain_nb.verdict import Verdict, holm, pretraining, pretraining_warnings, tost, verdict
 
 SIZES, SEEDS = (100, 300, 1000), 5
 
@@ -93,7 +93,11 @@ def test_words_agree_with_interval_and_test(seed, margin):
             assert r.p<=r.p_holm<=.05 and (r.diff>0)==(r.verdict=='helps')
             assert ('less than' in r.words)==bool(margin and max(-r.low, r.high)<margin)
         if r.verdict=='equivalent': assert margin and -margin<r.low and r.high<margin and r.p_equiv<=.05 and r.words=='equivalent within 0.5'
-        if r.verdict=='no difference shown': assert r.words==f'no difference shown (at least {r.detectable_holm:.3g} would have been seen)'
+        if r.verdict=='no difference shown' and not (r.low>0 or r.high<0):
+            promised = float(r.words.removeprefix('no difference shown: a difference of ').removesuffix(' or more would probably have been seen'))
+            assert r.detectable_holm<=promised*(1+1e-9)<=1.1*r.detectable_holm*(1+1e-9)
+        if r.verdict=='no difference shown' and (r.low>0 or r.high<0):
+            assert r.words==f'no difference shown: the interval leaves out 0, but not after correction for {r.family} sizes'
     fam = v.table.groupby('control').p.transform(lambda p: np.isfinite(p).sum())
     assert (v.table.family==fam).all() and all('\n' not in w for w in v.warnings) and len(v.table)==9
     for _, d in v.table.groupby('control'): np.testing.assert_allclose(d.p_holm, holm(d.p))
@@ -165,7 +169,8 @@ def test_five_pairs_are_warned_of():
 
 def test_judged_by_permutation():
     v = verdict(differences(trials(5)), p='p_perm')
-    assert set(v.table.words)=={'no difference shown (so few runs cannot show one)'}
+    assert set(v.table.verdict)=={'no difference shown'}
+    assert set(v.table.words)<={'no difference shown: so few runs cannot show one', 'no difference shown: the interval leaves out 0, but the permutation test does not reject'}
     assert set(verdict(differences(trials(7)), p='p_perm').table.verdict)=={'helps'}
 
 @pytest.mark.parametrize('n,crit', [(2, '38.2'), (3, '7.65'), (4, '4.86')])
@@ -188,7 +193,8 @@ def test_interval_without_0_that_does_not_survive_holm():
     t = as_table(*grids(400, seed=7))
     v = verdict(t)
     odd = v.table[(v.table.p<=.05) & (v.table.p_holm>.05)]
-    assert len(odd) and set(odd.verdict)=={'no difference shown'} and any(f'; {"p = "}' in w and w.startswith('the interval leaves out 0') for w in v.warnings)
+    assert len(odd) and set(odd.words)=={'no difference shown: the interval leaves out 0, but not after correction for 3 sizes'}
+    assert not odd.words.str.contains('would').any() and not any('leaves out 0' in w for w in v.warnings)
 
 def test_another_level():
     d = differences(trials(), conf=.9)
@@ -211,6 +217,156 @@ def test_the_table_given_is_left_alone_and_the_index_does_not_matter():
 
 def test_nothing_to_compare():
     assert verdict(pd.DataFrame(), extra=['one']).warnings==['one', 'nothing to compare: one arm, or no finished trial']
+
+# an arm that did not train ---------------------------------------------------------------------------------------------------
+
+def learnt(n=5, sizes=(50, 200), dead=(), **cols):
+    "Trials in per cent with what tells chance: 10 % of 500 images; `dead` lists (arm, labels, runs that stayed at chance)."
+    df = trials(n, 2., sizes, ('pretrained', 'paper', 'default'))
+    df = df.assign(metric='accuracy', unit='%', chance=10., n_test=500, encoder=df.arm.map(dict(pretrained='pretrained')).fillna('random'), **cols)
+    df['valid'] = df.value-2*(df.arm=='default')
+    for arm, labels, k in dead: df.loc[(df.arm==arm) & (df.labels==labels) & (df.seed<k), ['value', 'valid']] = 10.4
+    return df
+
+def say(df, **kw): return verdict(differences(df), unit='points', **kw)
+def words(v, labels, control): return v.table.set_index(['labels', 'control']).words[labels, control]
+
+def test_a_control_that_did_not_train_is_no_evidence():
+    v = say(learnt(dead=[('default', 200, 4)]))
+    assert words(v, 200, 'default')=='no verdict: default did not train (4 of 5 runs at chance)'
+    row = v.table.set_index(['labels', 'control']).loc[(200, 'default')]
+    assert np.isnan([row.p, row.p_holm]).all() and set(v.table[v.table.control=='default'].family)=={1} and set(v.table[v.table.control=='paper'].family)=={2}
+    line = next(l for l in str(v).splitlines() if l.startswith('labels=200 against default'))
+    assert line.endswith('at chance)') and not any('no test was possible' in w for w in v.warnings)
+
+def test_the_dead_arm_may_be_the_treatment_or_both():
+    assert words(say(learnt(dead=[('pretrained', 50, 3)])), 50, 'paper')=='no verdict: pretrained did not train (3 of 5 runs at chance)'
+    v = say(learnt(dead=[('pretrained', 50, 5), ('paper', 50, 4)]))
+    assert words(v, 50, 'paper')=='no verdict: pretrained and paper did not train (5 of 5 and 4 of 5 runs at chance)'
+
+def test_fewer_than_half_is_a_warning():
+    v = say(learnt(dead=[('default', 200, 2)]))
+    assert not words(v, 200, 'default').startswith('no verdict') and 'default is at chance in 2 of 5 runs at labels=200' in v.warnings
+    assert say(learnt(4, dead=[('default', 200, 2)])).table.dead_b.sum()==1
+
+@pytest.mark.parametrize('rows', ['text', 'error', 'flag'])
+def test_dead_arms_in_any_table(rows):
+    "Rows that went through a CSV file, errors instead of accuracies, or a column of the user's own."
+    df = learnt(dead=[('default', 200, 4)])
+    if rows=='text': df = pd.read_csv(io.StringIO(df.to_csv(index=False)))
+    if rows=='error': df = df.assign(metric='error', value=100-df.value, valid=100-df.valid)
+    if rows=='flag': df = df.assign(at_chance=df.value<11).drop(columns=['chance', 'n_test'])
+    v = verdict(differences(df), unit='points', lower=rows=='error')
+    assert words(v, 200, 'default')=='no verdict: default did not train (4 of 5 runs at chance)'
+    saved = pd.read_csv(io.StringIO(differences(df).to_csv(index=False)))
+    assert words(verdict(saved, unit='points', lower=rows=='error'), 200, 'default')==words(v, 200, 'default')
+
+def test_two_classes_learnt_and_one_large_class_not():
+    df = learnt()
+    df['value'] = np.where(df.arm=='paper', 73., 80.)+df.seed
+    assert not say(df.assign(chance=60.)).table.dead_b.any()
+    assert say(df.assign(chance=95., value=df.value.where(df.arm!='default', 95.)+np.where(df.arm=='default', 0, 18))).table.query('control=="default"').dead_b.all()
+
+def test_what_is_not_known_is_said():
+    told = 'whether all arms are better than chance is not known: rows lack chance and n_test'
+    assert told in say(learnt().drop(columns='chance')).warnings and told not in say(learnt()).warnings
+    assert not say(learnt().drop(columns='chance')).table.dead_b.any()
+
+# the bottom line -------------------------------------------------------------------------------------------------------------
+
+def tell(df, **kw): return say(df, **kw).headline
+
+def test_best_is_chosen_on_validation_not_on_test():
+    v = say(learnt())
+    assert set(v.best.control)=={'paper'} and list(v.best.labels)==[50, 200] and set(v.best.chosen)=={'validation'}
+    df = learnt()
+    df['valid'] = np.where(df.arm=='default', 99, df.valid)
+    assert set(say(df).best.control)=={'default'}
+    mixed = learnt()
+    mixed.loc[(mixed.labels==50) & (mixed.arm=='default'), 'valid'] = 99.
+    assert 'the best random start (default at 50 and paper at 200, chosen on validation)' in tell(mixed)
+
+def test_without_validation_the_worst_case_counts_and_is_said_to():
+    df = learnt().drop(columns='valid')
+    df['value'] += 3*(df.arm=='default')
+    v = say(df)
+    assert set(v.best.control)=={'default'} and 'the best random start by test means (no validation means to choose by)' in v.headline
+
+def test_holm_of_the_bottom_line_runs_over_its_own_sizes():
+    b = say(learnt()).best
+    np.testing.assert_allclose(b.p_holm, holm(b.p))
+
+def test_first_line_first():
+    v = say(learnt())
+    assert str(v).splitlines()[0]==v.headline and v.headline.startswith('Bottom line: pretrained helps against the best random start (paper, chosen on validation) at 50 labels (+')
+
+@pytest.mark.parametrize('name', ['one size', 'one control', 'lower', 'margin', 'files', 'dead', 'missing', 'nats', 'none', 'two controls', 'many'])
+def test_bottom_lines(name):
+    "Each begins and ends as it should, in one sentence."
+    flat = learnt().assign(value=lambda d: 80+np.random.default_rng(3).normal(0, 1, len(d)))
+    best = 'the best random start (paper, chosen on validation)'
+    cases = {
+        'one size': (learnt(sizes=(50,)), {}, f'pretrained helps against {best} at 50 labels (+', 'points [', '])'),
+        'one control': (learnt().query('arm!="default"'), {}, 'pretrained helps against paper at 50 labels (+', ' and 200 (+'),
+        'lower': (learnt().assign(value=lambda d: 100-d.value, metric='error', valid=lambda d: 100-d.valid), dict(lower=True), f'pretrained helps against {best} at 50 labels (-'),
+        'margin': (flat, dict(margin=9), 'pretrained is equivalent within 9 points to the best random start', ' at 50 and 200 labels'),
+        'files': (learnt().assign(encoder='file'), {}, 'pretrained helps against the best control (paper, chosen on validation) at 50 labels'),
+        'dead': (learnt(dead=[(a, n, 5) for a in ('pretrained', 'paper', 'default') for n in (50, 200)]), {}, 'no verdict against', ': pretrained and paper did not train; default did not train'),
+        'missing': (learnt().query('not (arm=="paper" and seed==1)'), {}, 'pretrained helps', 'two runs are missing'),
+        'none': (flat, {}, 'no difference shown against the best random start', 'at 50 and 200 labels'),
+        'two controls': (learnt(dead=[('default', 50, 5), ('default', 200, 5)]), {}, 'pretrained helps against paper, the only random start that trained, at 50 labels (+', '; default did not train'),
+        'many': (learnt(7, sizes=range(10, 90, 10)), {}, f'pretrained helps against {best} at 8 of 8 sizes (+', ' to +')}
+    if name=='nats':
+        line = verdict(differences(learnt().assign(unit='nats', metric='loss')), unit='nats', lower=True).headline
+        assert 'pretrained hurts against' in line and 'nats [' in line
+        return
+    df, kw, *parts = cases[name]
+    line = tell(df, **kw)
+    assert line.startswith('Bottom line: '+parts[0]) and line.endswith('.') and line.count('\n')==0, line
+    assert all(p in line for p in parts), line
+
+@pytest.mark.parametrize('cols, ends', [({}, None), (dict(last_fifth=-.24), 'pretrained: its autoencoder was still improving (-24 % over its last fifth).'),
+    (dict(mse=.07), 'pretrained: its autoencoder is no better than the mean image.'), (dict(arm='other', mse=.07), None)])
+def test_bottom_line_ends_with_what_the_autoencoder_did(cols, ends):
+    v = say(learnt(), encoders=pretraining(autoencoders(**cols)))
+    assert v.headline.endswith(ends) if ends else 'autoencoder' not in v.headline
+    assert bool(cols)==any('autoencoder' in w for w in v.warnings)
+
+def test_numbers_only_of_what_was_shown():
+    df = learnt(dead=[('default', 50, 5)])
+    df.loc[(df.labels==200) & (df.arm=='pretrained'), 'value'] -= 2
+    assert tell(df).partition('); ')[2]=='no difference shown at 200; default did not train at 50.'
+
+def test_a_size_that_only_correction_loses_is_named_so():
+    t = as_table(*grids(200, seed=7))
+    lost = next(d for _, d in t.groupby('control') if ((d.p<=.05) & (d.p>.05/3)).any() and (d.p>.017).all())
+    assert 'no difference shown after correction for 3 sizes' in verdict(lost).headline
+
+# did the pre-training happen -------------------------------------------------------------------------------------------------
+
+def autoencoders(**cols):
+    df = pd.DataFrame(dict(data='digits', arm='pretrained', mse=[.02, .02, .02], mean_image=.06, pca=.01, last_fifth=-.01))
+    return df.assign(**cols)
+
+def test_autoencoders_that_learnt_and_those_that_did_not():
+    good, bad, late = pretraining(autoencoders()), pretraining(autoencoders(mse=[.061, .02, .06])), pretraining(autoencoders(last_fifth=[-.24, -.3, -.01]))
+    assert good.words.item()=='trained' and pretraining_warnings(good)==[]
+    assert bad.untrained.item() and pretraining_warnings(bad)==['pretrained: the autoencoder is no better than the mean image (2 of 3)']
+    assert late.falling.item() and pretraining_warnings(late)==['pretrained: the autoencoder was still improving (-24 % over its last fifth)']
+
+def test_older_rows_of_autoencoders():
+    "The fall comes from the curve; what is absent is not known, and no warning."
+    curve = ' '.join(map(str, np.geomspace(1, .1, 10)))
+    old = pretraining(autoencoders(curve=curve).drop(columns='last_fifth'))
+    assert old.last_fifth.item()==pytest.approx(.1**(2/9)-1, rel=1e-3) and old.falling.item()
+    bare = pretraining(autoencoders()[['arm', 'mse']])
+    assert bare.words.item()=='whether it beats the mean image is not known; its last steps are not known' and pretraining_warnings(bare)==[]
+    with pytest.raises(ValueError, match="no column 'arm'"): pretraining(autoencoders().drop(columns='arm'))
+
+def test_autoencoders_of_several_data_are_told_apart():
+    both = pd.concat([autoencoders(), autoencoders(data='mnist', last_fifth=-.2)])
+    assert pretraining_warnings(pretraining(both))==['mnist, pretrained: the autoencoder was still improving (-20 % over its last fifth)']
+    assert pretraining_warnings(pretraining(pd.DataFrame()))==[]
 
 def test_imports_no_torch():
     import subprocess, sys

@@ -108,6 +108,25 @@ def test_forest_row_order_and_numbers():
     styles = arm_styles(trials().arm)
     assert ax.lines[0].get_color()==styles['r1']['color'], 'controls look as in the label curve'
 
+def test_bands_stay_inside_per_cents():
+    "A control of which one run of five has learnt: its band does not reach below 0."
+    df = trials(5, (10, 100)).assign(unit='%')
+    df['value'] = np.where((df.arm=='r1') & (df.seed>0), 10., 95.)
+    for kw in (dict(scale=1), dict(scale=1, bounds=(0, 100))):
+        ends = np.concatenate([c.get_paths()[0].vertices[:, 1] for c in label_curve(df, **kw).collections])
+        assert ends.min()>=0 and ends.max()<=100
+    free = label_curve(df, scale=1, bounds=None).collections
+    assert min(c.get_paths()[0].vertices[:, 1].min() for c in free)<0
+    shares = label_curve(df.drop(columns='unit').assign(value=df.value/100)).collections
+    assert min(c.get_paths()[0].vertices[:, 1].min() for c in shares)>=0
+
+def test_an_arm_that_did_not_train_shows_no_help():
+    d = differences(trials()).assign(chance_b=[0, 2, 0, 0, 0, 0], chance_a=[0, 0, 0, 0, 3, 3])
+    ax = forest(d)
+    words, marks = [t.get_text() for t in ax.texts], [l for l in ax.lines if len(l.get_xdata())==1]
+    assert words[1]=='did not train' and words[4:]==['pretrained did not train']*2 and '[' in words[0]
+    assert [m.get_markerfacecolor()=='none' for m in marks]==[False, True, False, False, True, True]
+
 @pytest.mark.parametrize('classes', [None, list('abcd')])
 def test_confusion_counts(classes):
     y, p = rng.integers(0, 4, 200), rng.integers(0, 4, 200)

@@ -16,19 +16,42 @@ from safetensors.torch import load_file
 
 from aepretrain_nb.data import ImageDL, dataset
 from aepretrain_nb.experiment import read_results, write_whole
+from aepretrain_nb.filters import smoothness
 from aepretrain_nb.transfer import copy_weights
 from aepretrain_nb.trial import build_autoencoder, first_filters, load_object
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'
 
+def learning(curves):
+    "How each fit learned: validation accuracy after a fifth of its steps, how far its validation loss ends above its least, and above its training loss (with dropout)."
+    by = ['arm', 'labels', 'seed']
+    order = curves.sort_values('step')
+    g,first = order.groupby(by),order[order.step<=order.groupby(by).step.transform('max')/5]
+    end = g.last()
+    out = dict(early=first.groupby(by).valid.last(), loss_rise=end.valid_loss-g.valid_loss.min(), loss_gap=end.valid_loss-end.train_loss)
+    return pd.DataFrame(out).round(4).rename_axis(['arm', 'labels', 'head_seed']).reset_index()
+
+def moved(res):
+    "What became of the first filters of each fit: how far they moved for their length, and how smooth they were before and after."
+    out = []
+    for t in res.trials:
+        file = res.store.file('filters', t.key, 'safetensors')
+        if not (res.store.done(t) and file.exists()): continue
+        start,end = (load_file(file)[k] for k in ('start', 'end'))
+        change = (end-start).flatten(1).norm(dim=1)/start.flatten(1).norm(dim=1)
+        out.append(dict(key=t.key, change=change.mean().item(), smooth_start=np.nanmedian(smoothness(start)), smooth_end=np.nanmedian(smoothness(end))))
+    return pd.DataFrame(out, columns=['key', 'change', 'smooth_start', 'smooth_end']).round(4)
+
 def tables(res):
-    "Rows of fits and autoencoders (beside their squared error that of the mean image, the best that ignores its input), and curves with what names them."
+    "Rows of fits (with how they learned, and what became of their filters) and autoencoders (beside their squared error that of the mean image, the best that ignores its input), and curves with what names them."
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
     x = res.splits.unlabelled.x
     plain = x.dtype==torch.uint8 and not any(t.recipe['pretrain'].get('norm_target') for t in res.trials if t.encoder)
     grey = x.float().div(255).var(0, unbiased=False).mean().item() if plain else None
-    return pd.concat([res.rows, res.encoders.assign(mean_image=grey)]), res.curves.round(4).assign(**who)
+    e = res.encoders
+    if 'mean_image' not in e or e.mean_image.isna().all(): e = e.assign(mean_image=grey)
+    return pd.concat([res.rows.merge(learning(res.curves), how='left').merge(moved(res), how='left'), e]), res.curves.round(4).assign(**who)
 
 def pictures(res, size=None, root=None, n=8):
     "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`."

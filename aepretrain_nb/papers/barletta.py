@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/barletta.html.md"""
 
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'LABELS', 'READINGS', 'SETTINGS', 'CLAIMS', 'encoder', 'UpsampleDecoder', 'conv_ae', 'softmax_net',
-           'frozen_view', 'cnn_view', 'arms', 'studies', 'recipe', 'reported_rows', 'chosen_checkpoint']
+           'frozen_view', 'cnn_view', 'arms', 'studies', 'recipe', 'reported_rows', 'chosen_checkpoint', 'with_shares']
 
 # %% ../../nbs/papers/barletta.ipynb #307bd1bb
 from ..imports import *
@@ -16,7 +16,7 @@ from ..autoencoder import Autoencoder, Code, ConvEncoder, ConvStage, feature_siz
 from ..transfer import Classifier, fc_head
 from ..trial import merged
 from ..stats import reported
-from ..ledger import Claim, Difference, Expect, Greatest, Least, Mean, Ratio, at_each
+from ..ledger import Agreement, All, Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend, at_each
 
 # %% ../../nbs/papers/barletta.ipynb #0a77baa2
 def encoder(
@@ -127,6 +127,7 @@ def studies(
     return dict(main=a, frozen=frozen, cnn=dict(cnn=a['cnn']),
         clipping={f'{k}_unclipped': _with(v, clip=None) for k,v in frozen.items()},
         momentum={f'{k}_momentum': _with(v, opt='sgd', momentum=.9) for k,v in frozen.items()},
+        starts=dict(random_paper=frozen['random'] | dict(init=dict(dist='he_uniform'))),
         penalty={f'sparse_{on}': _pre | _sparse(on) for on in ('output', 'weights')},
         finetuned=tuned, knn={f'{k}_knn': v | dict(protocol='knn') for k,v in frozen.items()},
         stopped={f'plain_{n}': _pre | dict(checkpoint=n) for n in (*CHECKPOINTS, 'best')})
@@ -164,7 +165,9 @@ def recipe(
     if reading: r |= dict(reading=reading, protocol={}) | {k: v for k,v in READINGS[reading].items() if k=='protocol'}
     if reading=='as_written': r['view'] = here + ('cnn_view' if study=='cnn' else 'frozen_view')
     for new in (SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
-    r['arms'] = {k: v for k,v in r['arms'].items() if v.get('checkpoint', 'best') in r['pretrain']['checkpoints']}
+    kept = r['pretrain']['checkpoints']
+    r['arms'] = {k: v for k,v in r['arms'].items() if 'checkpoint' not in v or v['checkpoint'] in kept}
+    if not r['arms']: raise ValueError(f'study {study!r} has no arm left: pretrain.checkpoints={kept} keeps none of {[*CHECKPOINTS, "best"]}')
     return r
 
 # %% ../../nbs/papers/barletta.ipynb #cb0f3354
@@ -180,23 +183,37 @@ def reported_rows()->pd.DataFrame: # a row per arm and size, in the columns of a
 # %% ../../nbs/papers/barletta.ipynb #1c4eb15a
 _mnist = dict(data='mnist', kind='fit')
 _frozen = [k for k in arms() if k!='cnn']
+_trained = [k for k in _frozen if k!='random']
+_small = list(range(160, 961, 160))
+_sized = [160, 960, 2880, 8000] # of FashionMNIST and CIFAR-10
 
 def _gap(a, b, **where): return Difference(a, b, _mnist | where, over=('labels',))
 def _ahead(a, others, **where): return Least(tuple(_gap(a, b, **where) for b in others))
 
-def _line(study, reading, data='mnist', more=''):
+def _each_size(a, others, data):
+    "The least lead of `a` over any of the others at any size"
+    leads = [at_each(Difference(a, b, dict(data=data, kind='fit')), labels=_sized) for b in others]
+    return Least(sum(leads, ()))
+
+def _line(study, reading, data='mnist', more='', setting=None):
     "The command that runs a study"
-    arms = '' if data=='mnist' else ' --labels 160,960,2880,8000' + (' --arms plain,sparse,random' if study=='frozen' else '')
-    setting = 'paper' if data=='mnist' else 'quick'
-    seeds = 3 if reading=='as_written' or (data, study)==('mnist', 'cnn') else 5
-    return f'aepretrain compare {data} --recipe barletta --setting {setting} --set reading={reading} --set study={study}{arms} --seeds {seeds}{more}'
+    sizes = ','.join(map(str, _sized))
+    few = '' if data=='mnist' else f' --labels {sizes}' + (' --arms plain,sparse,random' if study=='frozen' else '')
+    seeds = 3 if setting or reading=='as_written' or (data, study)==('mnist', 'cnn') else 5
+    at = setting or ('paper' if data=='mnist' else 'quick')
+    recipe = f'--recipe barletta --setting {at} --set reading={reading} --set study={study}'
+    return f'aepretrain compare {data} {recipe}{few} --seeds {seeds}{more}'
 
-def _run(*more, data='mnist', readings=tuple(READINGS)):
+def _run(*more, data='mnist', readings=tuple(READINGS), setting=None, also=''):
     "Commands by reading: the frozen arms, and then more studies, which find their autoencoders there"
-    there = lambda r, s: '' if s=='cnn' else f' --encoders aepretrain-barletta-{data}-paper-{r}-frozen'
-    return {r: ' && '.join([_line('frozen', r, data), *(_line(s, r, data, there(r, s)) for s in more)]) for r in readings}
+    def lines(r):
+        there = f' --encoders aepretrain-barletta-{data}-{setting or "paper"}-{r}-frozen'
+        own = [('' if s in ('cnn', 'starts') else there)+also for s in more]
+        return [_line('frozen', r, data, also, setting), *(_line(s, r, data, o, setting) for s,o in zip(more, own))]
+    return {r: ' && '.join(lines(r)) for r in readings}
 
-def _claim(name, text, place, ask, expect, commands, reported=None): return Claim('barletta', name, text, place, ask, expect, reported, commands)
+def _claim(name, text, place, ask, expect, commands, reported=None):
+    return Claim('barletta', name, text, place, ask, expect, reported, commands)
 
 # %% ../../nbs/papers/barletta.ipynb #dc888fbf
 def chosen_checkpoint(
@@ -213,38 +230,113 @@ def chosen_checkpoint(
 def _stopped(
     a, # arm
     b  # arm it is compared to
-): return lambda rows: _gap(a, b)(chosen_checkpoint(rows))
+): return lambda rows, conf=.95: _gap(a, b)(chosen_checkpoint(rows), conf)
+
+# %% ../../nbs/papers/barletta.ipynb #8dc58ba5
+def with_shares(
+    rows:pd.DataFrame # recorded rows
+)->pd.DataFrame:      # the same, with `gap` in points and `share` in %
+    "Adds how far training accuracy is above test accuracy, and an autoencoder's error for that of the mean image."
+    have = lambda *names: {*names} <= set(rows)
+    if have('train', 'value'): rows = rows.assign(gap=rows.train-rows.value)
+    return rows.assign(share=100*rows.mse/rows.mean_image) if have('mse', 'mean_image') else rows
+
+def _shares(
+    ask # about `gap` or `share`
+): return lambda rows, conf=.95: ask(with_shares(rows), conf)
 
 # %% ../../nbs/papers/barletta.ipynb #fb8f90a1
-_small = list(range(160, 961, 160))
 _late = dict(readings=('fair',))
-CLAIMS = [
-    _claim('cnn-best', 'A CNN trained from scratch is best', 'section 5', _ahead('cnn', _frozen), Expect('>'), _run('cnn')),
-    _claim('sparse-best', 'The sparse autoencoder is the best pre-training', 'section 5', _ahead('sparse', ['plain', 'sparse_fashion']), Expect('>'), _run()),
+_more,_wider = Expect('>', .5),Expect('>', 1.25)
+_quick = dict(setting='quick', also=' --lr .0001,.0003,.001,.003,.01') # more rates than the ends of the fair list
+_train_gap = Mean('cnn', _mnist | dict(labels=160), 'gap', unit='points')
+_gap_slope = Trend('cnn', where=_mnist, value='gap', unit='points per ×10 labels')
+_of_size = {n: Mean('cnn', _mnist | dict(labels=n)) for n in (160, 8000)}
+def _spreads(a, others): return Least(tuple(Ratio(a, b, _mnist, 'sd', over=('labels',)) for b in others))
+def _redrawn(arm, data): return Mean(arm, dict(data=data, kind='encoder'), 'share', unit='%')
+
+_network = [
+    _claim('cnn-best', 'A CNN trained from scratch is best', 'section 5', _ahead('cnn', _frozen), _more, _run('cnn')),
+    _claim('cnn-best-with-few-labels', 'The CNN is best even with a small data set, 160 to 960 labels',
+        'abstract, section 5', _ahead('cnn', _frozen, labels=_small), _more, _run('cnn')),
+    _claim('cnn-poor-with-few-labels',
+        'A CNN can be poor with few labels: with 160 ten points or more behind itself with 8,000', 'abstract',
+        Contrast(_of_size[8000], _of_size[160], unit='points'), Expect('>', 10), _run('cnn')),
+    _claim('cnn-overfits-with-few-labels',
+        'With 160 labels the CNN overfits in spite of dropout: a gap of more than five points',
+        'section 4.4, figure 3', _shares(_train_gap), Expect('>', 5), _run('cnn'), 'by eye'),
+    _claim('gap-closes',
+        'The gap between its training and test accuracy shrinks by a point or more for ten times the labels',
+        'section 4.4, figure 3', _shares(_gap_slope), Expect('<', -1), _run('cnn'), 'by eye'),
+    _claim('cnn-fluctuates',
+        'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
+        _spreads('cnn', _frozen), _wider, _run('cnn'), 'by eye; attributed to random weights'),
+    _claim('cnn-best-fashion-mnist', 'The CNN is still best on a harder data set, at each size: FashionMNIST',
+        'section 6, future work', _each_size('cnn', ('plain', 'random'), 'fashion_mnist'), _more,
+        _run('cnn', data='fashion_mnist', **_late), 'asked'),
+    _claim('cnn-best-cifar10', 'The CNN is still best on a harder data set, at each size: CIFAR-10',
+        'section 6, future work', _each_size('cnn', ('plain', 'random'), 'cifar10'), _more,
+        _run('cnn', data='cifar10', **_late), 'asked')]
+
+# %% ../../nbs/papers/barletta.ipynb #f7e37112
+_redraw = _shares(Greatest((_redrawn('sparse', 'mnist'), _redrawn('sparse_fashion', 'fashion_mnist'))))
+_encoders = [
+    _claim('sparse-best', 'The sparse autoencoder is the best pre-training', 'section 5',
+        _ahead('sparse', ['plain', 'sparse_fashion']), _more, _run()),
     _claim('sparse-reaches-80', 'With 160 to 960 labels the sparse autoencoder reaches 80 %', 'abstract',
         Greatest(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
     _claim('sparse-80-throughout', 'The sparse autoencoder is above 80 % for all sizes from 160 to 960', 'abstract',
         Least(at_each(Mean('sparse', _mnist), labels=_small)), Expect('>', 80), _run()),
-    _claim('fashion-works', 'Pre-training on FashionMNIST works: better than an untrained encoder', 'section 5', _gap('sparse_fashion', 'random'),
+    _claim('sparse-80-at-480', 'With 480 labels the sparse autoencoder is right in about 80 % of the images',
+        'figure 5', Mean('sparse', _mnist | dict(labels=480)), Expect('=', 80, margin=3), _run(),
+        'approximately 80 %'),
+    _claim('sparse-by-weights-best',
+        'Sparse as its formula says, with a price on the weights, it is better than plain', 'section 4.1.1',
+        _gap('sparse_weights', 'plain'), _more, _run('penalty', **_late, **_quick), 'no figure'),
+    _claim('sparse-by-output-best',
+        "Sparse as the authors' code has it, with a price on the output too, it is better than plain",
+        'their code', _gap('sparse_output', 'plain'), _more, _run('penalty', **_late, **_quick), 'no figure'),
+    _claim('pretraining-works-well',
+        'Each of the three pre-trained encoders works quite well: more than 80 % over all sizes',
+        'abstract, section 5', Least(tuple(Mean(a, _mnist, over=('labels',)) for a in _trained)), Expect('>', 80),
+        _run()),
+    _claim('pretraining-helps', 'The autoencoder has learned something: plain pre-training beats a random encoder',
+        'section 4.3', _gap('plain', 'random'), _more, _run()),
+    _claim('pretraining-beats-paper-start',
+        'Plain pre-training beats a random encoder that is drawn as the paper says', 'section 4.3', _gap('plain',
+        'random_paper'), _more, _run('starts'), "drawn by PyTorch's default"),
+    _claim('helps-most-with-few-labels', 'Pre-training helps with few labels (160 to 960), the less the more there are',
+        'sections 1 and 3', All((Trend('random', 'sparse', where=_mnist), _gap('sparse', 'random', labels=_small))),
         Expect('>'), _run()),
-    _claim('random-surprises', 'A random encoder is not the worst: it beats at least one that was trained', 'section 5',
-        Greatest(tuple(_gap('random', b) for b in _frozen if b!='random')), Expect('>'), _run()),
-    _claim('pretraining-helps', 'The autoencoder has learned something: plain pre-training beats a random encoder', 'section 4.3',
-        _gap('plain', 'random'), Expect('>'), _run()),
-    _claim('cnn-fluctuates', 'The accuracy of the CNN fluctuates more between runs than that of any frozen encoder', 'section 5',
-        Least(tuple(Ratio('cnn', b, _mnist, 'sd', over=('labels',)) for b in _frozen)), Expect('>', 1), _run('cnn'),
-        'by eye; attributed to random weights'),
-    _claim('clipping-helps', 'The softmax learns better with gradient clipping', 'section 4.2', _gap('plain', 'plain_unclipped'),
-        Expect('>'), _run('clipping'), 'did not work properly'),
-    _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'), Expect('<'), _run('momentum'),
-        'worse performances'),
-    _claim('cnn-best-fashion-mnist', 'The CNN is still best on a harder data set: FashionMNIST', 'section 6, future work',
-        Least(tuple(Difference('cnn', b, dict(data='fashion_mnist', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'),
-        _run('cnn', data='fashion_mnist', **_late), 'asked'),
-    _claim('cnn-best-cifar10', 'The CNN is still best on a harder data set: CIFAR-10', 'section 6, future work',
-        Least(tuple(Difference('cnn', b, dict(data='cifar10', kind='fit'), over=('labels',)) for b in ('plain', 'random'))), Expect('>'),
-        _run('cnn', data='cifar10', **_late), 'asked'),
-    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats the fixed 100 epochs', 'section 6, future work',
-        _stopped('plain_chosen', 'plain'), Expect('>'), _run('stopped', **_late), 'suggested'),
-    _claim('stop-early-costs-nothing', 'Stopping pre-training after 10 of its 100 epochs loses less than half a point', 'section 6, future work',
-        _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested')]
+    _claim('fashion-works', 'Pre-training on FashionMNIST works: better than an untrained encoder', 'section 5',
+        _gap('sparse_fashion', 'random'), _more, _run()),
+    _claim('random-surprises', 'A random encoder is not the worst: it beats at least one that was trained',
+        'section 5', Greatest(tuple(_gap('random', b) for b in _trained)), _more, _run()),
+    _claim('random-unpredictable', 'Accuracy varies more between random encoders than between trained ones',
+        'section 5', dict(fair=_spreads('random', _trained)), _wider, _run(**_late), 'in words'),
+    _claim('reconstructs', 'The autoencoders redraw their images: less than a quarter of the error of the mean image',
+        'figures 6 and 7', dict(fair=_redraw), Expect('<', 25), _run(**_late), 'by eye')]
+
+# %% ../../nbs/papers/barletta.ipynb #85c378d6
+_training = [
+    _claim('clipping-helps', 'The softmax learns better with gradient clipping', 'section 4.2',
+        _gap('plain', 'plain_unclipped'), _more, _run('clipping'), 'did not work properly'),
+    _claim('exploding-gradients',
+        'Without clipping learning does not work: some frozen arm loses more than five points', 'section 4.2',
+        Greatest(tuple(_gap(a, f'{a}_unclipped') for a in _frozen)), Expect('>', 5), _run('clipping'),
+        'did not work properly'),
+    _claim('momentum-worse', 'SGD with momentum is worse than Adam', 'section 4.2', _gap('plain_momentum', 'plain'),
+        Expect('<', -.5), _run('momentum'), 'worse performances'),
+    _claim('choose-by-validation', 'Choosing the length of pre-training by supervised validation beats 100 epochs',
+        'section 6, future work', _stopped('plain_chosen', 'plain'), _more, _run('stopped', **_late), 'suggested'),
+    _claim('stop-early-costs-nothing',
+        'Stopping pre-training after 10 of its 100 epochs loses less than half a point', 'section 6, future work',
+        _gap('plain', 'plain_10'), Expect('no gain', margin=.5), _run('stopped', **_late), 'suggested'),
+    _claim('first-phase-tells-nothing',
+        'The first phase does not predict the second: 99 more epochs gain less than half a point', 'section 6',
+        _gap('plain', 'plain_1'), Expect('no gain', margin=.5), _run('stopped', **_late), 'in words')]
+_agrees = _claim('agrees-with-reported',
+        'Our means over all sizes are within a point of the reported ones in every arm',
+    'figure 4', dict(as_written=Agreement(_mnist, of=('arm',), over=('labels',))), Expect('<', 1),
+    dict(as_written=_run('cnn')['as_written']), 'five curves')
+CLAIMS = [*_network, *_encoders, *_training, _agrees]
