@@ -741,6 +741,15 @@ def rising(self:Results,
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
 # %% ../nbs/11_experiment.ipynb #861f2681
+def _constant(
+    rows,   # of finished fits
+    records # theirs
+):          # a line for each cell with fits that take every test image for one class
+    one = [bool(r.get('confusion')) and np.count_nonzero(np.sum(r['confusion'], 0))==1 for r in records]
+    n = rows.assign(one=one).groupby(['labels', 'arm'], sort=False).one.agg(['sum', 'size']).reset_index()
+    return [f'a constant answer: {arm} at {labels} labels takes all test images for one class in {bad} of {of} runs'
+        for labels,arm,bad,of in n.itertuples(index=False) if bad]
+
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
@@ -754,6 +763,7 @@ def warnings(self:Results)->list: # one line each
     if self.plan: out += plan_warnings(self.plan)
     if len(self.encoders): out += pretraining_warnings(pretraining_table(self.encoders))
     if len(self.rows):
+        out += _constant(self.rows, [r for r in self.records if r])
         out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
     return out
 

@@ -241,27 +241,32 @@ def _optimisers(e):
     return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {edge} of {len(e)}'
 
 def _autoencoders(res):
-    "What the autoencoders of each arm make of images, beside what needs no training."
+    "What the autoencoders of each arm make of images, beside what needs no training; and how they were trained."
     e = res.encoders
-    k = f' ({e.pca_k.dropna().iloc[0]:.0f} components)' if 'pca_k' in e and e.pca_k.notna().any() else ''
-    head = ['arm', 'runs', 'error', 'of the mean image', f'of a PCA{k}', 'over the last fifth', 'optimiser and rate']
+    k = f', a PCA of {e.pca_k.dropna().iloc[0]:.0f} components' if 'pca_k' in e and e.pca_k.notna().any() else ' and a PCA'
+    head = ['arm', 'runs', 'error', 'of the mean image', 'of the PCA', 'over the last fifth']
     def row(t):
-        fall = f'{100*t.last_fifth:+.0f} %' if np.isfinite(t.last_fifth) else 'not known'
-        return t.arm,t.n,*map(_error, (t.mse, t.mean_image, t.pca)),fall,_optimisers(e[e.arm==t.arm])
-    rows = map(row, pretraining(e).itertuples())
-    return _table('Squared error of the autoencoders, and of two that need no training, on the same images', head, rows)
+        fall = _numbers(f'{100*t.last_fifth:+.0f} %') if np.isfinite(t.last_fifth) else 'not known'
+        return t.arm,t.n,*map(_error, (t.mse, t.mean_image, t.pca)),fall
+    found = _table(f'Squared error on the same images: autoencoder, mean image{k}', head, map(row, pretraining(e).itertuples()))
+    rates = ((a, _optimisers(g)) for a,g in e.groupby('arm', sort=False))
+    return found + _table('Optimiser and rate of the autoencoders', ['arm', 'optimiser and rate'], rates)
 
-def _pretraining(res):
-    "Errors, reconstructions and filters, None where no autoencoder was trained."
+def _pictures(res):
+    "Reconstructions and filters of the first autoencoder; nothing where none saw these images"
     with plt.rc_context(_RC | {'axes.titlesize': 8, 'font.size': 8}):
         fig = res.pretraining(n=6)
-        if fig is None: return None
+        if fig is None: return Markup('')
         fig.set_size_inches(4.6, .62*fig.get_figheight()+.4)
         for s in fig.subfigs: s.suptitle('')
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
-    return _autoencoders(res) + _figure([data_uri(fig, 'png')],
+    return _figure([data_uri(fig, 'png')],
         'Images above their reconstructions, and filters of the first layer before and after pre-training',
         'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
+
+def _pretraining(res):
+    "Errors, reconstructions and filters, None where no autoencoder was trained."
+    return _autoencoders(res) + _pictures(res) if len(res.encoders) else None
 
 # %% ../nbs/15_report.ipynb #f5cf0a42
 def _chosen(g):
@@ -438,6 +443,7 @@ _STYLE += """
 .no-difference-shown, .no-verdict { font-weight: 400; } li .tag { font-weight: 600; }
 @media (max-width: 30rem) {
   body { padding: .8rem; } table { font-size: .85rem; } th, td { padding-right: .5rem; } h1 { font-size: 1.35rem; } #verdict th:nth-child(2) { width: 8.8em; }
+  :is(#means, #pretraining) table { font-size: .75rem; } :is(#means, #pretraining) :is(th, td) { padding-right: .3rem; }
 }
 @media screen and (prefers-color-scheme: dark) {
   :root { --fg: #e6e6e6; --soft: #a8a8a8; --line: #3d3f42; --bg: #17181a; --panel: #222427; --link: #7db7f0; }

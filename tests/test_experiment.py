@@ -294,6 +294,7 @@ def test_a_constant_answer_on_unbalanced_images_is_no_evidence(tmp_path):
     still = lively | dict(finetune=lively['finetune'] | dict(lr=1e-6, steps=10))
     res = compare(own, ['pretrained', 'random_matched'], [50], 2, still, store=tmp_path/'s', progress=False)
     assert set(res.verdict().table.verdict)=={'no verdict'} and 'did not train' in res.text()
+    assert any('takes all test images for one class in 2 of 2 runs' in w for w in res.warnings)
     assert read_results(tmp_path/'s', metric='balanced').rows.value.max()<=60
 
 # Seeds by plan

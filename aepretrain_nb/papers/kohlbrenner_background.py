@@ -20,6 +20,7 @@ from ..trial import ExperimentError, Trial, alone, build_autoencoder, near
 from ..cli import Parser, number
 from ..experiment import Store, run_grid, write_whole
 from ..filters import measure_filters
+from ..asks import View
 from ..ledger import Claim, Difference, Expect, Greatest, Least, Ratio
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #bae2b053
@@ -242,10 +243,6 @@ def _apart(
 ): return Difference(a, b, dict(recipe='kohlbrenner_background', data=data), value=value, unit='visible steps')
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #69d9908b
-def _of(
-    ask, # of `Difference`s
-): return lambda rows, conf=.95: ask(_seen(rows), conf)
-
 def _claim(
     name, # of the claim
     text, # the claim
@@ -259,21 +256,21 @@ def _plausible(
     data # name of the data set
 ): # more local and smoother, with noise and without
     pairs = (('pool', 'plain'), ('noise_pool', 'noise'))
-    return _of(Least(tuple(_apart(data, v, a, b) for v in ('spread', 'smoothness') for a,b in pairs)))
+    return View(_seen, Least(tuple(_apart(data, v, a, b) for v in ('spread', 'smoothness') for a,b in pairs)))
 
 def _unseen(
     data, # name of the data set
     a, # arm
     b # arm
 ): # the greatest difference in any measure, in either direction
-    return _of(Greatest(tuple(_apart(data, v, *pair) for v in VISIBLE for pair in ((a, b), (b, a)))))
+    return View(_seen, Greatest(tuple(_apart(data, v, *pair) for v in VISIBLE for pair in ((a, b), (b, a)))))
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #35bc927b
 _sd = lambda a, b: Ratio(a, b, dict(recipe='kohlbrenner_background', data='cifar10'), value='weight_sd')
 CLAIMS = [
     _claim('plain-point-filters', 'Without a constraint the filters of MNIST are point filters: visibly more localised than at random',
-        _of(_apart('mnist', 'localisation', 'plain', 'random')), Expect('>', 1), 'mnist'),
-    _claim('noise-localises', 'Noise makes the filters of MNIST visibly more local', _of(_apart('mnist', 'spread', 'noise', 'plain')), Expect('>', 1), 'mnist'),
+        View(_seen, _apart('mnist', 'localisation', 'plain', 'random')), Expect('>', 1), 'mnist'),
+    _claim('noise-localises', 'Noise makes the filters of MNIST visibly more local', View(_seen, _apart('mnist', 'spread', 'noise', 'plain')), Expect('>', 1), 'mnist'),
     _claim('pool-plausible-mnist', 'Plausible filters emerge with max-pooling, on MNIST: visibly more local and smoother, with noise and without',
         _plausible('mnist'), Expect('>', 1), 'mnist'),
     _claim('pool-plausible-cifar10', 'The impact of max-pooling on CIFAR-10 is striking: visibly more local and smoother, with noise and without',
