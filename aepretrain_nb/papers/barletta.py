@@ -16,6 +16,7 @@ from ..autoencoder import Autoencoder, Code, ConvEncoder, ConvStage, feature_siz
 from ..transfer import Classifier, fc_head
 from ..trial import merged
 from ..stats import reported
+from ..asks import View
 from ..ledger import Agreement, All, Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend, at_each
 
 # %% ../../nbs/papers/barletta.ipynb #0a77baa2
@@ -230,7 +231,7 @@ def chosen_checkpoint(
 def _stopped(
     a, # arm
     b  # arm it is compared to
-): return lambda rows, conf=.95: _gap(a, b)(chosen_checkpoint(rows), conf)
+): return View(chosen_checkpoint, _gap(a, b))
 
 # %% ../../nbs/papers/barletta.ipynb #8dc58ba5
 def with_shares(
@@ -241,9 +242,7 @@ def with_shares(
     if have('train', 'value'): rows = rows.assign(gap=rows.train-rows.value)
     return rows.assign(share=100*rows.mse/rows.mean_image) if have('mse', 'mean_image') else rows
 
-def _shares(
-    ask # about `gap` or `share`
-): return lambda rows, conf=.95: ask(with_shares(rows), conf)
+_shares = partial(View, with_shares)
 
 # %% ../../nbs/papers/barletta.ipynb #fb8f90a1
 _late = dict(readings=('fair',))
