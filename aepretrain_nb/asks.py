@@ -73,7 +73,8 @@ class Block:
     subset:object=None # name of the labelled images of each value; None: all differ
     encoder:object=None # name of the encoder of each value; None: all differ
     @cached_property
-    def mean(self):
+    def mean(self): # `crossed.SampleMean`
+        "Mean of the values, its standard error heeding what they share"
         alike = self.subset is not None or self.encoder is not None
         return crossed(self.values, self.subset, self.encoder) if alike else plain(self.values)
 
@@ -180,7 +181,10 @@ class Kept(pd.DataFrame):
     "Rows that remember what was taken from them."
     _internal_names = [*pd.DataFrame._internal_names, 'taken_']
     _internal_names_set = {*_internal_names}
-    def __init__(self, *args, **kwargs):
+    def __init__(self,
+        *args, # of `pandas.DataFrame`
+        **kwargs # of `pandas.DataFrame`
+    ):
         super().__init__(*args, **kwargs)
         self.taken_ = {}
     @property
@@ -264,7 +268,9 @@ def _doubted(cells, *runs):
     return tuple(dict.fromkeys(d for r in runs if r for d in r.doubts(cells)))
 
 @patch
-def doubts(self:_Runs, cells):
+def doubts(self:_Runs,
+    cells # columns of `values`
+) -> tuple: # of `Doubt`
     "Each `Doubt` about the runs in `cells`."
     at = pd.MultiIndex.from_frame(self.rows[self.by]) if len(self.by)>1 else pd.Index(self.rows[self.by[0]])
     key = tuple(cells)
@@ -448,7 +454,9 @@ class Ratio:
     pair:tuple=SEEDS # columns that name a run
     unit:str='times' # of the answer
     told:tuple=() # column(s) to be noted where they differ between `a` and `b`
-    def sides(self, rows):
+    def sides(self,
+        rows # recorded
+    ):
         "What the answer rests on, how, note and doubts; None where rows are missing"
         a, b = (_read(self, rows, s, self.over) for s in (self.a, self.b))
         cells = a.values.columns.intersection(b.values.columns) if a and b else []
@@ -561,7 +569,9 @@ class Agreement:
     unit:str=None # of the answer; the rows' by default, where differences of % are points
     pair = SEEDS
     beside = 'reported' # reading whose rows are to be among those that it is asked of
-    def found(self, rows):
+    def found(self,
+        rows # recorded, of both readings
+    ):
         "Each cell that both have, with the `Found` of ours less theirs"
         if not {'reading', *listify(self.of)}<=set(rows): return []
         theirs = rows.reading.eq(self.beside)

@@ -32,7 +32,7 @@ from .executor import InProcess, WorkerLost, check_executor, executor_of
 from .seeds import PILOT, check_seeds, expected_seconds, plan_warnings, second_stage, stage_words
 from .design import power
 from .stats import at_chance, differences
-from .verdict import Verdict, pretraining as pretraining_table, pretraining_warnings, verdict
+from .verdict import Verdict, pretraining as pretraining_table, verdict
 from .viz import label_curve, show_filters, show_reconstructions
 
 # %% ../nbs/11_experiment.ipynb #7401bf24
@@ -761,7 +761,6 @@ def warnings(self:Results)->list: # one line each
     if len(self.rows) and self.rows.revision.nunique()>1:
         out.append(f'rows come from {self.rows.revision.nunique()} revisions of the code: {", ".join(self.rows.revision.unique())}')
     if self.plan: out += plan_warnings(self.plan)
-    if len(self.encoders): out += pretraining_warnings(pretraining_table(self.encoders))
     if len(self.rows):
         out += _constant(self.rows, [r for r in self.records if r])
         out += [f'not converged: {o.arm} at {o.labels} labels still gained {o.rise:.1f} points on validation over its last fifth' for o in self.rising().itertuples()]
@@ -774,7 +773,7 @@ def verdict(self:Results,
 )->Verdict:      # table and warnings
     "What the differences say, in words."
     margin,lower = self.margin if margin is None else margin,METRICS[self.metric][1]=='lower'
-    return verdict(self.differences(), margin, unit='points', lower=lower, extra=self.warnings, **kw)
+    return verdict(self.differences(), margin, unit='points', lower=lower, extra=self.warnings, encoders=pretraining_table(self.encoders), **kw)
 
 # %% ../nbs/11_experiment.ipynb #012f662c
 def _seeds(

@@ -11,7 +11,7 @@ __all__ = ['reported', 'interval', 'Diff', 'hedges_g', 'welch', 'student', 'pair
 # %% ../nbs/10_stats.ipynb #7049a2c5
 import numpy as np, pandas as pd, warnings
 from math import comb
-from dataclasses import dataclass, asdict
+from dataclasses import dataclass, asdict, replace
 from importlib.resources import files
 from fastcore.all import listify, patch
 from scipy import stats
@@ -315,12 +315,15 @@ def two_stage(
     pilot:int, # number of pairs of the pilot, at least 2
     conf:float=.95, # confidence level of the interval, in (0,1)
     bounds=None # (lowest, highest) possible value; None: none
-) -> Diff: # of `a - b`
+) -> Diff: # of `a - b`; its interval is the planned one, cut where no difference can be
     "Difference of two paired arms whose number of pairs was planned from a pilot (Stein's test, two-sided)."
     a, b = _pairs(a, b)
     if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
     means = [SampleMean(_mean(x), _sd(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
-    return _diff('two-stage t', a, b, means, conf, bounds)
+    d = _diff('two-stage t', a, b, means, conf, None)
+    if _inside(bounds, a, b) is None: return d
+    most = bounds[1]-bounds[0]
+    return replace(d, low=max(d.low, -most), high=min(d.high, most))
 
 # %% ../nbs/10_stats.ipynb #9a002e52
 def _staged(d, x, first, conf, bounds):

@@ -218,7 +218,9 @@ class BestWeightsCB(Callback):
         if self.state: self.learn.model.load_state_dict(self.state)
         self.state = None
 
-    def give_back(self): self.state = None
+    def give_back(self):
+        "Forget the weights of a fit that was broken off"
+        self.state = None
 
 # %% ../nbs/04_train.ipynb #957a5020
 class CorruptCB(Callback):
@@ -236,6 +238,7 @@ class CorruptCB(Callback):
         for dl,_ in self.old: dl.corrupt = self.noise
 
     def give_back(self):
+        "Leave the loaders as they were"
         for dl,c in self.old: dl.corrupt = c
         self.old = []
 
@@ -272,6 +275,7 @@ class SparsityCB(Callback):
         if self.learn.training: self.learn.loss_grad = self.learn.loss_grad + self.lam*self.penalty(self.learn.model, self.code, self.learn.pred)
     def after_fit(self): self.give_back()
     def give_back(self):
+        "Stop listening to the decoder"
         if self.hook is not None: self.hook.remove()
         self.hook = None
 

@@ -193,8 +193,8 @@ def parts(
 )->tuple: # (training indices, validation indices) into `splits.train`
     "The random split of a run, with the classes in the proportions of the whole, also in each fold"
     y,n = splits.train.y,run.images+(0 if run.fold else run.n_valid)
-    idx = label_subset(y, n, run.seed, digest=splits.digest)
-    if run.fold is None: return split_valid(idx, y, run.seed, n_valid=run.n_valid, digest=splits.digest)
+    idx = label_subset(y, n, run.seed, digest=splits.content)
+    if run.fold is None: return split_valid(idx, y, run.seed, n_valid=run.n_valid, digest=splits.content)
     a,b = _block(*run.fold, n)
     return torch.cat([idx[:a], idx[b:]]),idx[a:b]
 
@@ -373,7 +373,7 @@ def labelled(
 )->Tensor: # indices into `splits.train`
     "The labelled images of a fit, among the training images of its run"
     tr,_ = parts(splits, fit.run)
-    return tr[label_subset(splits.train.y[tr], fit.labels, fit.run.seed, digest=splits.digest)]
+    return tr[label_subset(splits.train.y[tr], fit.labels, fit.run.seed, digest=splits.content)]
 
 def train_fit(
     fit:Fit, # whose encoder is finished
