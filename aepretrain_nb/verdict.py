@@ -284,9 +284,9 @@ def _unready(encoders, arm):
     "What is to be known of the autoencoders behind an `arm` before its numbers are believed."
     own = encoders[encoders.arm==arm] if encoders is not None and len(encoders) else None
     if own is None or not len(own): return []
-    if own.untrained.any(): return ['its autoencoder is no better than the mean image']
+    if own.untrained.any(): return [f'the autoencoder of {arm} is no better than the mean image']
     if not own.falling.any(): return []
-    return [f'its autoencoder was still improving ({100*own.last_fifth.min():.0f} % over its last fifth)']
+    return [f'the autoencoder of {arm} was still improving ({100*own.last_fifth.min():.0f} % over its last fifth)']
 
 def _lost(b):
     "How many runs are missing."
@@ -318,7 +318,7 @@ def headline(self:Verdict) -> str:
     for k in sorted(kinds.unique(), key=_rank):
         rival = '' if said else _opponent(b)
         said.append(_clause(k, b[kinds==k], b, rival, self.margin, unit))
-    more = _fallen(self.table, b) + _lost(b) + [f'{b.treatment.iloc[0]}: {o}' for o in _unready(self.encoders, b.treatment.iloc[0])]
+    more = _fallen(self.table, b) + _lost(b) + _unready(self.encoders, b.treatment.iloc[0])
     return f"Bottom line: {'; '.join(said + more)}."
 
 # %% ../nbs/14_verdict.ipynb #6a9777b3

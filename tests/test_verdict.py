@@ -325,8 +325,8 @@ def test_bottom_lines(name):
     assert line.startswith('Bottom line: '+parts[0]) and line.endswith('.') and line.count('\n')==0, line
     assert all(p in line for p in parts), line
 
-@pytest.mark.parametrize('cols, ends', [({}, None), (dict(last_fifth=-.24), 'pretrained: its autoencoder was still improving (-24 % over its last fifth).'),
-    (dict(mse=.07), 'pretrained: its autoencoder is no better than the mean image.'), (dict(arm='other', mse=.07), None)])
+@pytest.mark.parametrize('cols, ends', [({}, None), (dict(last_fifth=-.24), 'the autoencoder of pretrained was still improving (-24 % over its last fifth).'),
+    (dict(mse=.07), 'the autoencoder of pretrained is no better than the mean image.'), (dict(arm='other', mse=.07), None)])
 def test_bottom_line_ends_with_what_the_autoencoder_did(cols, ends):
     v = say(learnt(), encoders=pretraining(autoencoders(**cols)))
     assert v.headline.endswith(ends) if ends else 'autoencoder' not in v.headline
