@@ -374,7 +374,7 @@ class Trend(_Ask):
         apart = self.b and b is None and _apart(_take(rows, {**self.where, **_side(self.b)}), self.x)
         return None if a is None or self.b and b is None and not apart else _trend(a, b, self)
 
-def _apart(rows, x): return len(rows)>0 and rows[x].isna().all()
+def _apart(rows, x): return len(rows)>0 and (x not in rows or rows[x].isna().all())
 
 def _trend(a, b, ask):
     "The `Found` of the slope of `a` over `b`."

@@ -9,7 +9,7 @@ from scipy import stats as st
 from aepretrain_nb.crossed import SampleMean, crossed, plain, two_way
 from aepretrain_nb.stats import differences, paired, permutation, welch
 
-GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 300))
+GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 1000))
 RATIOS = [(vs, ve) for vs in (0, .2, 1, 10) for ve in (0, .2, 1, 10) if vs<=ve]
 
 def grids(n, S, E, vs, ve, seed=0):

@@ -211,7 +211,7 @@ def test_a_failed_encoder_fails_its_fits_only(tmp_path):
 
 # Refusals
 
-@pytest.mark.parametrize('kw,say', [(dict(seeds=[1, 1]), 'none twice'), (dict(seeds=[-1]), 'whole numbers'), (dict(arms=['pretrain']), "did you mean 'pretrained'"), (dict(n_unlabelled=10**6), 'unlabelled images'),
+@pytest.mark.parametrize('kw,say', [(dict(seeds=[1, 1]), 'no seed twice'), (dict(seeds=[-1]), 'whole numbers'), (dict(arms=['pretrain']), "did you mean 'pretrained'"), (dict(n_unlabelled=10**6), 'unlabelled images'),
     (dict(precision='fp8'), 'fp32 or bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1'),
     (dict(tune='last'), 'each or first'), (dict(one_encoder=True, crossed=True), 'exclude each other')])
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, kw, say):

@@ -146,7 +146,7 @@ def test_figure4_is_paired_and_chooses_on_validation(store, monkeypatch):
         tried = {lr: store.get(replace(fit, lr=lr).key)['valid'] for lr in S['fit_rates']}
         assert r.lr==min(tried, key=lambda lr: (tried[lr], lr)) and r.lrs=='0.05 0.01'
     turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, DIGITS.test.y.roll(1), classes=DIGITS.test.classes))
-    monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
+    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
     other = figure4(turned, 'smoke', S, Store(store.path.parent/'turned'), 1)
     assert other.lr.tolist()==rows.lr.tolist() and other.valid.tolist()==rows.valid.tolist() and other.value.tolist()!=rows.value.tolist()
 
@@ -243,7 +243,7 @@ def test_folds_keep_the_classes(k):
 def test_rates_are_chosen_without_the_test_images(store, monkeypatch):
     own = arm_rates(['gradual','stacked'], DIGITS, S, store, 0, 'fair')
     other = Splits('digits', DIGITS.train, ImageSet(255-DIGITS.test.x, DIGITS.test.y, classes=DIGITS.test.classes))
-    monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
+    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
     apart = Store(store.path.parent/'inverted')
     assert arm_rates(['gradual','stacked'], other, S, apart, 0, 'fair')==own
     a,b = (o.get(make_run(DIGITS, 'gradual', S).key) for o in (store, apart))
@@ -382,7 +382,7 @@ def test_transfers_share_what_the_seed_decides_and_choose_on_validation(store, m
             assert got[got.encoder_seed==seed].groupby('arm').lr.agg(set).to_dict()=={a: {v} for a,v in own.items()}
     assert (fits.n_train+fits.n_valid==100).all() and not conv(DIGITS, 'smoke', CS, store, 2).value.ne(rows.value).any()
     turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, torch.zeros_like(DIGITS.test.y), classes=DIGITS.test.classes))
-    monkeypatch.setattr(Splits, 'digest', DIGITS.digest)
+    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
     other = conv(turned, 'smoke', CS, Store(store.path.parent/'turned_conv'), 2)
     other = other[other.kind=='conv classification']
     assert other.lr.tolist()==fits.lr.tolist() and other.valid.tolist()==fits.valid.tolist() and other.value.tolist()!=fits.value.tolist()

@@ -686,7 +686,7 @@ def conv_recipe(
     s:dict, # from `conv_settings`
 )->dict: # of Kohlbrenner et al., fair reading
     "Whose autoencoder and classifier these are"
-    return find_recipe('kohlbrenner', s['recipe'], reading='fair', model=dict(width=s['width']))
+    return find_recipe('kohlbrenner', s['recipe'], reading='fair', model=dict(width=s['width']), finetune=dict(lr=[.1, .3, 1.]))
 
 def conv_net(
     s:dict, # from `conv_settings`
