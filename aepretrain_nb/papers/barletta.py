@@ -137,7 +137,7 @@ def studies(
 LABELS = list(range(160, 8001, 160))
 READINGS = dict(
     as_written=dict(finetune=dict(loss='double_softmax', dropout_on=True), protocol=dict(policy='first_n', valid='test', one_encoder='all')),
-    fair=dict(finetune=dict(lr=[.001, .01, .1], tune='first')))
+    fair=dict(pretrain=dict(opt=dict(adam=[.0003, .001, .003])), finetune=dict(lr=[.0001, .001, .01, .1, 1.], tune='first')))
 _paper = dict(model=dict(filters=[8, 4], dropout=0.), norm=[.1307, .3081],
     pretrain=dict(opt='adam', lr=1e-3, bs=32, epochs=100, evals=100, loss='mse', out_act='identity', norm_target=True, n_valid=1000, corrupt=None,
         keep='last', checkpoints=[*CHECKPOINTS, 'best']),
