@@ -22,6 +22,6 @@ from .check import *
 from .crossed import *
 from .design import *
 from .seeds import *
-from .arrays import *
 from .doubts import *
 from .asks import *
+from .arrays import *
