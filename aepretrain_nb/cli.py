@@ -141,13 +141,25 @@ def power(
 )->int: # exit code
     "Print how many seeds each cell of a finished grid would take."
     from aepretrain_nb.experiment import rows_of, seeds_needed
-    t = seeds_needed(rows_of(a.rows, a.root), a.margin, a.treatment).drop(columns=['treatment', 'test'])
-    few = {c: t[c].map(lambda n: f'{n:.0f}' if n==n else 'many') for c in ('for_width', 'for_power')}
-    t = t.assign(half=t.half.map('±{:.3g}'.format), **few)
-    print(f'seeds for an interval of ±{a.margin:g} (for_width), and to find {a.margin:g} in 80 % of grids (for_power);')
-    print('half is half the interval of the seeds there are')
-    print(t.to_string(index=False))
+    rows = rows_of(a.rows, a.root)
+    every,best = (_counted(seeds_needed(rows, a.margin, a.treatment, only)) for only in (False, True))
+    print(f'for an interval of ±{a.margin:g} against the best random start: ' + '; '.join(map(_planned, best.to_dict('records'))))
+    print(f'for_width: seeds for ±{a.margin:g}; for_power: to find {a.margin:g} in 80 % of grids; half: half the interval now; -: no test, as an arm did not train or has one run')
+    print(every.to_string(index=False))
     return 0
+
+def _counted(t):
+    "A table of `seeds_needed` as text."
+    tested = t.half.notna()
+    say = lambda n: f'{n:.0f}' if n==n else 'above 10000'
+    few = {c: t[c].map(say).where(tested, '-') for c in ('for_width', 'for_power')}
+    few['seeds'] = t.seeds.map('{:.0f}'.format)
+    return t.drop(columns=['treatment', 'test']).assign(half=t.half.map('±{:.3g}'.format).where(tested, '-'), **few)
+
+def _planned(row):
+    "How many seeds one size takes."
+    where = ' '.join(str(row[k]) for k in ('data', 'reading', 'setting') if k in row)
+    return f'{where} {row["labels"]:,} labels: {row["for_width"]} seeds (there are {row["seeds"]})'.strip()
 
 def ledger(
     a # parsed arguments

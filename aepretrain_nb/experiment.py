@@ -1063,11 +1063,13 @@ def rows_of(
 def seeds_needed(
     rows,          # of fits, from `rows_of`
     margin:float,  # half-width of the interval, in the unit of the values
-    treatment=None # as in `check_treatment`
+    treatment=None, # as in `check_treatment`
+    best=False     # against the best random start of each size alone?
 )->pd.DataFrame:   # as `aepretrain_nb.design.power`: a row per cell and control
     "How many seeds each cell would take."
     by = [c for c in ('data', 'reading', 'setting') if c in rows and rows[c].nunique()>1] + ['labels']
     treatment = check_treatment(treatment, list(dict.fromkeys(rows.arm)))
     if rows.arm.nunique()<2: raise ExperimentError(f'only one arm, {treatment}: there is no difference to find')
     found = differences(rows, treatment, by=by, pair=_pair(rows, by))
-    return power(found[found[['n_a', 'n_b']].min(axis=1)>0], margin)
+    found = found[found[['n_a', 'n_b']].min(axis=1)>0]
+    return power(verdict(found).best if best else found, margin)
