@@ -1,5 +1,5 @@
 "Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells marked so."
-import io, os, re, signal, sys
+import io, os, re, signal, subprocess, sys
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
 from contextlib import contextmanager
@@ -54,3 +54,11 @@ class NotebookItem(pytest.Item):
         return str(excinfo.value) if isinstance(excinfo.value, NotebookError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self): return self.path, None, str(self.path.relative_to(ROOT))
+
+@pytest.fixture(scope='session')
+def real():
+    "The root of the real data sets, unpacked where they lie beside the checkout; else the test is skipped."
+    unpack = ROOT.parent/'shared/data/unpack.py'
+    if not unpack.exists(): pytest.skip(f'no real data: {unpack} is not there')
+    subprocess.run([sys.executable, unpack, ROOT/'data', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100'], check=True, capture_output=True)
+    return ROOT/'data'

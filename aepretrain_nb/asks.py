@@ -417,7 +417,7 @@ def _log_blocks(a, b, both):
 def _log_ratio(ratio, blocks, conf):
     "A ratio of means with its interval, n and note."
     off, low, high, n, why = _t(blocks, conf)
-    return ratio, ratio*np.exp(low-off), ratio*np.exp(high-off), n, why
+    with np.errstate(over='ignore'): return ratio, ratio*np.exp(low-off), ratio*np.exp(high-off), n, why
 
 # %% ../nbs/25_asks.ipynb #692d3162
 def _share(values):

@@ -396,13 +396,6 @@ def test_a_mask_can_be_shown():
 
 # Real images
 
-@pytest.fixture(scope='session')
-def real():
-    unpack = repo.parent/'shared/data/unpack.py'
-    if not unpack.exists(): pytest.skip(f'no real data: {unpack} is not there')
-    subprocess.run([sys.executable, unpack, repo/'data', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100'], check=True, capture_output=True)
-    return repo/'data'
-
 @pytest.mark.parametrize('name', ['mnist','fashion_mnist','cifar10','cifar100'])
 def test_real_images(name, real):
     sp,src = dataset(name, real), DATASETS[name]

@@ -1,11 +1,10 @@
 "Own images: what is taken, what is refused in one line, what is said before anything is trained, and that workers see the same data"
-import time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from aepretrain_nb.data import DATASETS, DataError, ImageSet, Splits, dataset, generator, label_subset, split_valid, verify
+from aepretrain_nb.data import DATASETS, DataError, ImageSet, Splits, dataset, generator, label_subset, split_valid
 from aepretrain_nb.experiment import compare, keep_splits, read_results, read_splits
 from aepretrain_nb.imports import torchvision
 from aepretrain_nb.trial import find_recipe
@@ -235,17 +234,9 @@ def test_training_images_that_repeat_are_counted():
     s = own(ImageSet(np.concatenate([X, X[:3]]), np.r_[Y, Y[:2], 3-Y[2]], ABCD))
     assert s.check().warnings==['3 of 83 training images occur before, 1 of them with another label']
 
-def test_sixty_thousand_images_take_seconds():
-    x = torch.randint(0, 256, (70_000,1,28,28), generator=generator('many')).to(torch.uint8)
-    s = Splits('many', ImageSet(x[:60_000], torch.arange(60_000)%10), ImageSet(x[60_000:], torch.arange(10_000)%10))
-    start = time.perf_counter()
-    assert s.check(labels=[100,1000]).warnings==[]
-    assert time.perf_counter()-start<8
-
 @pytest.mark.parametrize('name,repeats,twice', [('mnist',0,0), ('fashion_mnist',0,0), ('cifar10',0,0), ('cifar100',10,14)])
-def test_what_real_data_sets_repeat(name, repeats, twice):
-    if set(verify(name).status)!={'ok'}: pytest.skip(f'{name} is not here')
-    found = dataset(name).check()
+def test_what_real_data_sets_repeat(name, repeats, twice, real):
+    found = dataset(name, real).check()
     assert (len(found.same), len(found.twice), len(found.warnings))==(repeats, twice, 2*(repeats>0))
 
 def test_nearly_black_images_are_a_warning():
