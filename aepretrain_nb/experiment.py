@@ -875,7 +875,8 @@ def setting_for(
     data # name of a data set, or `Splits`
 )->str:  # name of a setting
     "The setting where none is asked for: the digits have one of their own, other data the shortest."
-    return 'digits' if getattr(data, 'name', data)=='digits' else 'smoke'
+    own = isinstance(data, Splits) and not data.as_loaded()
+    return 'digits' if getattr(data, 'name', data)=='digits' and not own else 'smoke'
 
 def _with_rates(recipe, lr, tune):
     "A recipe that stands the checks, with other rates, or another way to choose among them, where they are given"
