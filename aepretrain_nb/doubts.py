@@ -10,7 +10,7 @@ __all__ = ['READ', 'KINDS', 'Doubt', 'words', 'dead', 'at_end', 'doubts']
 # %% ../nbs/24_doubts.ipynb #33c75299
 import numpy as np, pandas as pd
 from dataclasses import dataclass
-from .stats import at_chance
+from .stats import stuck
 from .verdict import pretraining
 
 # %% ../nbs/24_doubts.ipynb #d800dfbb
@@ -48,12 +48,7 @@ def dead(
     rows:pd.DataFrame # recorded
 ) -> np.ndarray: # bool, (len(rows),); False where not known
     "Which runs are at chance."
-    if 'at_chance' in rows: return rows.at_chance.astype(str).eq('True').to_numpy()
-    if not {'value', 'chance', 'n_test'}<=set(rows): return np.zeros(len(rows), bool)
-    value = pd.to_numeric(rows.value, errors='coerce')
-    metric = rows.metric.fillna('accuracy') if 'metric' in rows else pd.Series('accuracy', rows.index)
-    accuracy = value.where(metric=='accuracy', (100-value).where(metric=='error'))
-    return np.asarray(at_chance(*(v.to_numpy(float) for v in (accuracy, rows.chance, rows.n_test))), bool)
+    return stuck(rows).eq(1).to_numpy() if {'value', 'at_chance'} & set(rows) else np.zeros(len(rows), bool)
 
 # %% ../nbs/24_doubts.ipynb #9756ae52
 def _arms(rows):

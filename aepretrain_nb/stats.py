@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/stats.html.md"""
 
 # %% auto #0
 __all__ = ['reported', 'interval', 'Diff', 'hedges_g', 'welch', 'student', 'paired', 'permutation', 'smallest_p', 'detectable',
-           'at_chance', 'two_stage', 'differences']
+           'at_chance', 'stuck', 'two_stage', 'differences']
 
 # %% ../nbs/10_stats.ipynb #7049a2c5
 import numpy as np, pandas as pd, warnings
@@ -290,11 +290,14 @@ def _check(df, cols, key, arm, treatment):
 # %% ../nbs/10_stats.ipynb #ce1a9d56
 _FLAG = {True: 1., False: 0., 'True': 1., 'False': 0.}
 
-def _stuck(df, metric):
-    "Which trials are at chance: 1 or 0, nan where that is not known."
+def stuck(
+    df:pd.DataFrame, # one row per trial, with `at_chance`, or with `chance` and `n_test`
+    metric:str='value' # column of the accuracy where there is no column `value`
+) -> pd.Series: # 1 or 0; nan where that is not known
+    "Which trials are at chance?"
     if 'at_chance' in df: return df.at_chance.map(_FLAG).astype(float)
     if not {'chance', 'n_test'} <= set(df): return pd.Series(np.nan, df.index)
-    name = df.metric if 'metric' in df else pd.Series('accuracy', df.index)
+    name = df.metric.fillna('accuracy') if 'metric' in df else pd.Series('accuracy', df.index)
     score = df['value' if 'value' in df else metric].astype(float)
     accuracy = score.where(name=='accuracy', (100-score).where(name=='error'))
     known = accuracy.notna() & df.chance.notna() & df.n_test.notna()
@@ -363,7 +366,7 @@ def differences(
     if pair: key = pair
     else: df, key, subset = df.assign(run_=df.groupby([*by, arm]).cumcount()), ['run_'], None
     _check(df, [*by, arm, metric, *key, *listify(subset)], [*by, arm, *key], arm, treatment)
-    bounds, df, rows = _bounds(df, metric, bounds), df.assign(stuck_=_stuck(df, metric)), []
+    bounds, df, rows = _bounds(df, metric, bounds), df.assign(stuck_=stuck(df, metric)), []
     names = dict(subset=subset, encoder=encoder, stuck='stuck_', valid='valid', start='encoder')
     for c, d in df.groupby(by, dropna=False):
         keys = d.set_index(key).index.unique().sort_values()
