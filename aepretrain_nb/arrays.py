@@ -72,7 +72,9 @@ def way_to_images(
 LAYOUTS = 'nchw','nhwc'
 
 def channels_last(
-    a:int, b:int, c:int # shape of an image
+    a:int, # first size of an image
+    b:int, # second size
+    c:int # last size
 ) -> bool: # a guess
     "Does (a,b,c) read as height, width, channels?"
     if c>=min(a, b): return False
