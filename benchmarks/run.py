@@ -14,15 +14,17 @@ from fastai.learner import Learner
 from fastai.data.core import DataLoaders
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
-from aepretrain_nb.data import ImageSet, dataset, generator, image_dls, next_order
-from aepretrain_nb.executor import executor_of
-from aepretrain_nb.heads import HeadJob, fit_alone, fit_heads
-from aepretrain_nb.experiment import compare, revision
-from aepretrain_nb.trial import find_recipe
-from aepretrain_nb.layers import WideLinear, slow_matmul
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.loader import image_dls, next_order
+from aepretrain_nb.experiment.executor import executor_of
+from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
+from aepretrain_nb.experiment.experiment import compare, revision
+from aepretrain_nb.experiment.trial import find_recipe
+from aepretrain_nb.nets.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
-from aepretrain_nb.schedule import _hold_memory
-from aepretrain_nb.train import ImageLearner, torch_opt
+from aepretrain_nb.train.schedule import _hold_memory
+from aepretrain_nb.train.learner import ImageLearner, torch_opt
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
 BS,STEPS = 16,400

@@ -3,8 +3,10 @@ from aepretrain_nb.imports import *
 import pytest
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save, load
-from aepretrain_nb.autoencoder import *
-from aepretrain_nb.layers import ACTS, SwitchUnpool
+from aepretrain_nb.nets.encoder import *
+from aepretrain_nb.nets.autoencoder import *
+from aepretrain_nb.nets.loss import *
+from aepretrain_nb.nets.layers import ACTS, SwitchUnpool
 
 few = settings(max_examples=60, deadline=None)
 pools = st.lists(st.sampled_from(['max','stride',None]), min_size=1, max_size=4)

@@ -2,11 +2,13 @@
 from pathlib import Path
 import pytest
 from aepretrain_nb.imports import *
-from aepretrain_nb import trial as core
-from aepretrain_nb.data import ImageSet, Splits, dataset, generator
-from aepretrain_nb.experiment import Store
-from aepretrain_nb.filters import measure_filters
-from aepretrain_nb.ledger import recorded
+from aepretrain_nb.experiment import trial as core
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.experiment import Store
+from aepretrain_nb.nets.filters import measure_filters
+from aepretrain_nb.answers.ledger import recorded
 from aepretrain_nb.papers.kohlbrenner_background import *
 
 DIGITS = dataset('digits')

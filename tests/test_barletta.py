@@ -1,10 +1,12 @@
 "Barletta & De Benedetti: what their numbers are, what their code did, and what neither reading may do"
 import pytest, torch
-from aepretrain_nb.data import Splits, dataset, generator
-from aepretrain_nb.experiment import compare
-from aepretrain_nb.ledger import recorded
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.sets import generator
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.answers.ledger import recorded
 from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
-from aepretrain_nb.trial import build_classifier, plan, train_autoencoder
+from aepretrain_nb.experiment.trial import build_classifier, plan, train_autoencoder
 
 digits = dataset('digits')
 others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))
@@ -36,7 +38,7 @@ def test_a_reconstruction_has_the_size_of_its_image(c, h, w):
     assert all(p.grad is not None and p.grad.abs().sum()>0 for p in ae.parameters())
 
 def test_the_views_of_mnist_are_the_authors():
-    from aepretrain_nb.data import ImageSet
+    from aepretrain_nb.data.sets import ImageSet
     images = lambda n, at: ImageSet(torch.arange(at, at+n, dtype=torch.int32).remainder(251).to(torch.uint8).reshape(n, 1, 1, 1).expand(n, 1, 2, 2).clone(), torch.arange(n)%10)
     s = Splits('mnist', images(60_000, 0), images(10_000, 7))
     f,c = frozen_view(s),cnn_view(s)
@@ -94,7 +96,7 @@ def test_sizes_are_the_papers(): assert (len(LABELS), LABELS[0], LABELS[-1], sum
 # Heads trained as one, in the grid
 
 def test_heads_trained_as_one_are_those_of_a_learner(monkeypatch):
-    import aepretrain_nb.trial as trial
+    import aepretrain_nb.experiment.trial as trial
     r = recipe('smoke', 'fair', 'frozen', finetune=dict(lr=.01, epochs=20, evals=5))
     ts = plan(digits, r, ['random'], labels=[64, 160], seeds=2)
     ours = [trial.train_classifier(t, digits) for t in ts]
@@ -124,10 +126,10 @@ def test_a_head_that_diverges_fails_alone(tmp_path):
     assert set(got.rows.arm)=={'tame'} and got.missing.arm.tolist()==['wild']*2 and got.missing.reason.str.startswith('TrialFailed: diverged at lr 1e+38').all()
 
 def test_shuffled_test_labels_change_no_head(tmp_path):
-    from aepretrain_nb.data import ImageSet
+    from aepretrain_nb.data.sets import ImageSet
     r = recipe('smoke', 'fair', 'frozen')
     other = Splits('digits', digits.train, ImageSet(digits.test.x, digits.test.y.flip(0)), digits.unlabelled)
-    import aepretrain_nb.trial as trial
+    import aepretrain_nb.experiment.trial as trial
     t = plan(digits, r, ['random'], labels=[160], seeds=1)[0]
     (a,ra),(b,rb) = (trial.train_classifier(t, s) for s in (digits, Swapped(other, digits.digest)))
     assert all(torch.equal(p, q) for p,q in zip(a.parameters(), b.parameters())) and ra['lr']==rb['lr'] and ra['curve']==rb['curve'] and ra['value']!=rb['value']

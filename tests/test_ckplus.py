@@ -3,11 +3,14 @@ import os, re, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from aepretrain_nb.ckplus import CK_PARTS, EMOTIONS, FACE_SIZE, CKPlus, draw_ckplus, face_box, read_face, read_landmarks, split_subjects
+from aepretrain_nb.data.ckplus import (CKPlus, CK_PARTS, EMOTIONS, FACE_SIZE, draw_ckplus, face_box, read_face, read_landmarks, split_subjects)
 from aepretrain_nb.cli import main
-from aepretrain_nb.data import DATASETS, DataError, ImageSet, dataset, label_subset, split_valid, verify
-from aepretrain_nb.experiment import compare
-from aepretrain_nb.trial import find_recipe, plan
+from aepretrain_nb.data.named import DATASETS, dataset, verify
+from aepretrain_nb.data.arrays import DataError
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.labels import label_subset, split_valid
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.experiment.trial import find_recipe, plan
 
 repo = Path(__file__).resolve().parents[1]
 
@@ -239,7 +242,7 @@ def test_no_label_on_a_side_is_said(copy):
 # The faces are kept
 
 def test_faces_are_kept_and_made_again_when_a_file_changes(copy, monkeypatch):
-    import aepretrain_nb.ckplus as m
+    import aepretrain_nb.data.ckplus as m
     calls,real = [],m.read_face
     monkeypatch.setattr(m, 'read_face', lambda *a: calls.append(a) or real(*a))
     first = dataset('ckplus_transductive', copy.parent).digest
@@ -260,7 +263,7 @@ def test_a_copy_that_cannot_be_written_is_read(copy, monkeypatch):
 def test_memory_holds_faces_not_frames(copy):
     "120 frames take 38 MB as grey bytes; reading them may take a few at a time"
     code = f'''
-import aepretrain_nb.ckplus as m
+import aepretrain_nb.data.ckplus as m
 from pathlib import Path
 def kb(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])
 ck = m.CKPlus({str(copy)!r}); t = ck.frames(); m.read_face(t.image[0], m.read_landmarks(t.landmarks[0]))

@@ -2,7 +2,7 @@
 from aepretrain_nb.imports import *
 import pickle, pytest
 from hypothesis import given, settings, strategies as st
-from aepretrain_nb.corrupt import *
+from aepretrain_nb.data.corrupt import *
 
 few = settings(max_examples=60, deadline=None)
 kinds = st.one_of(st.builds(Masking, st.floats(0,1)), st.builds(Gaussian, st.floats(0,2)), st.builds(Blocks, st.integers(0,5), st.integers(1,3)))

@@ -7,8 +7,12 @@ import matplotlib; matplotlib.use('agg')
 import matplotlib.pyplot as plt
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from aepretrain_nb.data import (DATASETS, DataError, ImageDL, ImageSet, Splits, data_root, dataset, generator, idx_digest, image_dls,
-                                label_subset, seed_of, split_valid, verify)
+from aepretrain_nb.data.named import DATASETS, data_root, dataset, verify
+from aepretrain_nb.data.arrays import DataError
+from aepretrain_nb.data.loader import ImageDL, image_dls
+from aepretrain_nb.data.sets import ImageSet, generator, seed_of
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.labels import idx_digest, label_subset, split_valid
 from aepretrain_nb.imports import torchvision
 from fastai.learner import Learner
 from fastai.callback.schedule import *
@@ -409,7 +413,7 @@ def test_real_images(name, real):
 def test_memory(name, mb, real):
     "Anonymous memory: what the data take, not the pages of library code that reading them touches"
     code = f'''
-from aepretrain_nb.data import dataset
+from aepretrain_nb.data.named import dataset
 def kb(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])
 before = kb(); sp = dataset({name!r}, {str(real)!r}); print((kb()-before)*1.024/1000)'''
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=repo).stdout

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 import psutil, pytest, submitit
 from distributed import Client, LocalCluster
-from aepretrain_nb import executor, experiment
-from aepretrain_nb.data import Splits, dataset
-from aepretrain_nb.executor import Processes, check_executor, executor_of
-from aepretrain_nb.experiment import TIMES, compare
+from aepretrain_nb.experiment import executor, experiment
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.executor import Processes, check_executor, executor_of
+from aepretrain_nb.experiment.experiment import TIMES, compare
 from aepretrain_nb.papers.kohlbrenner import cnn
-from aepretrain_nb.trial import ExperimentError, find_recipe
+from aepretrain_nb.experiment.trial import ExperimentError, find_recipe
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')

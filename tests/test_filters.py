@@ -1,7 +1,7 @@
 "Measures of filters: bounds, invariances, chance, awkward input."
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from aepretrain_nb.filters import *
+from aepretrain_nb.nets.filters import *
 
 few = settings(max_examples=60, deadline=None)
 shapes = st.tuples(st.integers(1,4), st.integers(1,3), st.integers(1,7), st.integers(1,7))

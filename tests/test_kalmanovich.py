@@ -2,12 +2,15 @@
 import itertools, signal, subprocess, sys, time
 import pytest
 from aepretrain_nb.imports import *
-from aepretrain_nb.autoencoder import entropy, excess_bce
-from aepretrain_nb.corrupt import Masking
-from aepretrain_nb.data import ImageDL, ImageSet, Splits, dataset, generator
-from aepretrain_nb.experiment import Store
-from aepretrain_nb.ledger import settle
-from aepretrain_nb.schedule import PhaseNet, budget
+from aepretrain_nb.nets.loss import entropy, excess_bce
+from aepretrain_nb.data.corrupt import Masking
+from aepretrain_nb.data.loader import ImageDL
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.experiment import Store
+from aepretrain_nb.answers.ledger import settle
+from aepretrain_nb.train.schedule import PhaseNet, budget
 from aepretrain_nb.papers import kalmanovich as K
 from aepretrain_nb.papers.kalmanovich import *
 

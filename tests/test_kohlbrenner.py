@@ -2,11 +2,13 @@
 from aepretrain_nb.imports import *
 import pytest
 from hypothesis import given, settings, strategies as st
-from aepretrain_nb.autoencoder import Autoencoder, ReconLoss, TiedDecoder, feature_sizes
-from aepretrain_nb.layers import init_
+from aepretrain_nb.nets.autoencoder import Autoencoder, TiedDecoder
+from aepretrain_nb.nets.loss import ReconLoss
+from aepretrain_nb.nets.encoder import feature_sizes
+from aepretrain_nb.nets.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
-from aepretrain_nb.ledger import ledger, recorded, settle
-from aepretrain_nb.trial import at_edge, candidates, steps_at
+from aepretrain_nb.answers.ledger import ledger, recorded, settle
+from aepretrain_nb.experiment.trial import at_edge, candidates, steps_at
 
 few = settings(max_examples=25, deadline=None)
 def gen(s=0): return torch.Generator().manual_seed(s)

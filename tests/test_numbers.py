@@ -6,12 +6,14 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 from torch import nn
 from torch.nn import functional as F
-from aepretrain_nb.autoencoder import baselines, last_fifth, recon_error
-from aepretrain_nb.data import ImageSet, Splits, dataset, generator
-from aepretrain_nb.experiment import compare
-from aepretrain_nb.transfer import Classifier
-from aepretrain_nb.trial import (ExperimentError, TrialFailed, build_autoencoder, build_classifier, candidates, check_recipe, find_recipe, looks, merged, plan, rehearse,
-    scores_of, seed_list, train_autoencoder, train_classifier, train_heads)
+from aepretrain_nb.nets.loss import baselines, last_fifth, recon_error
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.train.transfer import Classifier
+from aepretrain_nb.experiment.trial import (ExperimentError, TrialFailed, build_autoencoder, build_classifier, candidates, check_recipe, find_recipe, looks,
+    merged, plan, rehearse, scores_of, seed_list, train_autoencoder, train_classifier, train_heads)
 from torchvision.models import resnet18  # after the package, which mends the import
 
 digits = dataset('digits')
@@ -131,7 +133,7 @@ def test_steps_asked_for_are_steps_taken(steps, evals):
 def test_heads_take_the_steps_asked_for_and_look_when_a_net_of_its_own_does(monkeypatch):
     t = plan(digits, find_recipe('barletta', 'smoke', study='frozen') | dict(finetune=dict(opt='adam', lr=.01, bs=16, steps=20, evals=7, keep='last')), ['random'], [64], 1)[0]
     ours = train_classifier(t, digits)[1]
-    monkeypatch.setattr('aepretrain_nb.trial.together', lambda *_: None)
+    monkeypatch.setattr('aepretrain_nb.experiment.trial.together', lambda *_: None)
     own = train_classifier(t, digits)[1]
     assert ours['steps']==own['steps']==20 and len(ours['curve'])==7 and ours['curve']==own['curve'] and ours['confusion']==own['confusion']
 

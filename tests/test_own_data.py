@@ -4,10 +4,14 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from aepretrain_nb.data import DATASETS, DataError, ImageSet, Splits, dataset, generator, label_subset, split_valid
-from aepretrain_nb.experiment import compare, keep_splits, read_results, read_splits
+from aepretrain_nb.data.named import DATASETS, dataset
+from aepretrain_nb.data.arrays import DataError
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.labels import label_subset, split_valid
+from aepretrain_nb.experiment.experiment import compare, keep_splits, read_results, read_splits
 from aepretrain_nb.imports import torchvision
-from aepretrain_nb.trial import find_recipe
+from aepretrain_nb.experiment.trial import find_recipe
 
 FakeData,ImageFolder = torchvision.datasets.FakeData,torchvision.datasets.ImageFolder
 
@@ -344,8 +348,8 @@ def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     assert read.splits.train.classes==seven and read.rows.value.tolist()==own.rows.value.tolist()
 
 def test_data_that_changes_after_planning_is_said(tmp_path):
-    from aepretrain_nb.experiment import Store, run_grid
-    from aepretrain_nb.trial import plan
+    from aepretrain_nb.experiment.experiment import Store, run_grid
+    from aepretrain_nb.experiment.trial import plan
     a = X.copy()
     s,r = Splits('own', ImageSet(a, Y), ImageSet(TX, TY)),find_recipe('kohlbrenner', 'smoke')
     ts = plan(s, r, ['random_paper'], [40], 1)

@@ -74,7 +74,7 @@ def installed(tmp_path_factory):
     return lambda *args: run(*args, PYTHONPATH=str(tmp/'site'))
 
 def test_a_wheel_carries_the_recorded_results(installed):
-    have = installed('-c', 'from aepretrain_nb import ledger as l; print(l.__file__, l._results(), *sorted(p.name for p in l._results().iterdir()), len(l.recorded("digits")))').split()
+    have = installed('-c', 'from aepretrain_nb.answers import ledger as l; print(l.__file__, l._results(), *sorted(p.name for p in l._results().iterdir()), len(l.recorded("digits")))').split()
     module, folder, *names, n = have
     assert Path(folder)==Path(module).parent/'results' and not Path(folder).is_relative_to(ROOT)
     assert names==sorted(p.name for p in (ROOT/'results').glob('*.csv'))

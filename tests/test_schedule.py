@@ -3,12 +3,15 @@ import math, copy, json, pytest, torch
 from dataclasses import asdict, replace
 from fastai.callback.core import Callback
 from torch import nn
-from aepretrain_nb import schedule as S
-from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder
-from aepretrain_nb.corrupt import Gaussian, Masking
-from aepretrain_nb.data import dataset, image_dls
-from aepretrain_nb.schedule import (DenseEncoder, Phase, PhaseCB, PhaseNet, StagedAE, budget, de_novo, draw_schedule, find_n, gradual,
-    hybrid, input_noise_frozen, joint, run_schedule, stacked)
+from aepretrain_nb.train import schedule as S
+from aepretrain_nb.nets.autoencoder import Autoencoder, TiedDecoder
+from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
+from aepretrain_nb.data.corrupt import Gaussian, Masking
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.loader import image_dls
+from aepretrain_nb.nets.staged import DenseEncoder, StagedAE
+from aepretrain_nb.train.schedule import (Phase, PhaseCB, PhaseNet, budget, de_novo, draw_schedule, find_n, gradual, hybrid, input_noise_frozen, joint,
+    run_schedule, stacked)
 
 digits = dataset('digits').unlabelled
 

@@ -9,11 +9,16 @@ from fastai.metrics import accuracy
 from sklearn.metrics import confusion_matrix
 from torch import nn
 from torch.nn import functional as F
-from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, ReconLoss, TiedDecoder
-from aepretrain_nb.corrupt import Masking
-from aepretrain_nb.data import DataError, ImageSet, dataset, image_dls
-from aepretrain_nb.train import OPTIMISERS, BestWeightsCB, CorruptCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
-from aepretrain_nb.trial import CheckpointCB
+from aepretrain_nb.nets.autoencoder import Autoencoder, TiedDecoder
+from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
+from aepretrain_nb.nets.loss import ReconLoss
+from aepretrain_nb.data.corrupt import Masking
+from aepretrain_nb.data.arrays import DataError
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.loader import image_dls
+from aepretrain_nb.train.learner import (BestWeightsCB, CorruptCB, DropoutOnCB, ImageLearner, OPTIMISERS, SparsityCB, torch_opt)
+from aepretrain_nb.experiment.trial import CheckpointCB
 
 digits = dataset('digits')
 

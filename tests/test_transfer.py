@@ -7,10 +7,12 @@ from safetensors.torch import load_file, save_file
 from fastai.callback.schedule import *
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, MirrorDecoder, TiedDecoder
-from aepretrain_nb.data import ImageSet, generator, image_dls
-from aepretrain_nb.layers import init_
-from aepretrain_nb.transfer import Classifier, TransferError, copy_weights, fc_head, features, freeze, load_encoder, save_encoder, unfreeze
+from aepretrain_nb.nets.autoencoder import Autoencoder, MirrorDecoder, TiedDecoder
+from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
+from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.loader import image_dls
+from aepretrain_nb.nets.layers import init_
+from aepretrain_nb.train.transfer import (Classifier, TransferError, copy_weights, fc_head, features, freeze, load_encoder, save_encoder, unfreeze)
 
 def bn_encoder(seed=0, nf=4):
     m = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, nf, 3, padding=1), bn=nn.BatchNorm2d(nf), act=nn.ReLU(), drop=nn.Dropout(.3), pool=nn.MaxPool2d(2)))
@@ -204,7 +206,7 @@ def test_another_architecture_is_named(tmp_path):
         assert one_line(e) and same(before, state(other))
 
 @pytest.mark.parametrize('factory,msg', [('os:system','is not in aepretrain_nb'), ('builtins:eval','is not in'), ('aepretrain_nb.imports:partial','not defined in'),
-    ('aepretrain_nb.transfer:nothing','cannot be imported'), ('aepretrain_nb.nowhere:f','cannot be imported'), ('aepretrain_nb_evil:f','is not in'), ('','is not in')])
+    ('aepretrain_nb.train.transfer:nothing','cannot be imported'), ('aepretrain_nb.nowhere:f','cannot be imported'), ('aepretrain_nb_evil:f','is not in'), ('','is not in')])
 def test_a_file_cannot_call_what_it_likes(factory, msg, tmp_path):
     f = save_encoder(tmp_path/'x', bn_encoder(), dict(factory=factory, kwargs=dict(command='touch pwned')))
     with pytest.raises(TransferError, match=msg) as e: load_encoder(f)

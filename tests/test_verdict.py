@@ -6,8 +6,8 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
-from aepretrain_nb.stats import differences, paired, welch
-from aepretrain_nb.verdict import Verdict, holm, pretraining, pretraining_warnings, tost, verdict
+from aepretrain_nb.answers.stats import differences, paired, welch
+from aepretrain_nb.answers.verdict import Verdict, holm, pretraining, pretraining_warnings, tost, verdict
 
 SIZES, SEEDS = (100, 300, 1000), 5
 

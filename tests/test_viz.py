@@ -5,9 +5,9 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from sklearn.metrics import confusion_matrix
-from aepretrain_nb import viz
-from aepretrain_nb.stats import differences, interval
-from aepretrain_nb.viz import arm_styles, confusion, curves, forest, label_curve, show_filters, show_images, show_reconstructions, tile
+from aepretrain_nb.answers import viz
+from aepretrain_nb.answers.stats import differences, interval
+from aepretrain_nb.answers.viz import (arm_styles, confusion, curves, forest, label_curve, show_filters, show_images, show_reconstructions, tile)
 
 rng = np.random.default_rng(0)
 

@@ -3,12 +3,14 @@ import errno, gzip, json, os, re, resource, shutil, signal, struct, subprocess, 
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
-from aepretrain_nb import experiment
+from aepretrain_nb.experiment import experiment
 from aepretrain_nb.cli import main
-from aepretrain_nb.data import DATASETS, ImageSet, Splits, dataset
-from aepretrain_nb.experiment import compare, read_results
-from aepretrain_nb.transfer import save_encoder
-from aepretrain_nb.trial import find_recipe
+from aepretrain_nb.data.named import DATASETS, dataset
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.experiment.experiment import compare, read_results
+from aepretrain_nb.train.transfer import save_encoder
+from aepretrain_nb.experiment.trial import find_recipe
 
 smoke = find_recipe('kohlbrenner', 'smoke')
 SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
@@ -252,7 +254,8 @@ def test_an_image_too_small_for_the_encoder(tmp_path):
     assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
 
 def unpadded(c, h, w, gen, **model):
-    from aepretrain_nb.autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder
+    from aepretrain_nb.nets.autoencoder import Autoencoder, TiedDecoder
+    from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
     enc = ConvEncoder(dict(c1=ConvStage(nn.Conv2d(c, 4, 5))))
     return Autoencoder(enc, TiedDecoder(enc))
 

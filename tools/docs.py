@@ -17,8 +17,7 @@ from nbdev.processors import FilterDefaults
 from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {'': 'Library', 'papers': 'Papers', 'tutorials': 'Tutorials'}
-ORDER = 'arrays data check corrupt layers autoencoder train schedule transfer probe heads trial executor experiment stats crossed verdict design seeds doubts asks ledger viz filters report cli ckplus'.split()  # in which to read the library; other pages follow
+FOLDERS = {'': 'Front', 'papers': 'Papers', 'answers': 'Answers', 'experiment': 'Experiment', 'train': 'Train', 'nets': 'Nets', 'data': 'Data'}  # from the top
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 CSS = '''
 h1 { font-size: 2.25em; }
@@ -63,10 +62,6 @@ def plain_types(s):
     "A signature as nbdev writes it, with types as a reader knows them"
     return s.replace(':NoneType=', '=').replace('__main__.', '').replace('torch._C.', 'torch.')
 
-def rank(pg):
-    "Where a page stands in the sidebar"
-    return (ORDER.index(pg) if pg in ORDER else len(ORDER), pg)
-
 def patched(f):
     "The class that the function `f` is patched into, or None"
     names = {ast.unparse(getattr(d, 'func', d)) for d in f.decorator_list}
@@ -87,7 +82,7 @@ class Site:
         self.cfg, self.nbs = cfg, cfg.nbs_path
         self.home, self.out = f'{cfg.doc_host}{cfg.doc_baseurl}/', work/'pages'
         self.srcs = [p.relative_to(self.nbs) for p in notebooks()]
-        self.pages = {page(p): p for p in sorted(self.srcs, key=lambda p: rank(page(p)))}
+        self.pages = {page(p): p for p in sorted(self.srcs)}
         self.lookup = NbdevLookup()
         self.labels = {}  # page -> symbol -> target
 

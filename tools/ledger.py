@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aepretrain_nb.ledger import counts, ledger
+from aepretrain_nb.answers.ledger import counts, ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 

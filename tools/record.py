@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from safetensors.torch import load_file
 
-from aepretrain_nb.data import ImageDL, dataset
-from aepretrain_nb.experiment import read_results, write_whole
-from aepretrain_nb.filters import smoothness
-from aepretrain_nb.transfer import copy_weights
-from aepretrain_nb.trial import build_autoencoder, first_filters, load_object
+from aepretrain_nb.data.loader import ImageDL
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.experiment import read_results, write_whole
+from aepretrain_nb.nets.filters import smoothness
+from aepretrain_nb.train.transfer import copy_weights
+from aepretrain_nb.experiment.trial import build_autoencoder, first_filters, load_object
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'

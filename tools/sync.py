@@ -18,6 +18,7 @@ from nbdev.process import NBProcessor
 from nbdev.processors import (add_links, clean_magics, filter_stream_, hide_, hide_line, populate_language, rm_export, rm_header_dash, strip_ansi)
 
 ROOT = Path(__file__).resolve().parents[1]
+FLOORS = 'data', 'nets', 'train', 'experiment', 'answers'  # from the ground upwards
 MADE = 'nbs', 'aepretrain_nb', 'README.md'  # what `sync` may write
 ALL = '"The public names of the core in one place: `from aepretrain_nb.all import *`; papers stay apart. Written by tools/sync.py."\n'
 
@@ -31,7 +32,8 @@ def module_of(nb):
 
 def write_all():
     "Write all.py: a star import of each core module, in reading order"
-    mods = [m for nb in notebooks() if (m := module_of(nb)) and '.' not in m and m!='cli']
+    by_floor = sorted(notebooks(), key=lambda nb: (FLOORS.index(nb.parent.name) if nb.parent.name in FLOORS else len(FLOORS), nb))
+    mods = [m for nb in by_floor if (m := module_of(nb)) and not m.startswith('papers.') and m!='cli']
     (get_config().lib_path/'all.py').write_text(ALL + ''.join(f'from .{m} import *\n' for m in mods), encoding='utf-8')
 
 # README ------------------------------------------------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ __all__ = ['CHECKPOINTS', 'LABELS', 'READINGS', 'SETTINGS', 'CLAIMS', 'encoder',
 
 # %% ../../nbs/papers/barletta.ipynb #307bd1bb
 from ..imports import *
-from ..data import Splits
-from ..layers import FixedUnpool, act_layer, init_
-from ..autoencoder import Autoencoder, Code, ConvEncoder, ConvStage, feature_sizes
-from ..transfer import Classifier, fc_head
-from ..trial import merged
-from ..stats import reported
-from ..asks import View
-from ..ledger import Agreement, All, Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend, at_each
+from ..data.splits import Splits
+from ..nets.layers import FixedUnpool, act_layer, init_
+from ..nets.autoencoder import Autoencoder
+from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
+from ..train.transfer import Classifier, fc_head
+from ..experiment.trial import merged
+from ..answers.stats import reported
+from ..answers.asks import View
+from ..answers.asks import Agreement, Contrast, Difference, Greatest, Least, Mean, Ratio, Trend, at_each
+from ..answers.ledger import All, Claim, Expect
 
 # %% ../../nbs/papers/barletta.ipynb #0a77baa2
 def encoder(

@@ -21,16 +21,23 @@ from fastai.callback.tracker import EarlyStoppingCallback
 from fastai.data.core import DataLoaders
 from fastai.metrics import accuracy
 from safetensors.torch import load_file, save_file
-from ..data import ImageDL, ImageSet, Splits, dataset, generator, idx_digest, image_dls, label_subset, split_valid
-from ..corrupt import Masking
-from ..autoencoder import entropy, excess_bce
-from ..train import BestWeightsCB, ImageLearner, torch_opt
-from ..schedule import DenseEncoder, Phase, StagedAE, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, run_schedule, stacked
-from ..transfer import Classifier, fc_head
-from ..trial import ExperimentError, Trial, alone, canonical, find_recipe, literal, load_object, near, plan, seed_list, train_classifier
+from ..data.loader import ImageDL, image_dls
+from ..data.sets import ImageSet, generator
+from ..data.splits import Splits
+from ..data.named import dataset
+from ..data.labels import idx_digest, label_subset, split_valid
+from ..data.corrupt import Masking
+from ..nets.loss import entropy, excess_bce
+from ..train.learner import BestWeightsCB, ImageLearner, torch_opt
+from ..nets.staged import DenseEncoder, StagedAE
+from ..train.schedule import (Phase, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, run_schedule, stacked)
+from ..train.transfer import Classifier, fc_head
+from aepretrain_nb.experiment.trial import (ExperimentError, Trial, alone, canonical, find_recipe, literal, load_object, near, plan, seed_list,
+    train_classifier)
 from ..cli import Parser
-from ..experiment import Store, revision, write_whole
-from ..ledger import Agreement, All, Below, Claim, Difference, Expect, Greatest, LedgerError, Least, Ratio, Trend, at_each, recorded
+from ..experiment.experiment import Store, revision, write_whole
+from ..answers.asks import Agreement, Below, Difference, Greatest, Least, LedgerError, Ratio, Trend, at_each
+from ..answers.ledger import All, Claim, Expect, recorded
 
 # %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992
 def schedule_of(

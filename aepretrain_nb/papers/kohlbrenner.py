@@ -12,13 +12,15 @@ __all__ = ['POOLS', 'CAE_INIT', 'FC_INIT', 'REF_INIT', 'ARMS', 'SETTINGS', 'RATE
 from ..imports import *
 from itertools import permutations, product
 from fastcore.basics import merge
-from ..layers import init_
-from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, TiedDecoder, feature_sizes
-from ..transfer import Classifier, fc_head
-from ..trial import merged
-from ..stats import reported
-from ..asks import Agreement
-from ..ledger import Claim, Contrast, Difference, Expect, Greatest, Least, Mean, Ratio, Trend
+from ..nets.layers import init_
+from ..nets.autoencoder import Autoencoder, TiedDecoder
+from ..nets.encoder import ConvEncoder, ConvStage, feature_sizes
+from ..train.transfer import Classifier, fc_head
+from ..experiment.trial import merged
+from ..answers.stats import reported
+from ..answers.asks import Agreement
+from ..answers.ledger import Claim, Expect
+from ..answers.asks import Contrast, Difference, Greatest, Least, Mean, Ratio, Trend
 from .kohlbrenner_background import CLAIMS as BACKGROUND
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #bff3d245

@@ -12,16 +12,22 @@ __all__ = ['ARMS', 'INIT', 'SETTINGS', 'VISIBLE', 'CLAIMS', 'shallow_cae', 'reci
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #4ab4847e
 from ..imports import *
 from safetensors.torch import load_file
-from ..data import ImageDL, ImageSet, Splits, dataset, generator
-from ..corrupt import Masking, corruption
-from ..layers import init_
-from ..autoencoder import Autoencoder, ConvEncoder, ConvStage, ReconLoss, TiedDecoder
-from ..trial import ExperimentError, Trial, alone, build_autoencoder, near
+from ..data.loader import ImageDL
+from ..data.sets import ImageSet, generator
+from ..data.splits import Splits
+from ..data.named import dataset
+from ..data.corrupt import Masking, corruption
+from ..nets.layers import init_
+from ..nets.autoencoder import Autoencoder, TiedDecoder
+from ..nets.encoder import ConvEncoder, ConvStage
+from ..nets.loss import ReconLoss
+from ..experiment.trial import ExperimentError, Trial, alone, build_autoencoder, near
 from ..cli import Parser, number
-from ..experiment import Store, run_grid, write_whole
-from ..filters import measure_filters
-from ..asks import View
-from ..ledger import Claim, Difference, Expect, Greatest, Least, Ratio
+from ..experiment.experiment import Store, run_grid, write_whole
+from ..nets.filters import measure_filters
+from ..answers.asks import View
+from ..answers.ledger import Claim, Expect
+from ..answers.asks import Difference, Greatest, Least, Ratio
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #bae2b053
 ARMS = dict(plain=dict(noise=0., pool=None), noise=dict(noise=.5, pool=None), pool=dict(noise=0., pool='max'), noise_pool=dict(noise=.3, pool='max'))
