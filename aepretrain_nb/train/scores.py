@@ -64,7 +64,7 @@ def confusion(
         if not o.numel(): continue
         lo,hi = (int(v) for v in o.aminmax())
         if lo<0 or hi>=k: raise ValueError(f'{what} lie in {lo}..{hi}, but {k} classes are 0..{k-1}' + _mark(ignore))
-    return torch.bincount((true.long()*k + told).flatten().cpu(), minlength=k*k).reshape(k, k)
+    return torch.bincount((true.long()*k + told).flatten(), minlength=k*k).reshape(k, k).cpu()
 
 def _mark(ignore): return '' if ignore is None else f' (and {ignore} for what is not counted)'
 

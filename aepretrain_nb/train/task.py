@@ -140,7 +140,11 @@ class TaskLoss:
     @property
     def reduction(self): return self.f.reduction
     @reduction.setter
-    def reduction(self, how): self.f.reduction = how
+    def reduction(self,
+        how:str # 'none' where fastai wants one loss an image
+    ):
+        "Set by fastai"
+        self.f.reduction = how
 
 @patch
 def loss(self:Task,
@@ -266,7 +270,8 @@ class ScoreMetric(Metric):
 class _Accuracy(AvgMetric):
     "fastai's accuracy of the output of a task"
     name = 'accuracy'
-    def __init__(self, task, at): super().__init__(lambda pred,*yb: accuracy(task.read(pred), yb[at]))
+    def __init__(self, task, at): self.task,self.at = task,at
+    def func(self, pred, *yb): return accuracy(self.task.read(pred), yb[self.at])
 
 @patch
 def metric(self:Task,
