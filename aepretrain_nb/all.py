@@ -1,5 +1,6 @@
 "The public names of the core in one place: `from aepretrain_nb.all import *`; papers stay apart. Written by tools/sync.py."
 from .data.arrays import *
+from .data.ground import *
 from .data.sets import *
 from .data.labels import *
 from .data.splits import *
