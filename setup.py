@@ -33,7 +33,7 @@ setup(
     long_description=(here/'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     packages=find_packages(include=[lib, f'{lib}.*']),
-    package_data={lib: ['reported/*.csv']},
+    package_data={lib: ['reported/*.csv', 'templates/*']},
     include_package_data=True,
     install_requires=lines('requirements'),
     extras_require={k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')},

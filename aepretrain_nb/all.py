@@ -1,5 +1,6 @@
 "The public names of the core in one place: `from aepretrain_nb.all import *`; papers stay apart. Written by tools/sync.py."
 from .data.arrays import *
+from .data.ground import *
 from .data.sets import *
 from .data.labels import *
 from .data.splits import *
@@ -24,13 +25,19 @@ from .train.task import *
 from .experiment.trial import *
 from .experiment.executor import *
 from .experiment.experiment import *
-from .answers.stats import *
 from .answers.crossed import *
+from .answers.rows import *
+from .answers.stats import *
+from .answers.scores import *
+from .answers.differences import *
+from .answers.pretraining import *
 from .answers.verdict import *
 from .answers.design import *
 from .answers.seeds import *
 from .answers.doubts import *
 from .answers.viz import *
+from .answers.results import *
+from .answers.page import *
 from .answers.report import *
 from .answers.asks import *
 from .answers.ledger import *

@@ -7,7 +7,8 @@ import os, warnings
 import numpy as np, pandas as pd, pytest, statsmodels.api as sm
 from scipy import stats as st
 from aepretrain_nb.answers.crossed import SampleMean, crossed, plain, two_way
-from aepretrain_nb.answers.stats import differences, paired, permutation, welch
+from aepretrain_nb.answers.differences import differences
+from aepretrain_nb.answers.stats import paired, permutation, welch
 
 GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 1000))
 RATIOS = [(vs, ve) for vs in (0, .2, 1, 10) for ve in (0, .2, 1, 10) if vs<=ve]

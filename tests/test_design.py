@@ -7,7 +7,8 @@ import os
 import numpy as np, pandas as pd, pytest
 from scipy import stats as st
 from aepretrain_nb.answers.design import Plan, power, stein
-from aepretrain_nb.answers.stats import detectable, differences, paired, two_stage
+from aepretrain_nb.answers.stats import detectable, paired, two_stage
+from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.verdict import verdict
 
 GRIDS = int(os.environ.get('AEPRETRAIN_GRIDS', 300))

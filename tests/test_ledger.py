@@ -11,7 +11,7 @@ from aepretrain_nb.answers import ledger as L
 from aepretrain_nb.answers.asks import Agreement, Block, Found, _f_ratio, _largest, _t, that_trained
 from aepretrain_nb.answers.ledger import (All, COLUMNS, Claim, Expect, Ledger, claims_of, counts, judge, ledger, p_value, recorded, settle)
 from aepretrain_nb.answers.asks import (Below, Contrast, Difference, Estimate, Greatest, Kept, Least, LedgerError, Mean, Ratio, SEEDS, Trend, at_each)
-from aepretrain_nb.answers.stats import differences
+from aepretrain_nb.answers.differences import differences
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = 'holds', 'does not hold', 'not shown', 'not run here'

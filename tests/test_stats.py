@@ -5,8 +5,10 @@ from decimal import Decimal, ROUND_HALF_UP
 
 import numpy as np, pandas as pd, pytest
 from scipy import stats as st
-from aepretrain_nb.answers.stats import (Diff, at_chance, detectable, differences, hedges_g, interval, paired, permutation, reported, smallest_p, student,
-    two_stage, welch)
+from aepretrain_nb.answers.stats import (Diff, detectable, hedges_g, interval, paired, permutation, smallest_p, student, two_stage, welch)
+from aepretrain_nb.answers.scores import at_chance
+from aepretrain_nb.answers.differences import differences
+from aepretrain_nb.answers.rows import reported
 
 # From 40-digit arithmetic on the per-run accuracies, and, in the second tuple, as printed in the papers' facts (section 000):
 # mean and sd of the pre-trained runs, of the random runs, difference in points, Welch p, Student p.

@@ -6,7 +6,8 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from sklearn.metrics import confusion_matrix
 from aepretrain_nb.answers import viz
-from aepretrain_nb.answers.stats import differences, interval
+from aepretrain_nb.answers.differences import differences
+from aepretrain_nb.answers.stats import interval
 from aepretrain_nb.answers.viz import (arm_styles, confusion, curves, forest, label_curve, show_filters, show_images, show_reconstructions, tile)
 
 rng = np.random.default_rng(0)

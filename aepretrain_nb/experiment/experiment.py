@@ -34,8 +34,10 @@ from .trial import (ExperimentError, Trial, TrialFailed, build_autoencoder, cano
 from .executor import InProcess, WorkerLost, check_executor, executor_of
 from ..answers.seeds import PILOT, check_seeds, expected_seconds, plan_warnings, second_stage, stage_words
 from ..answers.design import power
-from ..answers.stats import at_chance, differences
-from ..answers.verdict import Verdict, pretraining as pretraining_table, verdict
+from ..answers.scores import at_chance
+from ..answers.differences import differences
+from ..answers.verdict import Verdict, verdict
+from ..answers.pretraining import pretraining as pretraining_table
 from ..answers.viz import label_curve, show_filters, show_reconstructions
 
 # %% ../../nbs/experiment/02_experiment.ipynb #7401bf24

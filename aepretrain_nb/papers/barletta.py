@@ -16,7 +16,7 @@ from ..nets.autoencoder import Autoencoder
 from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
 from ..experiment.trial import merged
-from ..answers.stats import reported
+from ..answers.rows import reported
 from ..answers.asks import View
 from ..answers.asks import Agreement, Contrast, Difference, Greatest, Least, Mean, Ratio, Trend, at_each
 from ..answers.ledger import All, Claim, Expect

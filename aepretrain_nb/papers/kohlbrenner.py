@@ -17,7 +17,7 @@ from ..nets.autoencoder import Autoencoder, TiedDecoder
 from ..nets.encoder import ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
 from ..experiment.trial import merged
-from ..answers.stats import reported
+from ..answers.rows import reported
 from ..answers.asks import Agreement
 from ..answers.ledger import Claim, Expect
 from ..answers.asks import Contrast, Difference, Greatest, Least, Mean, Ratio, Trend
