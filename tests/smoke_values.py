@@ -243,7 +243,7 @@ CASES |= {f'kohlbrenner, {k}': v for k,v in {
     'folds': _variant(data='colour', labels=[150], policy='fold', **_two),
     'error': _variant(**_two, metric='error'),
     'balanced accuracy': _variant(**_two, metric='balanced'),
-    'seeds by plan': _variant(**_two, seeds='auto', margin=2., max_seeds=7),
+    'seeds by plan': _variant(dict(finetune=dict(steps=60)), **_two, seeds='auto', margin=2., max_seeds=7),
     'steps by size': _variant(dict(finetune=dict(steps={'50': 10, '100': 20})), **_two, labels=[50, 100]),
     'noise and a list of optimisers': _variant(
         dict(pretrain=dict(opt=['sgd', 'adam'], lr=[.1, .003], corrupt=dict(kind='masking', p=.3))), **_two),
