@@ -326,16 +326,15 @@ def departures(
     pairs = [(a, new[k]) for k,a in old.items() if k in new]
     if not exact and len(chose_otherwise := [a for a,b in pairs if not _same(CHOSEN, a, b)])>max(1, len(pairs)//5):
         lines += [f'another choice of {", ".join(CHOSEN)}: {_words(who(a))}' for a in chose_otherwise]
-    for a,b in pairs: lines += [_line(a, b, c) for c in (_unequal if exact else _far)(a, b)]
-    return lines
+    if exact: return lines + [_line(a, b, c) for a,b in pairs for c in COLUMNS if a[c]!=b[c]]
+    lines += [_line(a, b, c) for a,b in pairs for c in EXACT if a[c]!=b[c]]
+    far = [(a, b, _far(a, b)) for a,b in pairs if _same(CHOSEN, a, b)] # after another choice the numbers are of another thing
+    strays = [o for o in far if o[2] and o[0]['unit']=='%'] # a short fit may go another way after a rounding
+    few = len(strays)<=max(1, len(pairs)//10)
+    return lines + [_line(a, b, c) for a,b,cs in far for c in cs if not (few and a['unit']=='%')]
 
 def _same(columns, a, b): return all(a[c]==b[c] for c in columns)
-def _unequal(a, b): return [c for c in COLUMNS if a[c]!=b[c]]
-
-def _far(a, b):
-    "Columns that another machine's rounding does not explain; after another choice the numbers are of another thing."
-    exact = [c for c in EXACT if a[c]!=b[c]]
-    return exact + [c for c in NUMBERS if not near(c, a, b)] if _same(CHOSEN, a, b) else exact
+def _far(a, b): return [c for c in NUMBERS if not near(c, a, b)]
 
 def near(
     column, # one of `NUMBERS`
