@@ -1,0 +1,12 @@
+"Every recipe, reading and study gives at smoke size what it gave when smoke_values.csv was recorded."
+import pytest
+from smoke_values import CASES, departures, read, rows_of, same_machine
+
+RECORDED_ON,RECORDED = read()
+
+def test_every_case_is_recorded(): assert set(RECORDED)==set(CASES)
+
+@pytest.mark.parametrize('case', CASES)
+def test_values_are_those_recorded(case):
+    found = departures(RECORDED[case], rows_of(case), exact=same_machine(RECORDED_ON))
+    assert not found, '\n'.join(found)
