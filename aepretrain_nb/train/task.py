@@ -201,8 +201,8 @@ def _labels():
     return Task('multi-label', '0 or 1 (n,k)', losses, _scores('map','map11'), 'map', 'logits', RankTally)
 
 def _segment(ignore=255):
-    losses = dict(cross_entropy=PixelLoss(partial(pixel_loss, ignore=ignore)))
-    return Task('segment', 'masks (n,h,w)', losses, _scores('miou','pixel'), 'miou', 'logits', partial(CountTally, ignore))
+    losses,tally = dict(cross_entropy=PixelLoss(partial(pixel_loss, ignore=ignore))),partial(CountTally, ignore)
+    return Task('segment', 'masks (n,h,w)', losses, _scores('miou','pixel'), 'miou', 'logits', tally)
 
 def _reconstruct(out_act='sigmoid', reduction='mean'):
     tally = partial(ImageTally, out_act)
@@ -222,9 +222,9 @@ def task_of(
 )->Task:
     "A task by name; `ValueError` names the nearest where a name is unknown"
     if name not in TASKS_OF: raise ValueError(f'unknown task {name!r}{_near(name, TASKS_OF)}')
-    known = signature(TASKS_OF[name]).parameters
+    own = list(signature(TASKS_OF[name]).parameters)
     for o in options:
-        if o not in known: raise ValueError(f'task {name!r} has no option {o!r}{_near(o, ["primary", "output", *known])}')
+        if o not in own: raise ValueError(f'task {name!r} has no option {o!r}{_near(o, ["primary", "output"]+own)}')
     chosen = dict(primary=primary, output=output)
     return replace(TASKS_OF[name](**options), **{k: v for k,v in chosen.items() if v is not None})
 
@@ -294,8 +294,8 @@ class Joint:
         *targets # one for each part, in order: (m, ...) with m<=n, for the first m images
     )->dict: # name: scalar, unweighted
         "What each part says of a batch"
-        if len(targets)!=len(self.parts):
-            raise ValueError(f'a joint loss of {", ".join(self.parts)} takes {len(self.parts)} targets, not {len(targets)}')
+        n,names = len(self.parts),', '.join(self.parts)
+        if len(targets)!=n: raise ValueError(f'a joint loss of {names} takes {n} targets, not {len(targets)}')
         return {k: loss(loss.task.read(output)[:len(y)], y) for (k,(loss,_)),y in zip(self.parts.items(), targets)}
 
     def __call__(self,
