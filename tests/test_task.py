@@ -1,6 +1,7 @@
 "Tasks: scores are their judges', in any cut of batches; chance is the best constant answer; a Learner trains as before"
 import math, pickle, random
 import numpy as np, pytest, torch
+from fastai.data.core import DataLoaders
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score
@@ -117,7 +118,8 @@ def test_average_precision(n, ties, seed):
     y = (torch.rand(n, generator=g)<.3).long()
     y[0] = 1
     ap = average_precision(score, y)
-    assert ap==pytest.approx(average_precision_score(y, score), abs=1e-12)==pytest.approx(slow_ap(score, y, None), abs=1e-12)
+    assert ap==pytest.approx(average_precision_score(y, score), abs=1e-12)
+    assert ap==pytest.approx(slow_ap(score, y, None), abs=1e-12)
     assert average_precision(score, y, 11)==pytest.approx(slow_ap(score, y, 11), abs=1e-12)
     perm = torch.randperm(n, generator=g)
     for points in (None, 11):
@@ -275,21 +277,57 @@ def test_pixels_that_are_not_known_teach_nothing(ignore):
     pixel_loss(z, torch.full_like(y, ignore), ignore=ignore).backward()
     assert torch.equal(z.grad, torch.zeros_like(z))
 
+class TwoStreams(Named):
+    "Classes of one stream, images of the other; both of a single one"
+    def forward(self, x):
+        x,u = (x,x) if isinstance(x, torch.Tensor) else x
+        return dict(logits=self.head(x), recon=self.back(u).view_as(u))
+
+def streams():
+    x = digits.train.x/255
+    return (x[:12], x[12:42]),(digits.train.y[:12], x[12:42])
+
 def test_a_joint_loss_is_the_weighted_sum():
-    classify,recon,net = task_of('classify'),task_of('reconstruct'),Named()
-    x,y = digits.train.x[:30]/255,digits.train.y[:12]
+    classify,recon,net = task_of('classify'),task_of('reconstruct'),TwoStreams()
+    (x,u),(y,t) = streams()
     joint = Joint(dict(classes=(classify, .5), pictures=(recon, 3., 'bce')))
-    joint(net(x), y, x).backward()
+    joint(net((x, u)), (y, t)).backward()
     both = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
-    (.5*F.cross_entropy(net.head(x[:12]), y)).backward()
-    (3*F.binary_cross_entropy_with_logits(net.back(x).view_as(x), x)).backward()
+    (.5*F.cross_entropy(net.head(x), y)).backward()
+    (3*F.binary_cross_entropy_with_logits(net.back(u).view_as(u), t)).backward()
     assert all(torch.allclose(a, p.grad, atol=1e-7) for a,p in zip(both, net.parameters()))
-    each = joint.losses(net(x), y, x)
+    out = net((x, u))
+    each = joint.losses(out, (y, t))
     assert list(each)==['classes','pictures']
-    assert joint(net(x), y, x).item()==pytest.approx(.5*each['classes'].item()+3*each['pictures'].item())
-    out = net(x)
-    assert torch.equal(Joint(dict(classes=(classify, 1.)))(out, y), F.cross_entropy(out['logits'][:12], y))
+    assert joint(out, (y, t)).item()==pytest.approx(.5*each['classes'].item()+3*each['pictures'].item())
+    assert torch.equal(joint(out, dict(pictures=t, classes=y)), joint(out, (y, t)))
+    assert torch.equal(joint(out, y), .5*F.cross_entropy(out['logits'], y))
+
+class Batches(list):
+    "What a `Learner` takes for a loader"
+    n_inp,device = 1,torch.device('cpu')
+
+def test_a_learner_trains_on_two_streams():
+    "A weight of zero is the fit on the labelled stream alone, to the last bit"
+    classify,recon,(xs,ts) = task_of('classify'),task_of('reconstruct'),streams()
+    def fit(net, batch, loss):
+        dls = DataLoaders(Batches([batch]*5), image_dls(digits.train, digits.test, bs=100).valid)
+        learn = ImageLearner(dls, net, loss, torch_opt('sgd'), lr=.5, bar=False, metrics=classify.metric())
+        with learn.no_logging(): learn.fit(2)
+        return learn
+    zero = fit(TwoStreams(), (xs, ts), Joint(dict(classify=(classify, 1.), recon=(recon, 0.))))
+    alone = fit(linear(10), (xs[0], ts[0]), classify.loss())
+    paid = fit(TwoStreams(), (xs, ts), Joint(dict(classify=(classify, 1.), recon=(recon, 1.))))
+    assert all(torch.equal(a, b) for a,b in zip(zero.model.head.parameters(), alone.model.parameters()))
+    assert [v[1:3] for v in zero.recorder.values]==[v[1:3] for v in alone.recorder.values]
+    assert not torch.equal(zero.model.back[1].weight, paid.model.back[1].weight)
+
+def two(): return Joint(dict(a=(task_of('classify'), 1.), b=(task_of('reconstruct'), 1.)))
+
+@pytest.mark.parametrize('target,has', [((0,), '1'), ((0, 1, 2), '3'), (dict(a=0), 'a'), (dict(a=0, c=1), 'a, c')])
+def test_a_stream_that_is_missing_is_an_error(target, has):
+    with pytest.raises(ValueError, match=f'takes targets for a, b; the batch has {has}$'): two()({}, target)
 
 @pytest.mark.parametrize('name', TASKS_OF)
 def test_a_worker_process_gets_the_task(name):

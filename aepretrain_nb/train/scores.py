@@ -93,8 +93,9 @@ def count_scores(
 def precision_recall(
     score:Tensor, # outputs for one class (n,), in any unit: only their order counts
     y:Tensor, # does the image show it? (n,), 0 or 1
-)->tuple: # precision and recall, float64, at each distinct output from the highest
+)->tuple: # precision and recall, float64 on the CPU, at each distinct output from the highest
     "How clean and how complete the images above each threshold are"
+    score,y = score.cpu(),y.cpu()
     order = score.argsort(descending=True)
     score,hits = score[order],(y[order]>0).cumsum(0)
     last = torch.ones(len(score), dtype=torch.bool) # of those with the same output

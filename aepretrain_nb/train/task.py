@@ -233,15 +233,14 @@ class ScoresCB(Callback):
     "While a `Learner` validates, keep the scores of a task"
     name = 'task_scores'
     def __init__(self,
-        task:Task, # what is scored
-        at:int=0 # which of the batch's targets belongs to it
+        task:Task # what is scored
     ):
         super().__init__()
-        self.task,self.at = task,at
+        self.task = task
 
     def before_validate(self): self.tally = self.task.tally()
     def after_pred(self):
-        if not self.training: self.tally.add(self.learn.pred, self.learn.yb[self.at])
+        if not self.training: self.tally.add(self.learn.pred, self.learn.yb[0])
 
     def after_validate(self):
         t = self.tally
@@ -252,9 +251,8 @@ class ScoreMetric(Metric):
     "One score of a task, over all validation images"
     def __init__(self,
         task:Task, # whose score
-        score:str, # its name
-        at:int=0 # which of the batch's targets belongs to it
-    ): self.task,self.score,self.at = task,score,at
+        score:str # its name
+    ): self.task,self.score = task,score
 
     name = property(lambda self: self.score)
     value = property(lambda self: self.tally.scores()[self.score])
@@ -265,22 +263,21 @@ class ScoreMetric(Metric):
         learn # a `Learner` after a batch
     ):
         "Add its batch"
-        self.tally.add(learn.pred, learn.yb[self.at])
+        self.tally.add(learn.pred, learn.yb[0])
 
 class _Accuracy(AvgMetric):
     "fastai's accuracy of the output of a task"
     name = 'accuracy'
-    def __init__(self, task, at): self.task,self.at = task,at
-    def func(self, pred, *yb): return accuracy(self.task.read(pred), yb[self.at])
+    def __init__(self, task): self.task = task
+    def func(self, pred, y): return accuracy(self.task.read(pred), y)
 
 @patch
 def metric(self:Task,
-    score:str=None, # one of `scores`; the primary one if not given
-    at:int=0 # which of the batch's targets belongs to the task
+    score:str=None # one of `scores`; the primary one if not given
 )->Metric: # for a `Learner`'s `metrics`; its column has the score's name
     "A score as a column of the recorder; accuracy as a share, as fastai has it, the others in their unit"
     score = self._known(score or self.primary, self.scores, 'score').name
-    return _Accuracy(self, at) if score=='accuracy' else ScoreMetric(self, score, at)
+    return _Accuracy(self) if score=='accuracy' else ScoreMetric(self, score)
 
 # %% ../../nbs/train/06_task.ipynb #16114cdb
 class Joint:
@@ -290,18 +287,25 @@ class Joint:
     ): self.parts = {k: (task.loss(*loss), weight) for k,(task,weight,*loss) in parts.items()}
 
     def losses(self,
-        output:dict, # named outputs of a net, (n, ...) each
-        *targets # one for each part, in order: (m, ...) with m<=n, for the first m images
+        output:dict, # named outputs of a net, each as long as its target
+        target # one for each part: a dict by its name, or a tuple in order; a tensor is for the first part alone
     )->dict: # name: scalar, unweighted
         "What each part says of a batch"
-        n,names = len(self.parts),', '.join(self.parts)
-        if len(targets)!=n: raise ValueError(f'a joint loss of {names} takes {n} targets, not {len(targets)}')
-        return {k: loss(loss.task.read(output)[:len(y)], y) for (k,(loss,_)),y in zip(self.parts.items(), targets)}
+        return {k: self.parts[k][0](output, y) for k,y in self._by_name(target).items()}
+
+    def _by_name(self, target):
+        "Targets by the names of their parts"
+        names = list(self.parts)
+        if isinstance(target, Tensor): return {names[0]: target}
+        given = list(target) if isinstance(target, dict) else names[:len(target)]
+        if sorted(given)!=sorted(names) or len(target)!=len(names):
+            has = ', '.join(given) if isinstance(target, dict) else len(target)
+            raise ValueError(f'a joint loss takes targets for {", ".join(names)}; the batch has {has}')
+        return target if isinstance(target, dict) else dict(zip(names, target))
 
     def __call__(self,
         output:dict, # named outputs of a net
-        *targets # one for each part, in order
+        target # as in `losses`
     )->Tensor: # a scalar
         "The loss of a batch"
-        each = self.losses(output, *targets)
-        return sum(weight*each[k] for k,(_,weight) in self.parts.items())
+        return sum(self.parts[k][1]*loss for k,loss in self.losses(output, target).items())
