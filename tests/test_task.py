@@ -11,7 +11,7 @@ from aepretrain_nb.data.loader import image_dls
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.train.learner import BestWeightsCB, ImageLearner, torch_opt
-from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion,
+from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion_counts,
     count_scores)
 from aepretrain_nb.train.task import TASKS_OF, Joint, ScoresCB, Task, pixel_loss, sigmoid_loss, task_of
 
@@ -219,7 +219,7 @@ def test_scores_of_a_validation():
     _,_,acc,f1 = learn.recorder.values[-1]
     assert seen.scores['f1']==f1 and abs(seen.scores['accuracy']-100*acc)<1e-4
     told = torch.cat([learn.model(x)['logits'].argmax(1) for x,_ in learn.dls.valid])
-    assert seen.counts==confusion(told, digits.test.y, 10).tolist() and seen.left_out==[]
+    assert seen.counts==confusion_counts(told, digits.test.y, 10).tolist() and seen.left_out==[]
 
 def test_the_best_epoch_of_any_score():
     task = task_of('classify', primary='f1')

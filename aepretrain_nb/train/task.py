@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train/task.html.md"""
 
 # %% auto #0
 __all__ = ['TASKS_OF', 'sigmoid_loss', 'pixel_loss', 'SigmoidLoss', 'LabelsLoss', 'PixelLoss', 'Task', 'TaskLoss', 'TaskTally',
-           'task_of', 'ScoresCB', 'ScoreMetric', 'Joint']
+           'task_of', 'ScoresCB', 'Joint']
 
 # %% ../../nbs/train/06_task.ipynb #2abfeb20
 from ..imports import *
@@ -246,8 +246,8 @@ class ScoresCB(Callback):
         t = self.tally
         self.scores,self.counts,self.left_out = t.scores(),t.counts,t.left_out
 
-# %% ../../nbs/train/06_task.ipynb #71f5c926
-class ScoreMetric(Metric):
+# %% ../../nbs/train/06_task.ipynb #2476366d
+class _ScoreMetric(Metric):
     "One score of a task, over all validation images"
     def __init__(self,
         task:Task, # whose score
@@ -277,7 +277,7 @@ def metric(self:Task,
 )->Metric: # for a `Learner`'s `metrics`; its column has the score's name
     "A score as a column of the recorder; accuracy as a share, as fastai has it, the others in their unit"
     score = self._known(score or self.primary, self.scores, 'score').name
-    return _Accuracy(self) if score=='accuracy' else ScoreMetric(self, score)
+    return _Accuracy(self) if score=='accuracy' else _ScoreMetric(self, score)
 
 # %% ../../nbs/train/06_task.ipynb #16114cdb
 class Joint:
