@@ -1,6 +1,7 @@
-"Tasks: every score is its judge's, in any cut of batches; chance is the best constant answer; a Learner trains and chooses as before"
+"Tasks: scores are their judges', in any cut of batches; chance is the best constant answer; a Learner trains as before"
 import math, pickle, random
 import numpy as np, pytest, torch
+from fastai.data.core import DataLoaders
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score
@@ -10,7 +11,8 @@ from aepretrain_nb.data.loader import image_dls
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.train.learner import BestWeightsCB, ImageLearner, torch_opt
-from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion, count_scores)
+from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion_counts,
+    count_scores)
 from aepretrain_nb.train.task import TASKS_OF, Joint, ScoresCB, Task, pixel_loss, sigmoid_loss, task_of
 
 digits = dataset('digits')
@@ -60,8 +62,8 @@ def test_counts_are_scored_as_scikit_learn_does(n, k, seed):
     logits,y = problem('classify', n, k, seed)
     told,there = logits.argmax(1),y.unique()
     s = tallied(task_of('classify'), logits, y, cut(n, seed)).scores()
-    judge = dict(accuracy=accuracy_score(y, told), error=1-accuracy_score(y, told), balanced=recall_score(y, told, labels=there, average='macro'),
-        f1=f1_score(y, told, labels=there, average='macro'))
+    judge = {k: f(y, told, labels=there, average='macro') for k,f in dict(balanced=recall_score, f1=f1_score).items()}
+    judge |= dict(accuracy=accuracy_score(y, told), error=1-accuracy_score(y, told))
     for name,v in judge.items(): assert abs(s[name]-100*v)<=.00005+1e-9
 
 @pytest.mark.parametrize('seed', range(4))
@@ -79,19 +81,22 @@ def test_what_is_answered_where_nothing_is_known_does_not_count():
     logits,y = problem('segment', 9, 3, 0)
     other = torch.where((y==255)[:,None], torch.randn(logits.shape, generator=gen(1)), logits)
     assert not torch.equal(other.argmax(1), logits.argmax(1))
-    assert tallied(task_of('segment'), other, y, [9]).counts==tallied(task_of('segment'), logits, y, [9]).counts
+    counts = [tallied(task_of('segment'), o, y, [9]).counts for o in (other, logits)]
+    assert counts[0]==counts[1]
 
 def test_masks_as_an_image_set_stores_them():
     logits,y = problem('segment', 9, 3, 0)
     ds = ImageSet(np.zeros((9, 5, 6), 'uint8'), y.to(torch.uint8).numpy(), classes=['a','b','c'])
     assert ds.task=='segment'
     assert task_of('segment').chance(ds.y)==task_of('segment').chance(y)
-    assert tallied(task_of('segment'), logits, ds.y, [9]).counts==tallied(task_of('segment'), logits, y, [9]).counts
+    counts = [tallied(task_of('segment'), logits, o, [9]).counts for o in (ds.y, y)]
+    assert counts[0]==counts[1]
 
 def test_numbers_that_rows_have_recorded():
     "Golden: the rounding of accuracy, macro-F1 and chance, to the last digit"
     table = [[151, 3, 0], [9, 80, 8], [1, 0, 67]]
-    assert count_scores(table)==dict(accuracy=93.4169, error=6.5831, pixel=93.4169, balanced=93.0185, f1=92.8227, miou=86.7437)
+    same = dict(accuracy=93.4169, error=6.5831, pixel=93.4169)
+    assert count_scores(table)==same | dict(balanced=93.0185, f1=92.8227, miou=86.7437)
     y = torch.tensor([0]*87+[1]*553)
     assert task_of('classify').chance(y)['accuracy']==86.4062
     assert task_of('classify').chance(torch.arange(640)//87)['accuracy']==13.5938
@@ -109,14 +114,17 @@ def slow_ap(score, y, points):
 @pytest.mark.parametrize('n,ties', [(2,1), (30,2), (200,1), (200,1000)])
 def test_average_precision(n, ties, seed):
     g = gen(seed)
-    score,y = (torch.randn(n, generator=g)*ties).round()/ties,(torch.rand(n, generator=g)<.3).long()
+    score = (torch.randn(n, generator=g)*ties).round()/ties
+    y = (torch.rand(n, generator=g)<.3).long()
     y[0] = 1
     ap = average_precision(score, y)
-    assert ap==pytest.approx(average_precision_score(y, score), abs=1e-12)==pytest.approx(slow_ap(score, y, None), abs=1e-12)
+    assert ap==pytest.approx(average_precision_score(y, score), abs=1e-12)
+    assert ap==pytest.approx(slow_ap(score, y, None), abs=1e-12)
     assert average_precision(score, y, 11)==pytest.approx(slow_ap(score, y, 11), abs=1e-12)
     perm = torch.randperm(n, generator=g)
     for points in (None, 11):
-        assert average_precision(score[perm], y[perm], points)==average_precision(score, y, points)==average_precision(2*score+1, y, points)
+        for other in ((score[perm], y[perm]), (2*score+1, y)):
+            assert average_precision(*other, points)==average_precision(score, y, points)
 
 def test_classes_that_nothing_shows_are_left_out():
     output,target = problem('multi-label', 60, 4, 0)
@@ -135,7 +143,9 @@ def test_chance_is_the_best_constant_class(name, seed):
         same = torch.zeros_like(logits)
         same[:,c] = 1
         always.append(tallied(task, same, y, [40]).scores())
-    for k,v in task.chance(y).items(): assert v==pytest.approx((min if SCORES[k].better=='lower' else max)(s[k] for s in always), abs=1e-4)
+    best = dict(lower=min, higher=max)
+    for k,v in task.chance(y).items():
+        assert v==pytest.approx(best[SCORES[k].better](s[k] for s in always), abs=1e-4)
 
 def test_chance_of_ranks_is_prevalence():
     _,y = problem('multi-label', 80, 3, 0)
@@ -209,7 +219,7 @@ def test_scores_of_a_validation():
     _,_,acc,f1 = learn.recorder.values[-1]
     assert seen.scores['f1']==f1 and abs(seen.scores['accuracy']-100*acc)<1e-4
     told = torch.cat([learn.model(x)['logits'].argmax(1) for x,_ in learn.dls.valid])
-    assert seen.counts==confusion(told, digits.test.y, 10).tolist() and seen.left_out==[]
+    assert seen.counts==confusion_counts(told, digits.test.y, 10).tolist() and seen.left_out==[]
 
 def test_the_best_epoch_of_any_score():
     task = task_of('classify', primary='f1')
@@ -220,28 +230,36 @@ def test_the_best_epoch_of_any_score():
     with learn.no_logging(): learn.validate(cbs=(seen := ScoresCB(task)))
     assert max(f1)>f1[-1] and seen.scores['f1']==max(f1)
 
-DECODED = {'classify': ((20,10), torch.Size([20])), 'multi-label': ((20,10), torch.Size([20,10])), 'segment': ((20,3,8,8), torch.Size([20,8,8])),
-    'reconstruct': ((20,1,8,8), torch.Size([20,1,8,8]))}
+DECODED = { # shapes of an output and of the decision, for 20 images
+    'classify': ((20,10), (20,)), 'multi-label': ((20,10), (20,10)),
+    'segment': ((20,3,8,8), (20,8,8)), 'reconstruct': ((20,1,8,8), (20,1,8,8))}
+
+def small_set(name):
+    "Twenty digits with the targets of a task"
+    x,y = digits.test.x[:20],digits.test.y[:20]
+    targets = {'classify': y, 'multi-label': F.one_hot(y, 10), 'segment': (x[:,0]>99).long(), 'reconstruct': None}
+    names = {'classify': 'abcdefghij', 'multi-label': 'abcdefghij', 'segment': 'abc'}
+    return ImageSet(x, targets[name], classes=list(names[name]) if name in names else None)
 
 @pytest.mark.parametrize('name', TASKS_OF)
 def test_fastai_predicts_with_every_loss(name):
     task,(shape,decided) = task_of(name),DECODED[name]
-    target = dict(classify=digits.test.y[:20], segment=(digits.test.x[:20,0]>99).long()).get(name)
-    if name=='multi-label': target = F.one_hot(digits.test.y[:20], 10)
-    ds = ImageSet(digits.test.x[:20], target, classes=None if target is None else list('abcdefghij')[:3 if name=='segment' else 10])
+    ds,target = small_set(name),'x' if name=='reconstruct' else 'y'
     net = nn.Conv2d(1, shape[1], 1) if len(shape)==4 else linear(10)
     for loss in task.losses:
-        learn = ImageLearner(image_dls(ds, ds, bs=8, target='x' if name=='reconstruct' else 'y'), net, task.loss(loss), bar=False)
+        learn = ImageLearner(image_dls(ds, ds, bs=8, target=target), net, task.loss(loss), bar=False)
         p,y,out,each = learn.get_preds(with_decoded=True, with_loss=True)
         assert p.shape==shape and out.shape==decided and len(each)==20
         assert 0<=p.min() and p.max()<=1
-        if loss!='mse': assert each.float().mean()==pytest.approx(task.loss(loss)(net(digits.test.x[:20]/255), y).item(), rel=1e-5)
+        whole = task.loss(loss)(net(digits.test.x[:20]/255), y).item()
+        assert each.float().mean()==pytest.approx(whole, rel=1e-5)
         assert task.loss(loss).reduction=='mean'
 
 def test_losses():
     logits,y = problem('classify', 30, 4, 0)
     hot = F.one_hot(y, 4).float()
-    assert torch.equal(task_of('classify').loss('sigmoid')(logits, y), F.binary_cross_entropy_with_logits(logits, hot, reduction='sum')/30)
+    summed = F.binary_cross_entropy_with_logits(logits, hot, reduction='sum')
+    assert torch.equal(task_of('classify').loss('sigmoid')(logits, y), summed/30)
     assert sigmoid_loss(logits, y, 'none').mean().item()==pytest.approx(sigmoid_loss(logits, y).item(), rel=1e-6)
     out,hits = problem('multi-label', 30, 4, 0)
     assert torch.equal(task_of('multi-label').loss()(out, hits), F.binary_cross_entropy_with_logits(out, hits))
@@ -259,27 +277,66 @@ def test_pixels_that_are_not_known_teach_nothing(ignore):
     pixel_loss(z, torch.full_like(y, ignore), ignore=ignore).backward()
     assert torch.equal(z.grad, torch.zeros_like(z))
 
+class TwoStreams(Named):
+    "Classes of one stream, images of the other; both of a single one"
+    def forward(self, x):
+        x,u = (x,x) if isinstance(x, torch.Tensor) else x
+        return dict(logits=self.head(x), recon=self.back(u).view_as(u))
+
+def streams():
+    x = digits.train.x/255
+    return (x[:12], x[12:42]),(digits.train.y[:12], x[12:42])
+
 def test_a_joint_loss_is_the_weighted_sum():
-    classify,recon,net = task_of('classify'),task_of('reconstruct'),Named()
-    x,y = digits.train.x[:30]/255,digits.train.y[:12]
+    classify,recon,net = task_of('classify'),task_of('reconstruct'),TwoStreams()
+    (x,u),(y,t) = streams()
     joint = Joint(dict(classes=(classify, .5), pictures=(recon, 3., 'bce')))
-    joint(net(x), y, x).backward()
+    joint(net((x, u)), (y, t)).backward()
     both = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
-    (.5*F.cross_entropy(net.head(x[:12]), y)).backward()
-    (3*F.binary_cross_entropy_with_logits(net.back(x).view_as(x), x)).backward()
+    (.5*F.cross_entropy(net.head(x), y)).backward()
+    (3*F.binary_cross_entropy_with_logits(net.back(u).view_as(u), t)).backward()
     assert all(torch.allclose(a, p.grad, atol=1e-7) for a,p in zip(both, net.parameters()))
-    each = joint.losses(net(x), y, x)
-    assert list(each)==['classes','pictures'] and joint(net(x), y, x).item()==pytest.approx(.5*each['classes'].item()+3*each['pictures'].item())
-    out = net(x)
-    assert torch.equal(Joint(dict(classes=(classify, 1.)))(out, y), F.cross_entropy(out['logits'][:12], y))
+    out = net((x, u))
+    each = joint.losses(out, (y, t))
+    assert list(each)==['classes','pictures']
+    assert joint(out, (y, t)).item()==pytest.approx(.5*each['classes'].item()+3*each['pictures'].item())
+    assert torch.equal(joint(out, dict(pictures=t, classes=y)), joint(out, (y, t)))
+    assert torch.equal(joint(out, y), .5*F.cross_entropy(out['logits'], y))
+
+class Batches(list):
+    "What a `Learner` takes for a loader"
+    n_inp,device = 1,torch.device('cpu')
+
+def test_a_learner_trains_on_two_streams():
+    "A weight of zero is the fit on the labelled stream alone, to the last bit"
+    classify,recon,(xs,ts) = task_of('classify'),task_of('reconstruct'),streams()
+    def fit(net, batch, loss):
+        dls = DataLoaders(Batches([batch]*5), image_dls(digits.train, digits.test, bs=100).valid)
+        learn = ImageLearner(dls, net, loss, torch_opt('sgd'), lr=.5, bar=False, metrics=classify.metric())
+        with learn.no_logging(): learn.fit(2)
+        return learn
+    zero = fit(TwoStreams(), (xs, ts), Joint(dict(classify=(classify, 1.), recon=(recon, 0.))))
+    alone = fit(linear(10), (xs[0], ts[0]), classify.loss())
+    paid = fit(TwoStreams(), (xs, ts), Joint(dict(classify=(classify, 1.), recon=(recon, 1.))))
+    assert all(torch.equal(a, b) for a,b in zip(zero.model.head.parameters(), alone.model.parameters()))
+    assert [v[1:3] for v in zero.recorder.values]==[v[1:3] for v in alone.recorder.values]
+    assert not torch.equal(zero.model.back[1].weight, paid.model.back[1].weight)
+
+def two(): return Joint(dict(a=(task_of('classify'), 1.), b=(task_of('reconstruct'), 1.)))
+
+@pytest.mark.parametrize('target,has', [((0,), '1'), ((0, 1, 2), '3'), (dict(a=0), 'a'), (dict(a=0, c=1), 'a, c')])
+def test_a_stream_that_is_missing_is_an_error(target, has):
+    with pytest.raises(ValueError, match=f'takes targets for a, b; the batch has {has}$'): two()({}, target)
 
 @pytest.mark.parametrize('name', TASKS_OF)
 def test_a_worker_process_gets_the_task(name):
-    task,(output,target) = pickle.loads(pickle.dumps(task_of(name))),problem(name, 30, 4, 0)
-    np.testing.assert_equal(tallied(task, output, target, [30]).scores(), tallied(task_of(name), output, target, [30]).scores())
-    assert torch.equal(task.loss()(output, target), task_of(name).loss()(output, target))
+    here,(output,target) = task_of(name),problem(name, 30, 4, 0)
+    there = pickle.loads(pickle.dumps(here))
+    assert tallied(there, output, target, [30]).scores()==tallied(here, output, target, [30]).scores()
+    assert torch.equal(there.loss()(output, target), here.loss()(output, target))
 
+@pytest.mark.filterwarnings('ignore:load_learner')
 def test_a_learner_with_a_task_is_exported(tmp_path):
     task = task_of('classify')
     learn = learner(task, linear(10), metrics=[task.metric(), task.metric('f1')])
@@ -289,26 +346,34 @@ def test_a_learner_with_a_task_is_exported(tmp_path):
     assert torch.equal(load_learner(tmp_path/'net.pkl').model(x), learn.model(x))
 
 def test_a_task_of_ones_own(monkeypatch):
-    def digits_above(at=4): return Task('above', 'classes (n,)', task_of('classify').losses, {'error': SCORES['error']}, 'error', 'logits')
-    monkeypatch.setitem(TASKS_OF, 'above', digits_above)
+    def binned(ignore=9):
+        losses,scores = task_of('classify').losses,{'error': SCORES['error']}
+        return Task('binned', 'classes (n,)', losses, scores, 'error', 'logits', lambda: CountTally(ignore))
+
+    monkeypatch.setitem(TASKS_OF, 'binned', binned)
     logits,y = problem('classify', 30, 4, 0)
-    assert tallied(task_of('above', at=3), logits, y, [30]).scores()=={'error': tallied(task_of('classify'), logits, y, [30]).scores()['error']}
+    own = tallied(task_of('binned', ignore=2), logits, y, [30]).scores()
+    usual = tallied(task_of('classify'), logits[y!=2], y[y!=2], [int((y!=2).sum())]).scores()
+    assert own=={'error': usual['error']}
 
-WRONG = {
-    "unknown task 'clasify'; did you mean 'classify'? There are: classify, multi-label, segment, reconstruct": lambda: task_of('clasify'),
-    "task 'classify' has no score 'f2'. There are: accuracy, error, balanced, f1": lambda: task_of('classify', primary='f2'),
-    "task 'segment' has no option 'ignored'; did you mean 'ignore'? There are: primary, output, ignore": lambda: task_of('segment', ignored=0),
-    "task 'classify' has no loss 'crossentropy'; did you mean 'cross_entropy'?": lambda: task_of('classify').loss('crossentropy'),
-    "task 'segment' has no score 'mio'; did you mean 'miou'? There are: miou, pixel": lambda: task_of('segment').metric('mio'),
-    "task 'classify' has no output 'logits'; did you mean 'logit'? There are: logit": lambda: task_of('classify').read(dict(logit=0)),
-    "unknown activation 'sigmoidal'": lambda: task_of('reconstruct', out_act='sigmoidal'),
-    "targets lie in 0..255, but 3 classes are 0..2": lambda: CountTally().add(torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 255], [1, 2]]])),
-    "targets lie in -1..0, but 2 classes are 0..1 (and 255 for what is not counted)": lambda: CountTally(255).add(torch.zeros(2, 2), torch.tensor([0, -1])),
-    "answers of shape (1, 2, 2) to targets of shape (1, 4, 4)": lambda: CountTally().add(torch.zeros(1, 3, 2, 2), torch.zeros(1, 4, 4).long()),
-    "answers of shape (2, 3) to targets of shape (2,)": lambda: RankTally().add(torch.zeros(2, 3), torch.zeros(2)),
-    "reconstructions of shape (2, 1, 4, 4) of images of shape (2, 1, 5, 5)": lambda: ImageTally().add(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 5, 5))}
+def counted(k, y, ignore=None): return CountTally(ignore).add(torch.zeros(len(y), k, *y.shape[1:]), y)
+def whole(*values): return torch.tensor(values)
 
-@pytest.mark.parametrize('message', WRONG)
-def test_wrong_input_ends_in_one_line(message):
-    with pytest.raises(ValueError) as e: WRONG[message]()
+WRONG = [
+    ("unknown task 'clasify'; did you mean 'classify'? There are: classify, m", lambda: task_of('clasify')),
+    ("'classify' has no score 'f2'. There are: accuracy, error", lambda: task_of('classify', primary='f2')),
+    ("'segment' has no option 'ignored'; did you mean 'ignore'?", lambda: task_of('segment', ignored=0)),
+    ("has no loss 'crossentropy'; did you mean 'cross_entropy'?", lambda: task_of('classify').loss('crossentropy')),
+    ("has no score 'mio'; did you mean 'miou'? There are: miou, pixel", lambda: task_of('segment').metric('mio')),
+    ("has no output 'logits'; did you mean 'logit'?", lambda: task_of('classify').read(dict(logit=0))),
+    ("unknown activation 'sigmoidal'", lambda: task_of('reconstruct', out_act='sigmoidal')),
+    ("targets lie in 0..255, but 3 classes are 0..2", lambda: counted(3, whole([[0, 255], [1, 2]]))),
+    ("targets lie in -1..0, but 2 classes are 0..1 (and 255 for", lambda: counted(2, whole(0, -1), 255)),
+    ("shape (1, 2, 2) to targets of shape (1, 4)", lambda: CountTally().add(torch.zeros(1, 3, 2, 2), whole([0]*4))),
+    ("shape (2, 3) to targets of shape (2,)", lambda: RankTally().add(torch.zeros(2, 3), torch.zeros(2))),
+    ("shape (2, 4) to targets of shape (2, 5)", lambda: ImageTally().add(torch.zeros(2, 4), torch.zeros(2, 5)))]
+
+@pytest.mark.parametrize('message,wrong', WRONG, ids=[m for m,_ in WRONG])
+def test_wrong_input_ends_in_one_line(message, wrong):
+    with pytest.raises(ValueError) as e: wrong()
     assert message in str(e.value) and '\n' not in str(e.value)

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train/task.html.md"""
 
 # %% auto #0
 __all__ = ['TASKS_OF', 'sigmoid_loss', 'pixel_loss', 'SigmoidLoss', 'LabelsLoss', 'PixelLoss', 'Task', 'TaskLoss', 'TaskTally',
-           'task_of', 'ScoresCB', 'ScoreMetric', 'Joint']
+           'task_of', 'ScoresCB', 'Joint']
 
 # %% ../../nbs/train/06_task.ipynb #2abfeb20
 from ..imports import *
@@ -51,6 +51,7 @@ class SigmoidLoss(ClassLoss):
         "Probabilities that do not add up to one"
         return logits.sigmoid()
 
+# %% ../../nbs/train/06_task.ipynb #e80b5fc5
 class LabelsLoss(SigmoidLoss):
     "A loss of images with any number of labels"
     def decodes(self,
@@ -59,6 +60,7 @@ class LabelsLoss(SigmoidLoss):
         "The likely labels"
         return p>.5
 
+# %% ../../nbs/train/06_task.ipynb #0247d483
 class PixelLoss(ClassLoss):
     "A loss of masks"
     def activation(self,
@@ -72,7 +74,7 @@ class PixelLoss(ClassLoss):
         "The likeliest class of each pixel"
         return p.argmax(1)
 
-# %% ../../nbs/train/06_task.ipynb #0339aeb3
+# %% ../../nbs/train/06_task.ipynb #9609238a
 def _scores(*names): return {k: SCORES[k] for k in names}
 
 def _near(name, names):
@@ -80,7 +82,7 @@ def _near(name, names):
     near = get_close_matches(str(name), list(names), 1)
     return (f'; did you mean {near[0]!r}?' if near else '.') + f' There are: {", ".join(map(str, names))}'
 
-# %% ../../nbs/train/06_task.ipynb #4fb05543
+# %% ../../nbs/train/06_task.ipynb #27e7e18a
 @dataclass(frozen=True, eq=False)
 class Task:
     "What a net is asked for"
@@ -100,7 +102,7 @@ class Task:
     @property
     def score(self): return self.scores[self.primary]
 
-# %% ../../nbs/train/06_task.ipynb #d02dfd7d
+# %% ../../nbs/train/06_task.ipynb #29919eee
 @patch
 def read(self:Task,
     output # of a net: a tensor, or a dict of named ones
@@ -108,7 +110,7 @@ def read(self:Task,
     "The output that belongs to the task"
     return self._known(self.output, output, 'output') if isinstance(output, dict) else output
 
-# %% ../../nbs/train/06_task.ipynb #a1b6dd1d
+# %% ../../nbs/train/06_task.ipynb #17c1dc24
 class TaskLoss:
     "A loss that reads the output of its task"
     def __init__(self,
@@ -125,18 +127,6 @@ class TaskLoss:
         "The loss of a batch"
         return self.f(self.task.read(output), target)
 
-    def activation(self,
-        output # of a net: a tensor, or a dict of named ones
-    )->Tensor: # probabilities or images
-        "What the output means"
-        return self.f.activation(self.task.read(output))
-
-    def decodes(self,
-        out:Tensor # from `activation`
-    )->Tensor: # classes, labels, masks or images
-        "The decision"
-        return self.f.decodes(out)
-
     @property
     def reduction(self): return self.f.reduction
     @reduction.setter
@@ -146,6 +136,21 @@ class TaskLoss:
         "Set by fastai"
         self.f.reduction = how
 
+# %% ../../nbs/train/06_task.ipynb #a0a77ff8
+@patch
+def activation(self:TaskLoss,
+    output # of a net: a tensor, or a dict of named ones
+)->Tensor: # probabilities or images
+    "What the output means"
+    return self.f.activation(self.task.read(output))
+
+@patch
+def decodes(self:TaskLoss,
+    out:Tensor # from `activation`
+)->Tensor: # classes, labels, masks or images
+    "The decision"
+    return self.f.decodes(out)
+
 @patch
 def loss(self:Task,
     name:str=None # one of `losses`; the first if not given
@@ -153,7 +158,7 @@ def loss(self:Task,
     "What trains a net for the task; `ValueError` names the losses there are"
     return TaskLoss(self, name)
 
-# %% ../../nbs/train/06_task.ipynb #dafca230
+# %% ../../nbs/train/06_task.ipynb #2b613dbf
 class TaskTally:
     "An accumulator that reads the output of its task, and gives the task's scores"
     def __init__(self,
@@ -184,6 +189,7 @@ def tally(self:Task)->TaskTally: # empty
     "A new accumulator"
     return TaskTally(self)
 
+# %% ../../nbs/train/06_task.ipynb #91ed4761
 @patch
 def chance(self:Task,
     targets:Tensor # of the labelled images
@@ -191,7 +197,7 @@ def chance(self:Task,
     "What the best answer that is the same for every image scores"
     return _these(self, self.counter().chance(targets))
 
-# %% ../../nbs/train/06_task.ipynb #32a98223
+# %% ../../nbs/train/06_task.ipynb #f22245f0
 def _classify():
     losses = LOSSES | dict(sigmoid=SigmoidLoss(sigmoid_loss))
     return Task('classify', 'classes (n,)', losses, _scores('accuracy','error','balanced','f1'), 'accuracy', 'logits')
@@ -201,8 +207,8 @@ def _labels():
     return Task('multi-label', '0 or 1 (n,k)', losses, _scores('map','map11'), 'map', 'logits', RankTally)
 
 def _segment(ignore=255):
-    losses = dict(cross_entropy=PixelLoss(partial(pixel_loss, ignore=ignore)))
-    return Task('segment', 'masks (n,h,w)', losses, _scores('miou','pixel'), 'miou', 'logits', partial(CountTally, ignore))
+    losses,tally = dict(cross_entropy=PixelLoss(partial(pixel_loss, ignore=ignore))),partial(CountTally, ignore)
+    return Task('segment', 'masks (n,h,w)', losses, _scores('miou','pixel'), 'miou', 'logits', tally)
 
 def _reconstruct(out_act='sigmoid', reduction='mean'):
     tally = partial(ImageTally, out_act)
@@ -213,7 +219,7 @@ def _reconstruct(out_act='sigmoid', reduction='mean'):
 
 TASKS_OF = {'classify': _classify, 'multi-label': _labels, 'segment': _segment, 'reconstruct': _reconstruct}
 
-# %% ../../nbs/train/06_task.ipynb #060169ac
+# %% ../../nbs/train/06_task.ipynb #07b55b34
 def task_of(
     name:str, # one of `TASKS_OF`
     primary:str=None, # one of its scores; its usual one if not given
@@ -222,39 +228,37 @@ def task_of(
 )->Task:
     "A task by name; `ValueError` names the nearest where a name is unknown"
     if name not in TASKS_OF: raise ValueError(f'unknown task {name!r}{_near(name, TASKS_OF)}')
-    known = signature(TASKS_OF[name]).parameters
+    own = list(signature(TASKS_OF[name]).parameters)
     for o in options:
-        if o not in known: raise ValueError(f'task {name!r} has no option {o!r}{_near(o, ["primary", "output", *known])}')
+        if o not in own: raise ValueError(f'task {name!r} has no option {o!r}{_near(o, ["primary", "output"]+own)}')
     chosen = dict(primary=primary, output=output)
     return replace(TASKS_OF[name](**options), **{k: v for k,v in chosen.items() if v is not None})
 
-# %% ../../nbs/train/06_task.ipynb #0f1c39ba
+# %% ../../nbs/train/06_task.ipynb #aeee8c86
 class ScoresCB(Callback):
     "While a `Learner` validates, keep the scores of a task"
     name = 'task_scores'
     def __init__(self,
-        task:Task, # what is scored
-        at:int=0 # which of the batch's targets belongs to it
+        task:Task # what is scored
     ):
         super().__init__()
-        self.task,self.at = task,at
+        self.task = task
 
     def before_validate(self): self.tally = self.task.tally()
     def after_pred(self):
-        if not self.training: self.tally.add(self.learn.pred, self.learn.yb[self.at])
+        if not self.training: self.tally.add(self.learn.pred, self.learn.yb[0])
 
     def after_validate(self):
         t = self.tally
         self.scores,self.counts,self.left_out = t.scores(),t.counts,t.left_out
 
-# %% ../../nbs/train/06_task.ipynb #71f5c926
-class ScoreMetric(Metric):
+# %% ../../nbs/train/06_task.ipynb #57a92066
+class _ScoreMetric(Metric):
     "One score of a task, over all validation images"
     def __init__(self,
         task:Task, # whose score
-        score:str, # its name
-        at:int=0 # which of the batch's targets belongs to it
-    ): self.task,self.score,self.at = task,score,at
+        score:str # its name
+    ): self.task,self.score = task,score
 
     name = property(lambda self: self.score)
     value = property(lambda self: self.tally.scores()[self.score])
@@ -265,43 +269,52 @@ class ScoreMetric(Metric):
         learn # a `Learner` after a batch
     ):
         "Add its batch"
-        self.tally.add(learn.pred, learn.yb[self.at])
+        self.tally.add(learn.pred, learn.yb[0])
 
 class _Accuracy(AvgMetric):
     "fastai's accuracy of the output of a task"
     name = 'accuracy'
-    def __init__(self, task, at): self.task,self.at = task,at
-    def func(self, pred, *yb): return accuracy(self.task.read(pred), yb[self.at])
+    def __init__(self, task): self.task = task
+    def func(self, pred, y): return accuracy(self.task.read(pred), y)
 
 @patch
 def metric(self:Task,
-    score:str=None, # one of `scores`; the primary one if not given
-    at:int=0 # which of the batch's targets belongs to the task
+    score:str=None # one of `scores`; the primary one if not given
 )->Metric: # for a `Learner`'s `metrics`; its column has the score's name
     "A score as a column of the recorder; accuracy as a share, as fastai has it, the others in their unit"
     score = self._known(score or self.primary, self.scores, 'score').name
-    return _Accuracy(self, at) if score=='accuracy' else ScoreMetric(self, score, at)
+    return _Accuracy(self) if score=='accuracy' else _ScoreMetric(self, score)
 
-# %% ../../nbs/train/06_task.ipynb #16114cdb
+# %% ../../nbs/train/06_task.ipynb #d30010a3
 class Joint:
     "The weighted sum of the losses of several tasks on the named outputs of one net"
     def __init__(self,
         parts:dict # name: (task, weight), or (task, weight, loss) for another than its first loss
     ): self.parts = {k: (task.loss(*loss), weight) for k,(task,weight,*loss) in parts.items()}
 
-    def losses(self,
-        output:dict, # named outputs of a net, (n, ...) each
-        *targets # one for each part, in order: (m, ...) with m<=n, for the first m images
-    )->dict: # name: scalar, unweighted
-        "What each part says of a batch"
-        if len(targets)!=len(self.parts):
-            raise ValueError(f'a joint loss of {", ".join(self.parts)} takes {len(self.parts)} targets, not {len(targets)}')
-        return {k: loss(loss.task.read(output)[:len(y)], y) for (k,(loss,_)),y in zip(self.parts.items(), targets)}
+    def _by_name(self, target):
+        "Targets by the names of their parts"
+        names = list(self.parts)
+        if isinstance(target, Tensor): return {names[0]: target}
+        given = list(target) if isinstance(target, dict) else names[:len(target)]
+        if sorted(given)!=sorted(names) or len(target)!=len(names):
+            has = ', '.join(given) if isinstance(target, dict) else len(target)
+            raise ValueError(f'a joint loss takes targets for {", ".join(names)}; the batch has {has}')
+        return target if isinstance(target, dict) else dict(zip(names, target))
 
-    def __call__(self,
-        output:dict, # named outputs of a net
-        *targets # one for each part, in order
-    )->Tensor: # a scalar
-        "The loss of a batch"
-        each = self.losses(output, *targets)
-        return sum(weight*each[k] for k,(_,weight) in self.parts.items())
+# %% ../../nbs/train/06_task.ipynb #73ec0cf5
+@patch
+def losses(self:Joint,
+    output:dict, # named outputs of a net, each as long as its target
+    target # one for each part: a dict by its name, or a tuple in order; a tensor is for the first part alone
+)->dict: # name: scalar, unweighted
+    "What each part says of a batch; `ValueError` where the target of a part is missing"
+    return {k: self.parts[k][0](output, y) for k,y in self._by_name(target).items()}
+
+@patch
+def __call__(self:Joint,
+    output:dict, # named outputs of a net
+    target # as in `losses`
+)->Tensor: # a scalar
+    "The loss of a batch"
+    return sum(self.parts[k][1]*loss for k,loss in self.losses(output, target).items())
