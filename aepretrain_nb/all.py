@@ -10,7 +10,9 @@ from .data.corrupt import *
 from .data.ckplus import *
 from .nets.layers import *
 from .nets.encoder import *
+from .nets.zoo import *
 from .nets.autoencoder import *
+from .nets.decoders import *
 from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
@@ -19,6 +21,7 @@ from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
 from .train.heads import *
+from .train.named_heads import *
 from .experiment.trial import *
 from .experiment.executor import *
 from .experiment.experiment import *

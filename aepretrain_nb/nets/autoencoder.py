@@ -10,8 +10,7 @@ __all__ = ['one_layer', 'ratio', 'tied_back', 'TiedDecoder', 'FlatUp', 'way_back
 # %% ../../nbs/nets/03_autoencoder.ipynb #bda17fd4
 from ..imports import *
 from fastcore.basics import patch
-from .layers import UpConv, WideLinear, act_layer, tied_conv_transpose
-from .layers import _near, _resized
+from .layers import UpConv, WideLinear, act_layer, near_size, resized, tied_conv_transpose
 from .encoder import Code, ConvStage, Staged, act_after, levels
 
 # %% ../../nbs/nets/03_autoencoder.ipynb #fa92153b
@@ -45,7 +44,7 @@ def tied_back(
     if isinstance(stage, ConvStage): return tied_conv_transpose(z, own, size, stage.stride, bias)
     s = ratio(z.shape[2:], size)
     axes = zip(z.shape[2:], size, own.kernel_size, s, own.padding, own.dilation)
-    return _resized(tied_conv_transpose(z, own, tuple(_near(*a) for a in axes), s, bias), size)
+    return resized(tied_conv_transpose(z, own, tuple(near_size(*a) for a in axes), s, bias), size)
 
 # %% ../../nbs/nets/03_autoencoder.ipynb #d7e8aab1
 def _n_in(layer): return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
