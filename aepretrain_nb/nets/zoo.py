@@ -60,7 +60,7 @@ def _maps(stages, paths, x, seen):
 def _create(name, c, kw):
     "A timm net without its classifier; `ValueError` where timm is not there or does not know it"
     try: import timm
-    except ImportError: raise ValueError(f"encoder 'timm:{name}' needs timm: pip install timm") from None
+    except ImportError: raise ValueError(f'encoder timm:{name} needs timm: pip install "aepretrain_nb[timm]"') from None
     if not timm.is_model(name):
         near = timm.list_models(f'*{name[:6]}*')[:3]
         raise ValueError(f"timm has no net {name!r}" + (f": {', '.join(near)}, ..." if near else ''))
