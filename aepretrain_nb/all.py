@@ -9,6 +9,7 @@ from .data.named import *
 from .data.augment import *
 from .data.corrupt import *
 from .data.loader import *
+from .data.streams import *
 from .data.ckplus import *
 from .nets.layers import *
 from .nets.encoder import *

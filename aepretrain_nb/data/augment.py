@@ -207,7 +207,7 @@ class Fixed:
         h,w = x.shape[-2:]
         high,wide = self.size if self.form=='centre' else (h,w)
         each = lambda o: torch.full((len(x),), o, device=x.device)
-        windows = each((h-high)//2), each((w-wide)//2), each(high), each(wide), each(False)
+        windows = each(round((h-high)/2)), each(round((w-wide)/2)), each(high), each(wide), each(False)
         x = _move(x, windows, self.size, 'zeros', 0, self.form=='resize')
         if y is None or y.dim()!=3: return x,y
         return x, _move(y, windows, self.size, 'zeros', self.outside, False)

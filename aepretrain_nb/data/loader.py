@@ -30,7 +30,7 @@ class ImageDL:
         seed=0, # of the streams for order, augmentation and corruption
         steps=None, # batches an epoch, from an endless shuffled stream; one pass if not given
         target='y', # 'y': the set's targets; 'x': the clean image; None: no target, for images whose class is asked for
-        augment=None, # `augment(x, y, gen)` -> (x, y), both new
+        augment=None, # `augment(x, y, gen)` -> (x, y), both new, such as an `Augment`
         corrupt=None, # `corrupt(x, gen)` -> new x; its `.space` is 'unit' or 'normalised'
         norm=None, # (mean, std) of the input: numbers, or one per channel
         norm_target=False, # normalise a target image too?
@@ -79,7 +79,9 @@ def batch(self:ImageDL,
     take = (lambda t: t[idx]) if isinstance(idx, slice) else (lambda t: t.index_select(0, idx))
     x = _unit(take(ds.x), memory_format=self.memory_format)
     y = None if ds.y is None else take(ds.y) if ds.task!='segment' else take(ds.y).long()
-    if self.augment is not None: x,y = self.augment(x, y, self._augment_gen)
+    if self.augment is not None:
+        x,y = self.augment(x, y, self._augment_gen)
+        x = x.contiguous(memory_format=self.memory_format)
     clean = x
     if c is not None and c.space=='unit': x = c(x, self._corrupt_gen)
     x = self._normalise(x)
@@ -243,9 +245,11 @@ def image_dls(
     bs=128, # batch size of both
     shuffle=True, # of the training images
     target='y', # 'y': the sets' targets; 'x': the clean image
+    augment=None, # of the training images; those to validate on get its `evaluation`
     **kwargs # of `ImageDL`
 ) -> DataLoaders: # for a fastai `Learner`
     "Shuffled training batches and fixed validation batches"
-    dl = ImageDL(train, bs, shuffle, target=target, **kwargs)
-    fixed = dict(shuffle=False, drop_last=False, augment=None) | ({} if target=='x' else dict(corrupt=None))
+    dl = ImageDL(train, bs, shuffle, target=target, augment=augment, **kwargs)
+    fixed = dict(shuffle=False, drop_last=False, augment=augment.evaluation() if hasattr(augment, 'evaluation') else None)
+    if target!='x': fixed['corrupt'] = None
     return DataLoaders(dl, dl.new(train.take([]) if valid is None else valid, **fixed), device=dl.device)
