@@ -118,7 +118,8 @@ class Augment:
         _one_of('flip', self.flip, (True,False))
         _one_of('pad', self.pad, ('zeros','reflect'))
         _one_of('evaluate', self.evaluate, (None, *FORMS))
-        if not isinstance(self.crop, int) or self.crop<0: raise DataError(f'augment: crop is {self.crop!r}: give 0 or more')
+        if not isinstance(self.crop, int) or self.crop<0:
+            raise DataError(f'augment: crop is {self.crop!r}: give whole pixels, 0 or more')
         put('ratio', _pair('ratio', self.ratio))
         if self.size is not None: put('size', _height_width(self.size))
         if self.resized is not None: put('resized', _pair('resized', self.resized, 1))

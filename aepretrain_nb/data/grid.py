@@ -68,5 +68,6 @@ def show_images(
     ax.imshow(t, cmap='gray', vmin=0, vmax=1)
     ax.set_axis_off()
     _write_titles(ax, titles, colors or ['black']*len(titles), ncol, above+h+1, w+1, above)
-    for i,o in enumerate(rows): ax.text(-.02*t.shape[1], i*(above+h+1)+above+h/2, o, ha='right', va='center', fontsize=8)
+    for i,o in enumerate(rows):
+        ax.text(-.02*t.shape[1], i*(above+h+1)+above+h/2, o, ha='right', va='center', fontsize=8)
     return ax
