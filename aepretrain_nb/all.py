@@ -1,12 +1,15 @@
 "The public names of the core in one place: `from aepretrain_nb.all import *`; papers stay apart. Written by tools/sync.py."
 from .data.arrays import *
+from .data.grid import *
 from .data.sets import *
 from .data.labels import *
 from .data.splits import *
 from .data.check import *
 from .data.named import *
-from .data.loader import *
+from .data.augment import *
 from .data.corrupt import *
+from .data.loader import *
+from .data.streams import *
 from .data.ckplus import *
 from .nets.layers import *
 from .nets.encoder import *

@@ -1,5 +1,6 @@
-"Transfer: what would spoil the story of nbs/06_transfer.ipynb"
+"Transfer: what would spoil the story of nbs/train/01_transfer.ipynb"
 import pickle, os
+from pathlib import Path
 from collections import OrderedDict
 import pytest, torch
 from torch import nn
@@ -12,7 +13,9 @@ from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.loader import image_dls
 from aepretrain_nb.nets.layers import init_
-from aepretrain_nb.train.transfer import (Classifier, TransferError, copy_weights, fc_head, features, freeze, load_encoder, save_encoder, unfreeze)
+from aepretrain_nb.train.transfer import (Classifier, TransferError, copy_weights, fc_head, features, freeze, load_encoder, prefixes_of, read_weights,
+    save_encoder, unfreeze)
+from torchvision.models import resnet18
 
 def bn_encoder(seed=0, nf=4):
     m = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, nf, 3, padding=1), bn=nn.BatchNorm2d(nf), act=nn.ReLU(), drop=nn.Dropout(.3), pool=nn.MaxPool2d(2)))
@@ -44,7 +47,7 @@ def test_everything_arrives_buffers_included():
 def test_any_tensor_that_does_not_fit_is_named_and_nothing_is_written(name, how):
     src,dst = state(bn_encoder(0)),bn_encoder(1)
     t = src.pop(name)
-    if how=='nan' and not t.is_floating_point(): return
+    if how in ('nan','missing') and not t.is_floating_point(): return
     if how!='missing': src[name] = dict(shape=t[None], dtype=t.to(torch.float64 if t.is_floating_point() else torch.int32), nan=t*float('nan'))[how]
     before = state(dst)
     with pytest.raises(TransferError, match=name) as e: copy_weights(src, dst)
@@ -53,20 +56,129 @@ def test_any_tensor_that_does_not_fit_is_named_and_nothing_is_written(name, how)
         with pytest.raises(TransferError, match=name): copy_weights(src, dst, strict=False)
 
 def test_matching_nothing_raises():
-    for kw in (dict(strict=False), dict(prefix='encodr.')):
+    for kw in (dict(strict=False), dict(names='encodr.')):
         with pytest.raises(TransferError) as e: copy_weights({'x': torch.zeros(1)}, bn_encoder(), **kw)
         assert one_line(e)
     with pytest.raises(TransferError, match='no tensor of the receiver'): copy_weights(bn_encoder(), nn.ReLU())
 
 def test_decoders_may_stay_behind():
     ae,enc = tied(0),tied(1).encoder
-    copy_weights(ae, enc, prefix='encoder.')
+    copy_weights(ae, enc, names='encoder.')
     assert same(state(enc), state(ae.encoder))
 
 def test_copies_that_do_not_stick_are_noticed():
     class Odd(nn.Linear):
         def state_dict(self, *a, **kw): return {k: v.clone() for k,v in super().state_dict(*a, **kw).items()}
     with pytest.raises(TransferError, match='does not hold what was copied'): copy_weights(nn.Linear(3,2), Odd(3,2))
+
+def named(*names): return {k: torch.full((2,), float(i)) for i,k in enumerate(names, 1)}
+
+class Slots(nn.Module):
+    "A module with zeros of these names"
+    def __init__(self, *names):
+        super().__init__()
+        for k in names:
+            *path,last = k.split('.')
+            m = self
+            for p in path:
+                if not hasattr(m, p): m.add_module(p, nn.Module())
+                m = getattr(m, p)
+            m.register_buffer(last, torch.zeros(2))
+
+def test_the_longest_prefix_wins_and_what_is_not_covered_stays():
+    dst = Slots('stem.w','body.0.w','body.1.w','head.w')
+    rep = copy_weights(named('conv.w','layer.0.w','layer.1.w','fc.w'), dst, {'': 'stem.', 'conv.': 'stem.', 'layer.': 'body.', 'layer.1.': 'body.1.'})
+    assert {k: v[0].item() for k,v in dst.state_dict().items()}=={'stem.w': 1, 'body.0.w': 2, 'body.1.w': 3, 'head.w': 0}
+    assert rep.set_index('name').source.to_dict()=={'stem.w': 'conv.w', 'body.0.w': 'layer.0.w', 'body.1.w': 'layer.1.w', 'head.w': ''}
+
+@pytest.mark.parametrize('names, strict, words', [
+    ({'layr.': 'body.'}, True, "no name in the source begins with 'layr.'; names begin with conv., fc., layer."),
+    ({'layr.': 'body.'}, False, "no name in the source begins with 'layr.'"),
+    ({'layer.': 'bdy.'}, True, "no name in the receiver begins with 'bdy.'; names begin with body., head., stem."),
+    ({'conv.': 'body.0.', 'layer.': 'body.'}, True, 'conv.w and layer.0.w of the source would both be body.0.w'),
+    ({'layer.': ''}, True, 'stem.w (2) is not in the source (layer.stem.w), and 3 more; the nearest name there is layer.'),
+    ({'fc.': 'body.'}, True, 'body.0.w (2) is not in the source (fc.0.w), and 1 more; the nearest name there is fc.w'),
+    ({'fc.': 'body.'}, False, 'no tensor of the receiver is in the source')])
+def test_a_wrong_map_is_named_and_writes_nothing(names, strict, words):
+    dst = Slots('stem.w','body.0.w','body.1.w','head.w')
+    with pytest.raises(TransferError) as e: copy_weights(named('conv.w','layer.0.w','layer.1.w','fc.w'), dst, names, strict)
+    assert words in str(e.value) and one_line(e) and all(not v.any() for v in dst.state_dict().values())
+
+def test_a_source_that_never_counted_batches_fits_and_one_that_lost_a_count_does_not():
+    src,dst = nn.Sequential(bn_encoder(0), bn_encoder(1)),nn.Sequential(bn_encoder(2), bn_encoder(3))
+    whole = state(src)
+    old = {k: v for k,v in whole.items() if not k.endswith('num_batches_tracked')}
+    rep = copy_weights(old, dst)
+    assert rep[~rep.copied].name.tolist()==['0.bn.num_batches_tracked','1.bn.num_batches_tracked']
+    assert torch.equal(dst[1].bn.running_var, src[1].bn.running_var)
+    del whole['0.bn.num_batches_tracked']
+    with pytest.raises(TransferError, match='0.bn.num_batches_tracked'): copy_weights(whole, dst)
+
+# Files of other makers
+
+def resnet_stages(net):
+    "The trunk of a resnet under names of our own"
+    stem = nn.Sequential(OrderedDict(conv1=net.conv1, bn1=net.bn1, act=net.relu, pool=net.maxpool))
+    return nn.ModuleDict(dict(stages=nn.ModuleDict(dict(stem=stem, one=net.layer1, two=net.layer2, three=net.layer3, four=net.layer4))))
+
+RESNET = {'conv1.': 'stages.stem.conv1.', 'bn1.': 'stages.stem.bn1.', 'layer1.': 'stages.one.', 'layer2.': 'stages.two.', 'layer3.': 'stages.three.', 'layer4.': 'stages.four.'}
+
+def run(enc, x):
+    for stage in enc['stages'].values(): x = stage(x)
+    return x
+
+@pytest.mark.parametrize('end', ['.pth','.pt','.bin','.safetensors'])
+def test_a_torchvision_file_fills_an_encoder(end, tmp_path):
+    torch.manual_seed(0)
+    net,enc,f = resnet18(num_classes=4),resnet_stages(resnet18()),tmp_path/f'resnet18{end}'
+    (save_file if end=='.safetensors' else torch.save)(net.state_dict(), f)
+    weights,recipe = read_weights(f)
+    rep = copy_weights(weights, enc, RESNET)
+    assert recipe=={} and rep.copied.all() and len(rep)==120
+    x = torch.rand(2,3,32,32, generator=generator('x'))
+    want = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4).eval()(x)
+    assert torch.equal(run(enc.eval(), x), want)
+    with pytest.raises(TransferError, match=r'stages.two.0.conv1.weight is 256x128x3x3 in the source \(layer3.0.conv1.weight\) and 128x64x3x3 in the receiver'):
+        copy_weights(weights, enc, {'layer3.': 'stages.two.'})
+
+def test_a_timm_file_fills_an_encoder(tmp_path):
+    timm = pytest.importorskip('timm')
+    torch.manual_seed(0)
+    net,f = timm.create_model('resnet18', pretrained=False, num_classes=4),tmp_path/'model.safetensors'
+    save_file(net.state_dict(), f)
+    enc = resnet_stages(resnet18())
+    assert copy_weights(read_weights(f)[0], enc, RESNET).copied.all()
+    assert torch.equal(enc['stages']['four'][1].bn2.weight, net.layer4[1].bn2.weight)
+
+@pytest.mark.parametrize('wrap', [lambda d: d, lambda d: dict(state_dict=d, epoch=3), lambda d: dict(model=d, optimizer=dict(a=1)), lambda d: dict(teacher=d),
+                                  lambda d: dict(state_dict=d, ema=d)])
+def test_wrapped_weights_are_found(wrap, tmp_path):
+    torch.save(wrap(state(bn_encoder())), tmp_path/'x.pth')
+    assert same(read_weights(tmp_path/'x.pth')[0], state(bn_encoder()))
+
+class Evil:
+    def __reduce__(self): return os.mkdir, ('pwned',)
+
+@pytest.mark.parametrize('what, words', [(Evil(), 'not a file of weights alone'), (bn_encoder(), 'not a file of weights alone'), (dict(a=named('x'), b=named('y')), 'found a, b'),
+                                         (3, 'found int'), ({}, 'found dict')])
+def test_a_pickle_runs_nothing_and_is_refused_in_a_line(what, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(what, 'x.pth')
+    with pytest.raises(TransferError, match=words) as e: read_weights(tmp_path/'x.pth')
+    assert one_line(e) and not Path('pwned').exists()
+
+@pytest.mark.parametrize('content', [b'', b'hello there', b'PK\x03\x04 cut'])
+def test_no_pickle_at_all(content, tmp_path):
+    (tmp_path/'x.pt').write_bytes(content)
+    with pytest.raises(TransferError, match='not a file of weights alone') as e: read_weights(tmp_path/'x.pt')
+    assert one_line(e)
+
+def test_prefixes_of_modules_states_and_files(tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path/'x.pth')
+    one,two = prefixes_of(tmp_path/'x.pth'),prefixes_of(resnet18(), depth=2)
+    assert one.prefix.tolist()==['conv1.','bn1.','layer1.','layer2.','layer3.','layer4.','fc.'] and one.tensors.sum()==122
+    assert two.prefix.tolist()[2:4]==['layer1.0.','layer1.1.'] and one.numbers.sum()==two.numbers.sum()
+    assert prefixes_of(named('w'))[['prefix','tensors','numbers']].values.tolist()==[['',1,2]]
 
 # Heads
 

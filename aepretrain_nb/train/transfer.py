@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train/transfer.html.md"""
 
 # %% auto #0
 __all__ = ['TransferError', 'copy_weights', 'Classifier', 'fc_head', 'freeze', 'unfreeze', 'at_rest', 'features', 'save_encoder',
-           'read_weights', 'load_encoder']
+           'read_weights', 'prefixes_of', 'load_encoder']
 
 # %% ../../nbs/train/01_transfer.ipynb #03a6d6de
 from ..imports import *
@@ -24,48 +24,91 @@ class TransferError(ValueError): "Weights that do not fit; the message names the
 
 def _shape(t): return 'x'.join(map(str, t.shape)) or 'scalar'
 
-def _problem(name, have, want, strict):
-    "What keeps the tensor `have` from becoming `want`, if anything does"
-    if have is None: return f'{name} ({_shape(want)}) is not in the source' if strict else None
-    if have.shape!=want.shape: return f'{name} is {_shape(have)} in the source and {_shape(want)} in the receiver'
-    if have.dtype!=want.dtype: return f'{name} is {have.dtype} in the source and {want.dtype} in the receiver'
+def _problem(name, have, want, called=None):
+    "What keeps the tensor `have` from becoming `want`, if anything does; `called` is its name in the source"
+    there = 'the source' if called in (None, name) else f'the source ({called})'
+    if have is None: return f'{name} ({_shape(want)}) is not in {there}'
+    if have.shape!=want.shape: return f'{name} is {_shape(have)} in {there} and {_shape(want)} in the receiver'
+    if have.dtype!=want.dtype: return f'{name} is {have.dtype} in {there} and {want.dtype} in the receiver'
     if have.is_floating_point() and not have.isfinite().all(): return f'{name} holds values that are not finite'
 
+# %% ../../nbs/train/01_transfer.ipynb #6b0927af
+def _heads(names): return ', '.join(sorted({k.partition('.')[0]+'.' for k in names})) or 'none'
+
+def _known(names, heads, where):
+    "Refuse a prefix with which no name begins"
+    for o in heads:
+        if not o or any(k.startswith(o) for k in names): continue
+        there = f'no name in the {where} begins with {o!r}; names begin with {_heads(names)}'
+        raise TransferError(f'weights not copied: {there}')
+
+def _renamed(theirs, names):
+    "Name in the receiver -> name in the source, by the longest prefix of `names` that fits"
+    to = {}
+    for k in theirs:
+        prefix = max((o for o in names if k.startswith(o)), key=len, default=None)
+        if prefix is None: continue
+        new = names[prefix]+k[len(prefix):]
+        if new in to: raise TransferError(f'weights not copied: {to[new]} and {k} of the source would both be {new}')
+        to[new] = k
+    return to
+
 # %% ../../nbs/train/01_transfer.ipynb #86d48008
-def _explain(bad, src, prefix):
+def _expected(name, names):
+    "What the tensor `name` of the receiver should be called in the source, None where the map does not cover it"
+    prefix = max((o for o in names if name.startswith(names[o])), key=lambda o: len(names[o]), default=None)
+    return None if prefix is None else prefix+name[len(names[prefix]):]
+
+def _uncounted(name, theirs):
+    "Is `name` a count of batches, of which the source has none?"
+    end = 'num_batches_tracked'
+    return name.endswith(end) and not any(k.endswith(end) for k in theirs)
+
+def _explain(bad, called, theirs):
     "One line on the tensors that do not fit, a dict of name and problem"
     name,msg = next(iter(bad.items()))
     if len(bad)>1: msg += f', and {len(bad)-1} more'
-    if prefix: msg += f'; names were taken with prefix {prefix!r}'
-    near = [] if prefix+name in src else get_close_matches(prefix+name, src, 1, 0)
+    near = [] if called[name] in theirs else get_close_matches(called[name], theirs, 1, 0)
     return f'weights not copied: {msg}' + (f'; the nearest name there is {near[0]}' if near else '')
 
 def _state(o): return o.state_dict() if isinstance(o, nn.Module) else dict(o)
 
-# %% ../../nbs/train/01_transfer.ipynb #50275059
+# %% ../../nbs/train/01_transfer.ipynb #91d41b26
+def _plan(theirs, ours, names, strict):
+    "Name in the receiver -> name in the source; `TransferError` where a tensor does not fit, or none is found"
+    _known(theirs, names, 'source')
+    _known(ours, names.values(), 'receiver')
+    found = _renamed(theirs, names)
+    called = {k: found.get(k) or _expected(k, names) for k in ours}
+    asked = [k for k in ours if k in found or (strict and called[k] and not _uncounted(k, theirs))]
+    problems = {k: _problem(k, theirs.get(called[k]), ours[k], called[k]) for k in asked}
+    bad = {k: o for k,o in problems.items() if o}
+    if bad: raise TransferError(_explain(bad, called, theirs))
+    if not asked:
+        raise TransferError(f'weights not copied: no tensor of the receiver is in the source, with names {names}')
+    return {k: found[k] for k in asked}
+
 def copy_weights(
     src, # a module, or a state dict
     dst:nn.Module, # to be filled: parameters and buffers
-    prefix='', # of the names in `src` to take, such as 'encoder.'; it is cut off
-    strict=True # must every tensor of `dst` be found? If not, what is missing keeps its value; what is found must fit all the same
-) -> pd.DataFrame: # one row per tensor of `dst`: name, shape, copied
+    names='', # a prefix in `src` that is cut off, such as 'encoder.', or {prefix in `src`: prefix in `dst`, ...}
+    strict=True # must all that the names cover in `dst` be found? If not, what is missing keeps its value
+) -> pd.DataFrame: # one row per tensor of `dst`: name, shape, copied, source (its name there)
     "Copy tensors by name; `TransferError` and nothing written where one does not fit, or none is found"
     theirs,ours = _state(src),dst.state_dict()
-    found = {k[len(prefix):]: v for k,v in theirs.items() if k.startswith(prefix)}
-    bad = {k: p for k,v in ours.items() if (p := _problem(k, found.get(k), v, strict))}
-    if bad: raise TransferError(_explain(bad, theirs, prefix))
-    rows = [(k, _shape(v), k in found) for k,v in ours.items()]
-    if not any(o[2] for o in rows): raise TransferError(f'weights not copied: no tensor of the receiver is in the source, with prefix {prefix!r}')
+    plan = _plan(theirs, ours, {names: ''} if isinstance(names, str) else dict(names), strict)
     with torch.no_grad():
-        for k in ours.keys() & found.keys(): ours[k].copy_(found[k])
-    _same(dst, found)
-    return pd.DataFrame(rows, columns=['name','shape','copied'])
+        for k,called in plan.items(): ours[k].copy_(theirs[called])
+    _same(dst, {k: theirs[called] for k,called in plan.items()})
+    rows = [(k, _shape(v), k in plan, plan.get(k, '')) for k,v in ours.items()]
+    return pd.DataFrame(rows, columns=['name','shape','copied','source'])
 
 # %% ../../nbs/train/01_transfer.ipynb #e7b8c6f0
 def _same(dst, state):
     "Raise unless the tensors of `dst` have the values in `state`"
     for k,v in dst.state_dict().items():
-        if k in state and not torch.equal(v, state[k].to(v.device)): raise TransferError(f'{k} does not hold what was copied into it')
+        if k in state and not torch.equal(v, state[k].to(v.device)):
+            raise TransferError(f'{k} does not hold what was copied into it')
 
 # %% ../../nbs/train/01_transfer.ipynb #c51f05cf
 class Classifier(nn.Module):
@@ -149,7 +192,7 @@ def features(
         for xb,_ in dl:
             f = net(xb)
             if not isinstance(f, Tensor):
-                raise TransferError(f'the net gives a {type(f).__name__}, not one tensor: wrap it in a module that picks what you want')
+                raise TransferError(f'the net gives a {type(f).__name__}, not one tensor: wrap it and pick one')
             if len(f)!=len(xb): raise TransferError(f'the net gives {len(f)} rows for {len(xb)} images')
             if out is None: out = torch.empty(len(images), f[0].numel(), dtype=torch.float32, device=f.device)
             out[i:i+len(xb)] = f.flatten(1) if f.dim()>1 else f[:,None]
@@ -160,7 +203,7 @@ def features(
 def save_encoder(
     path, # where to write, `.safetensors`
     encoder:nn.Module, # parameters and buffers are saved
-    recipe:dict # how it came about, as plain JSON; `{'factory': 'package.module:function', 'kwargs': {...}}` in it lets `load_encoder` rebuild the module
+    recipe:dict # how it came about, plain JSON; 'factory' ('package.module:function') and 'kwargs' rebuild it
 ) -> Path: # the file
     "Write an encoder and its recipe; `TransferError` for what cannot be written"
     path = Path(path)
@@ -171,30 +214,69 @@ def save_encoder(
         save_file(state, tmp, {'recipe': json.dumps(recipe, sort_keys=True)})
         os.replace(tmp, path)
     except TypeError as e: raise TransferError(f'{path.name}: the recipe is not plain JSON: {e}') from None
-    except RuntimeError: raise TransferError(f'{path.name}: two names for one tensor; tie a weight at call time, do not register it twice') from None
+    except RuntimeError:
+        words = 'two names for one tensor; tie a weight at call time, do not register it twice'
+        raise TransferError(f'{path.name}: {words}') from None
     finally: tmp.unlink(missing_ok=True)
     return path
 
+# %% ../../nbs/train/01_transfer.ipynb #07d734f7
+_PICKLED = '.pth','.pt','.bin'
+
+def _only_weights(o, path):
+    "The state dict in what a pickle gave, bare or wrapped once"
+    is_state = lambda d: isinstance(d, dict) and bool(d) and all(isinstance(v, Tensor) for v in d.values())
+    if is_state(o): return o
+    inside = {k: v for k,v in o.items() if is_state(v)} if isinstance(o, dict) else {}
+    for k in ('state_dict','model'):
+        if k in inside: return inside[k]
+    if len(inside)==1: return next(iter(inside.values()))
+    found = ', '.join(inside) or type(o).__name__
+    raise TransferError(f'{path}: expected tensors by name, or one dict of them, found {found}')
+
+def _read_pickled(path):
+    "Tensors of a file of `torch.save`; nothing but weights is read"
+    try: o = torch.load(path, map_location='cpu', weights_only=True)
+    except OSError: raise
+    except Exception:  # whatever an unpickler stumbles over
+        raise TransferError(f'{path} is not a file of weights alone: save the state_dict') from None
+    return _only_weights(o, path)
+
 # %% ../../nbs/train/01_transfer.ipynb #6bd84648
 def read_weights(
-    path # a safetensors file
+    path # a safetensors file, or one of PyTorch (.pth, .pt, .bin)
 ) -> tuple: # (name -> tensor, recipe, {} if there is none)
     "Tensors and recipe of a weight file; `TransferError` unless it is one"
     if not Path(path).is_file(): raise TransferError(f'no weight file {path}')
+    if Path(path).suffix in _PICKLED: return _read_pickled(path),{}
     try:
-        with safe_open(path, 'pt') as f: state,meta = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+        with safe_open(path, 'pt') as f:
+            state,meta = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
         return state, json.loads(meta.get('recipe', '{}'))
     except SafetensorError as e: raise TransferError(f'{path} is not a safetensors file: {e}') from None
     except json.JSONDecodeError: raise TransferError(f'{path}: its recipe is not JSON') from None
+
+# %% ../../nbs/train/01_transfer.ipynb #88c02951
+def prefixes_of(
+    src, # a module, a state dict, or the path of a weight file
+    depth:int=1 # parts of a name that count as its beginning
+) -> pd.DataFrame: # one row per prefix, in order: prefix, tensors, numbers (how many they hold)
+    "How the names of tensors begin"
+    state = read_weights(src)[0] if isinstance(src, (str,Path)) else _state(src)
+    heads = ['.'.join(k.split('.')[:-1][:depth])+'.' if '.' in k else '' for k in state]
+    rows = pd.DataFrame(dict(prefix=heads, tensors=1, numbers=[v.numel() for v in state.values()]))
+    return rows.groupby('prefix', sort=False, as_index=False).sum()
 
 # %% ../../nbs/train/01_transfer.ipynb #a5bb5dee
 def _factory(name, trusted):
     "The function `package.module:function`, defined in one of the `trusted` packages"
     mod,_,fn = name.partition(':')
-    if mod.split('.')[0] not in trusted: raise TransferError(f'factory {name!r} is not in {", ".join(trusted)}: name its package in trusted, or give build')
+    inside,packages = lambda o: o.split('.')[0] in trusted, ', '.join(trusted)
+    if not inside(mod):
+        raise TransferError(f'factory {name!r} is not in {packages}: name its package in trusted, or give build')
     try: f = getattr(import_module(mod), fn)
     except (ImportError, AttributeError): raise TransferError(f'factory {name!r} cannot be imported') from None
-    if getattr(f, '__module__', '').split('.')[0] not in trusted: raise TransferError(f'factory {name!r} is not defined in {", ".join(trusted)}')
+    if not inside(getattr(f, '__module__', '')): raise TransferError(f'factory {name!r} is not defined in {packages}')
     return f
 
 # %% ../../nbs/train/01_transfer.ipynb #393e45e4
@@ -209,7 +291,8 @@ def load_encoder(
         if 'factory' not in recipe: raise TransferError(f'{path} does not say how to build its encoder: give build')
         build = _factory(recipe['factory'], trusted)(**recipe.get('kwargs', {}))
     enc = build if isinstance(build, nn.Module) else build(recipe)
-    if extra := [k for k in state if k not in enc.state_dict()]: raise TransferError(f'{path} holds {sorted(extra)[0]}, which the encoder has not')
+    extra = sorted(set(state)-set(enc.state_dict()))
+    if extra: raise TransferError(f'{path} holds {extra[0]}, which the encoder has not')
     try: copy_weights(state, enc)
     except TransferError as e: raise TransferError(f'{path}: {e}') from None
     return enc, recipe
