@@ -33,3 +33,4 @@ from .answers.viz import *
 from .answers.report import *
 from .answers.asks import *
 from .answers.ledger import *
+from .commands import *
