@@ -33,4 +33,3 @@ from .answers.viz import *
 from .answers.report import *
 from .answers.asks import *
 from .answers.ledger import *
-from .commands import *

@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/commands.html.md"""
 __all__ = ['Parser', 'number', 'whole', 'words', 'positive', 'rates', 'setting_of', 'together', 'hands_to', 'arguments',
            'add_verb', 'call']
 
-# %% ../nbs/00_commands.ipynb #13b93b32
+# %% ../nbs/00_commands.ipynb #225ddd1a
 import argparse, ast, io, math, sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -51,7 +51,7 @@ def number(
     return int(s)
 number.form = 'N'
 
-# %% ../nbs/00_commands.ipynb #7d25cb06
+# %% ../nbs/00_commands.ipynb #03c4aa44
 def whole(
     s:str # such as '50,200'
 )->list:  # of integers
@@ -68,7 +68,7 @@ def words(
     return [o.strip() for o in s.split(',') if o.strip()]
 words.form = 'NAME,...'
 
-# %% ../nbs/00_commands.ipynb #0376ffba
+# %% ../nbs/00_commands.ipynb #dcbe2b4a
 def positive(
     s:str # such as '0.1'
 )->float:
@@ -101,7 +101,7 @@ def setting_of(
     return v
 setting_of.form = 'PART=VALUE'
 
-# %% ../nbs/00_commands.ipynb #8cf4f9c7
+# %% ../nbs/00_commands.ipynb #9b55541f
 def together(
     settings # dicts from `setting_of`
 )->dict:     # all of them in one
@@ -113,7 +113,7 @@ def together(
             out[k] = together([out[k], v]) if both else v
     return out
 
-# %% ../nbs/00_commands.ipynb #bfee6b4b
+# %% ../nbs/00_commands.ipynb #4dbef96d
 def _source(
     fn # a function, or its import path
 )->str:
@@ -138,7 +138,7 @@ def _parameters(
     every = [*zip(named, defaults), *zip(args.kwonlyargs, args.kw_defaults)]
     return {a.arg: (text(a.annotation), text(d), said.get(a.lineno)) for a,d in every}
 
-# %% ../nbs/00_commands.ipynb #56b36ea8
+# %% ../nbs/00_commands.ipynb #9e7b336b
 _READERS = dict(str=str, int=number, float=positive, bool=bool)
 
 def _reader(
@@ -153,7 +153,7 @@ def _reader(
     except (ValueError, TypeError): return str
     return _READERS.get(kind, str)
 
-# %% ../nbs/00_commands.ipynb #55dadb34
+# %% ../nbs/00_commands.ipynb #9151c35c
 @dataclass
 class _Argument:
     "A parameter of a function on the command line."
@@ -179,7 +179,7 @@ def _argument(
     plain = name if default is None else '--'+name.strip('_').replace('_', '-')
     return _Argument(name, word or plain, help or '', default, reader or _reader(one, default, names), many)
 
-# %% ../nbs/00_commands.ipynb #70cfae68
+# %% ../nbs/00_commands.ipynb #8cd32c5d
 def _shown(a):
     "Help of an argument, with the default where the comment does not speak of one"
     plain = a.help.replace('`', '').replace('%', '%%')
@@ -201,7 +201,7 @@ def add_to(self:_Argument,
     if option: p.add_argument(a.word, dest=a.name, required=a.default is None, **kw)
     else: p.add_argument(a.name, nargs=None if a.default is None else '?', **kw | dict(metavar=a.word))
 
-# %% ../nbs/00_commands.ipynb #48095213
+# %% ../nbs/00_commands.ipynb #e7363fe4
 def hands_to(
     *fns,     # functions that `**kw` goes to, or their import paths
     but='',   # names of their parameters that are no arguments
@@ -226,14 +226,14 @@ def arguments(
     names,word,reader = _READERS | getattr(fn, '__globals__', {}),hands['words'].get,hands['reads'].get
     return [_argument(k, *what, word(k), reader(k), names) for k,what in said.items()]
 
-# %% ../nbs/00_commands.ipynb #59f35bbf
+# %% ../nbs/00_commands.ipynb #9a7e3807
 def add_verb(
     verbs,     # from `add_subparsers`
     fn,        # the function; its docstring is the help
     name=None  # of the verb; the function's by default
 ):
     "Add a verb that calls a function."
-    about = fn.__doc__.replace('`', '').replace('%', '%%')
+    about = (fn.__doc__ or '').replace('`', '').replace('%', '%%')
     p = verbs.add_parser(name or fn.__name__, help=about.partition('.')[0], description=about)
     for a in arguments(fn): a.add_to(p)
     p.set_defaults(call=fn)
