@@ -38,7 +38,7 @@ _COMPARE = dict(but='store progress pretrain_sets splits one_encoder',
 def compare(
     data:str,             # name of a data set; see aepretrain data list
     recipe='kohlbrenner', # name or import path of a recipe
-    setting=None,         # smoke (seconds), quick (two cores), paper (as published); smoke by default, digits for the digits
+    setting=None,         # smoke (seconds), quick (two cores), paper (as published); smoke by default, or digits
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many trials run at a time
