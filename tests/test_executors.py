@@ -5,12 +5,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-import psutil, pytest, submitit
+import filelock, psutil, pytest, submitit
 from distributed import Client, LocalCluster
 from aepretrain_nb.experiment import executor, experiment
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.executor import Processes, check_executor, executor_of
+from aepretrain_nb.experiment.executor import Processes, WorkerLost, check_executor, executor_of
 from aepretrain_nb.experiment.experiment import TIMES, compare
 from aepretrain_nb.papers.kohlbrenner import cnn
 from aepretrain_nb.experiment.trial import ExperimentError, find_recipe
@@ -75,8 +75,50 @@ def test_a_trial_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypa
     res = compare(digits, ['random_default'], [50], 1, poison, store=tmp_path/'s', executor='processes:2', progress=False)
     assert list(res.missing.reason)==['its worker was lost 2 times: killed by SIGKILL, perhaps for lack of memory']
 
+# A model whose every fit hangs in a worker.
+def hanging(encoder, c, h, w, n_classes, gen, **model):
+    if multiprocessing.parent_process(): time.sleep(1000)
+    return cnn(encoder, c, h, w, n_classes, gen, **model)
+
+def test_a_hung_trial_is_recorded_as_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    monkeypatch.setattr(experiment, 'TRIES', 2)
+    slow = smoke | dict(classifier='test_executors:hanging')
+    with Processes(1, timeout=3) as ex: res = compare(digits, ['random_default'], [50], 1, slow, store=tmp_path/'s', executor=ex, progress=False)
+    assert list(res.missing.reason)==['its worker was lost 2 times: no end after 3 s, so it was killed']
+
+def stopped(): os.kill(os.getpid(), signal.SIGSTOP)
+def locked(path): raise filelock.Timeout(path)
+
+def test_a_timeout_ends_the_hung_call_only(monkeypatch):
+    "A worker that was stopped cannot be asked to end; an error that is called a time-out is the call's own"
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    with Processes(2, timeout=4) as ex:
+        hung,fine = ex.submit(stopped),ex.submit(os.getpid)
+        with pytest.raises(filelock.Timeout): ex.submit(locked, 'x.lock').result()
+        with pytest.raises(WorkerLost, match='no end after 4 s'): hung.result()
+        assert ex.submit(os.getpid).result()==fine.result()
+
+def test_a_worker_that_died_idle_costs_nothing():
+    with Processes(1) as ex:
+        first = ex.submit(os.getpid).result()
+        os.kill(first, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=10)
+        assert ex.submit(os.getpid).result()!=first
+
+@pytest.mark.parametrize('executor,timeout,names', [(None, 0, 'timeout is 0: seconds above 0'), (2, '60', "timeout is '60'"),
+    (2, float('nan'), 'timeout is nan'), ('dask:tcp://127.0.0.1:1', 60, 'kept by processes:N and submitit')])
+def test_a_timeout_that_nobody_keeps_is_refused(executor, timeout, names):
+    with pytest.raises(ExperimentError, match=names), executor_of(executor, timeout=timeout): pass
+
+def test_one_process_with_a_timeout_is_one_that_can_be_ended():
+    with executor_of(None, timeout=60) as ex: assert (ex.width, ex.timeout)==(1, 60) and ex.submit(os.getpid).result()!=os.getpid()
+
+def test_slurm_counts_in_minutes(tmp_path):
+    with executor_of('submitit', tmp_path, timeout=61) as ex: assert ex.executor._executor.parameters['timeout_min']==2
+
 def test_workers_end_with_their_parent():
-    code = 'import os, time; from aepretrain_nb.executor import Processes; ex = Processes(1)\n'
+    code = 'import os, time; from aepretrain_nb.experiment.executor import Processes; ex = Processes(1)\n'
     code += 'print(ex.submit(os.getpid).result(), flush=True); ex.submit(time.sleep, 1000).result()'
     p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     worker = psutil.Process(int(p.stdout.readline()))
@@ -85,9 +127,8 @@ def test_workers_end_with_their_parent():
     assert not psutil.wait_procs([worker], timeout=10)[1]
 
 def test_workers_that_cannot_start_are_no_trials_fault(monkeypatch):
-    class Stillborn:
-        def start(self): raise BrokenProcessPool
-    monkeypatch.setattr(executor, '_Single', Stillborn)
+    def stillborn(): raise BrokenProcessPool
+    monkeypatch.setattr(executor, '_Worker', stillborn)
     with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"): ex.submit(os.getpid).result()
 
 def test_a_pool_of_ones_own_that_breaks_is_one_line(tmp_path):

@@ -37,7 +37,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     assert main(['compare', 'digits', *SMALL, *change])==0 and written('.')==[folder]
 
 @pytest.mark.parametrize('argv,names', [
-    ('compare mnits', "unknown data set 'mnits'; did you mean mnist"),
+    ('compare mnits', "unknown data set 'mnits'; did you mean"),
     ('compare digits --arms pretraind', "unknown arm 'pretraind'; did you mean 'pretrained'"),
     ('compare digits --arms ,', 'no arms. There are: pretrained'),
     ('compare digits --recipe kohlbrener', "did you mean 'kohlbrenner'"),
@@ -90,6 +90,10 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('power .', 'arguments are required: --margin'),
     ('power . --margin 2', 'holds no experiment'),
     ('power x --margin 0', "'0' is not a number above 0"),
+    ('settings nobody', "unknown recipe 'nobody'. There are: "),
+    ('settings --setting huge', "unknown setting 'huge'"),
+    ('settings --set finetune.stepz=3', "no 'stepz'"),
+    ('settings kohlbrenner mnist', 'unrecognized arguments: mnist'),
     ('ledger nobody', "no claims of 'nobody'"),
     ('ledger --results nowhere', 'nowhere is no folder of results'),
     ('ledger --results', 'expected one argument'),

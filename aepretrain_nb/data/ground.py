@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 
 # %% ../../nbs/data/00_ground.ipynb #bf006ca6
-class UserError(ValueError): "Something asked for that cannot be had; the message is one line that names it and the way out."
+class UserError(ValueError):
+    "Something asked for that cannot be had; the message is one line that names it and the way out."
 
 # %% ../../nbs/data/00_ground.ipynb #42fcac85
 def nearest(
