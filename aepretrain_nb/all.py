@@ -29,11 +29,13 @@ from .answers.stats import *
 from .answers.scores import *
 from .answers.differences import *
 from .answers.pretraining import *
+from .answers.judged import *
 from .answers.verdict import *
 from .answers.design import *
 from .answers.seeds import *
 from .answers.doubts import *
 from .answers.viz import *
+from .answers.saved import *
 from .answers.results import *
 from .answers.page import *
 from .answers.report import *

@@ -8,7 +8,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import paired, welch
-from aepretrain_nb.answers.verdict import Verdict, holm, tost, verdict
+from aepretrain_nb.answers.verdict import Verdict, verdict
+from aepretrain_nb.answers.judged import holm, tost
 from aepretrain_nb.answers.pretraining import pretraining, pretraining_warnings
 
 SIZES, SEEDS = (100, 300, 1000), 5

@@ -12,7 +12,7 @@ __all__ = ['MANY', 'tile', 'show_images', 'show_reconstructions', 'show_filters'
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 from .stats import interval
-from .verdict import _complete, _silenced
+from .judged import complete, silenced
 
 # %% ../../nbs/answers/11_viz.ipynb #0dbb7206
 def _images(x):
@@ -244,7 +244,7 @@ def forest(
 ) -> plt.Axes: # one row per difference, first on top, with its numbers at the right
     "Forest plot: differences with their intervals against zero."
     ax, sty = _ax(ax, (4, .26*len(diffs)+.6)), arm_styles([*diffs.treatment, *diffs.control])
-    for i, (_, r) in enumerate(_silenced(_complete(diffs)).iterrows()):
+    for i, (_, r) in enumerate(silenced(complete(diffs)).iterrows()):
         d, lo, hi = scale*r[['diff', 'low', 'high']].astype(float)
         dead, look = r.dead_a or r.dead_b, sty[r.control]
         if not dead: ax.plot([lo, hi], [i, i], color=look['color'])
