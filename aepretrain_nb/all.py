@@ -20,6 +20,8 @@ from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
 from .train.heads import *
+from .train.scores import *
+from .train.task import *
 from .experiment.trial import *
 from .experiment.executor import *
 from .experiment.experiment import *
