@@ -373,4 +373,4 @@ def test_autoencoders_of_several_data_are_told_apart():
 
 def test_imports_no_torch():
     import subprocess, sys
-    subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.verdict; assert not {'torch', 'fastai', 'matplotlib'} & set(sys.modules)"], check=True)
+    subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.answers.verdict; assert not {'torch', 'fastai', 'matplotlib'} & set(sys.modules)"], check=True)
