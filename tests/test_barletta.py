@@ -4,7 +4,7 @@ from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import generator
 from aepretrain_nb.experiment.experiment import compare
-from aepretrain_nb.answers.ledger import recorded
+from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
 from aepretrain_nb.experiment.trial import build_classifier, plan, train_autoencoder
 

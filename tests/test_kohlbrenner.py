@@ -7,7 +7,8 @@ from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.nets.encoder import feature_sizes
 from aepretrain_nb.nets.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
-from aepretrain_nb.answers.ledger import ledger, recorded, settle
+from aepretrain_nb.answers.ledger import ledger, settle
+from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.experiment.trial import at_edge, candidates, steps_at
 
 few = settings(max_examples=25, deadline=None)

@@ -9,7 +9,8 @@ from scipy import stats
 
 from aepretrain_nb.answers import ledger as L
 from aepretrain_nb.answers.asks import Agreement, Block, Found, _f_ratio, _largest, _t, that_trained
-from aepretrain_nb.answers.ledger import (All, COLUMNS, Claim, Expect, Ledger, claims_of, counts, judge, ledger, p_value, recorded, settle)
+from aepretrain_nb.answers.ledger import (All, COLUMNS, Claim, Expect, Ledger, claims_of, counts, judge, ledger, p_value, settle)
+from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.answers.asks import (Below, Contrast, Difference, Estimate, Greatest, Kept, Least, LedgerError, Mean, Ratio, SEEDS, Trend, at_each)
 from aepretrain_nb.answers.differences import differences
 

@@ -8,7 +8,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import paired, welch
-from aepretrain_nb.answers.verdict import Verdict, holm, tost, verdict
+from aepretrain_nb.answers.verdict import Verdict, verdict
+from aepretrain_nb.answers.judged import holm, tost
 from aepretrain_nb.answers.pretraining import pretraining, pretraining_warnings
 
 SIZES, SEEDS = (100, 300, 1000), 5
@@ -372,4 +373,4 @@ def test_autoencoders_of_several_data_are_told_apart():
 
 def test_imports_no_torch():
     import subprocess, sys
-    subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.verdict; assert not {'torch', 'fastai', 'matplotlib'} & set(sys.modules)"], check=True)
+    subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.answers.verdict; assert not {'torch', 'fastai', 'matplotlib'} & set(sys.modules)"], check=True)

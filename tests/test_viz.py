@@ -8,7 +8,8 @@ from sklearn.metrics import confusion_matrix
 from aepretrain_nb.answers import viz
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import interval
-from aepretrain_nb.answers.viz import (arm_styles, confusion, curves, forest, label_curve, show_filters, show_images, show_reconstructions, tile)
+from aepretrain_nb.answers.viz import (arm_styles, confusion, curves, forest, label_curve, show_filters, show_reconstructions)
+from aepretrain_nb.data.grid import show_images, tile
 
 rng = np.random.default_rng(0)
 
@@ -29,8 +30,8 @@ def trials(n=3, sizes=(10, 100, 1000)):
 def pictures(ax=None):
     x = rng.uniform(size=(5, 1, 4, 6))
     return dict(show_images=lambda ax: show_images(x, ax=ax), show_reconstructions=lambda ax: show_reconstructions(x, x/2, ax=ax),
-        label_curve=lambda ax: label_curve(trials(), ax=ax), forest=lambda ax: forest(differences(trials()), ax=ax),
-        confusion=lambda ax: confusion([0, 1, 1], [0, 1, 0], ax=ax), curves=lambda ax: curves(trials(), ax=ax))
+        label_curve=lambda ax: label_curve(trials(), scale=100, ax=ax), forest=lambda ax: forest(differences(trials()), scale=100, ax=ax),
+        confusion=lambda ax: confusion([0, 1, 1], [0, 1, 0], ax=ax), curves=lambda ax: curves(trials(), scale=100, ax=ax))
 
 @pytest.mark.parametrize('name', pictures())
 def test_draws_where_it_is_told(name):
@@ -118,7 +119,7 @@ def test_bands_stay_inside_per_cents():
         assert ends.min()>=0 and ends.max()<=100
     free = label_curve(df, scale=1, bounds=None).collections
     assert min(c.get_paths()[0].vertices[:, 1].min() for c in free)<0
-    shares = label_curve(df.drop(columns='unit').assign(value=df.value/100)).collections
+    shares = label_curve(df.drop(columns="unit").assign(value=df.value/100), scale=100).collections
     assert min(c.get_paths()[0].vertices[:, 1].min() for c in shares)>=0
 
 def test_an_arm_that_did_not_train_shows_no_help():

@@ -15,7 +15,8 @@ from scipy import stats
 from .stats import noncentrality, sd_of
 from .differences import differences
 from .rows import AnswerError, check_treatment, pair_of
-from .verdict import _complete, _silenced, verdict
+from .judged import complete, silenced
+from .verdict import verdict
 
 # %% ../../nbs/answers/08_design.ipynb #2f77a60a
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def power(
     if not margin>0: raise ValueError(f'margin={margin}: give the difference that would matter, above 0')
     if lack := [c for c in ('treatment', 'control', 'se', 'df', 'n_a', 'n_b', 'test') if c not in diffs]:
         raise ValueError(f'no column {lack[0]!r}: give the table that `differences` returns')
-    t = _silenced(_complete(diffs.assign(seeds=_seeds(diffs))))
+    t = silenced(complete(diffs.assign(seeds=_seeds(diffs))))
     t['se'] = t.se.mask(t.dead_a | t.dead_b)
     def width(df): return stats.t.ppf((1+conf)/2, df)
     def finds(m): return lambda df: noncentrality(df, chance, (1-conf)/m)

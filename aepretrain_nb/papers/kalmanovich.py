@@ -37,7 +37,8 @@ from aepretrain_nb.experiment.trial import (ExperimentError, Trial, alone, canon
 from ..cli import Parser
 from ..experiment.experiment import Store, revision, write_whole
 from ..answers.asks import Agreement, Below, Difference, Greatest, Least, LedgerError, Ratio, Trend, at_each
-from ..answers.ledger import All, Claim, Expect, recorded
+from ..answers.ledger import All, Claim, Expect
+from ..answers.rows import recorded
 
 # %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992
 def schedule_of(
