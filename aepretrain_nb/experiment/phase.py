@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/phase.html.md"""
 # %% auto #0
 __all__ = ['build_staged', 'own_decoder', 'denoising_error', 'phase_of', 'train_phase', 'draw']
 
-# %% ../../nbs/experiment/08_phase.ipynb #49802623
+# %% ../../nbs/experiment/08_phase.ipynb #34e1000d
 from ..imports import *
 from fastai.data.core import DataLoaders
 from ..data.corrupt import corruption
@@ -23,7 +23,7 @@ from .recipe import _takes
 from .run import StepFailed, _kwargs, alone, fill
 from .schema import Fit, factory
 
-# %% ../../nbs/experiment/08_phase.ipynb #d54082bc
+# %% ../../nbs/experiment/08_phase.ipynb #2b1f433a
 def build_staged(
     step, # its sections and seeds
     splits, # for the shape of the images
@@ -31,14 +31,14 @@ def build_staged(
 )->StagedAE: # an encoder with decoders from every level
     "A step's staged autoencoder before its training, every level drawn from a stream of its own."
     shape,seed = splits.train.shape,step.seeds['encoder']
-    encoder = factory(step.net['encoder'])(*shape, gen=generator('init', seed), **_kwargs(step.net['encoder']))
+    encoder = factory('encoder', step.net['encoder'])(*shape, gen=generator('init', seed), **_kwargs(step.net['encoder']))
     own = {k: v for k,v in step.net['decoder'].items() if k!='make'}
-    ae = factory(step.net['decoder'])(encoder, shape, seed=seed, **own)
+    ae = factory('decoder', step.net['decoder'])(encoder, shape, seed=seed, **own)
     for state,names in weights: fill(ae, state, names)
     convolves = any(p.dim()==4 for p in ae.parameters())
     return ae.to(memory_format=torch.channels_last) if convolves else ae
 
-# %% ../../nbs/experiment/08_phase.ipynb #db3c4558
+# %% ../../nbs/experiment/08_phase.ipynb #d7574861
 def own_decoder(
     phase:Phase # the last of an arm
 )->str: # 'direct', 'chain' or 'tied'
@@ -61,7 +61,7 @@ def denoising_error(
         for _,y in ImageDL(images, bs, target='x'): total += each(ae(noise(y, gen), decoder), y).sum().item()
     return total/len(images)
 
-# %% ../../nbs/experiment/08_phase.ipynb #042b4db8
+# %% ../../nbs/experiment/08_phase.ipynb #88fc5e6d
 def phase_of(
     step # with `phase` and `steps` in its `fit`
 )->Phase:
@@ -83,7 +83,7 @@ def _scored(ae, step, phase, splits, held):
     value = None if step.data.get('fold') else error(splits.test)
     return dict(metric=score.name, unit=score.unit, better=score.better, value=value, valid=error(held), n_test=len(splits.test))
 
-# %% ../../nbs/experiment/08_phase.ipynb #2ed28eef
+# %% ../../nbs/experiment/08_phase.ipynb #e9c0b594
 def train_phase(
     step, # of kind 'phase'
     splits, # its data

@@ -9,7 +9,7 @@ __all__ = ['StepFailed', 'alone', 'own_failures', 'seeded', 'out_act', 'fill', '
            'PartsCB', 'stream', 'learner', 'callbacks', 'spend', 'kept_look', 'carry_out', 'devices', 'built',
            'rehearse']
 
-# %% ../../nbs/experiment/04_run.ipynb #5dfe2b2e
+# %% ../../nbs/experiment/04_run.ipynb #249896fe
 from ..imports import *
 from contextlib import contextmanager
 from fastai.callback.core import Callback
@@ -25,7 +25,7 @@ from .schema import ExperimentError, Fit, factory
 from .recipe import _takes
 from .plan import do_of
 
-# %% ../../nbs/experiment/04_run.ipynb #727785d0
+# %% ../../nbs/experiment/04_run.ipynb #03c837c3
 class StepFailed(RuntimeError): "A step that ended without a result; the message is the reason."
 
 @contextmanager
@@ -41,7 +41,7 @@ def alone(
             yield
     finally: torch.set_num_threads(n)
 
-# %% ../../nbs/experiment/04_run.ipynb #9e1ee32e
+# %% ../../nbs/experiment/04_run.ipynb #89ae639e
 @contextmanager
 def own_failures():
     "Turns a kind of error that no step expects into `StepFailed`; `OSError` and interruptions pass."
@@ -49,7 +49,7 @@ def own_failures():
     except (OSError, RuntimeError, ValueError, ArithmeticError): raise
     except Exception as e: raise StepFailed(f'{type(e).__name__}: {(str(e).splitlines() or [""])[0]}') from e
 
-# %% ../../nbs/experiment/04_run.ipynb #b1a8641d
+# %% ../../nbs/experiment/04_run.ipynb #67baab40
 def seeded(
     make, # builds a net from a generator
     *seed # what both streams are seeded from, see `seed_of`
@@ -60,23 +60,23 @@ def seeded(
         torch.default_generator.manual_seed(seed_of(*seed))
         return make(generator(*seed))
 
-# %% ../../nbs/experiment/04_run.ipynb #02ed6045
+# %% ../../nbs/experiment/04_run.ipynb #6118827e
 _GIVEN_ELSEWHERE = 'make', 'init', 'out_act'
 
 def _kwargs(section): return {k: v for k,v in section.items() if k not in _GIVEN_ELSEWHERE}
 
-def _make(section, *args, gen):
-    "What a section's factory gives"
-    return factory(section)(*args, gen=gen, **_kwargs(section))
+def _make(net, part, *args, gen):
+    "What the factory of a section gives"
+    return factory(part, net[part])(*args, gen=gen, **_kwargs(net[part]))
 
-# %% ../../nbs/experiment/04_run.ipynb #649da74d
+# %% ../../nbs/experiment/04_run.ipynb #1021b451
 def out_act(
     net:dict # sections of a step
 )->str: # a name for `act_layer`
     "The activation of the image that comes out."
     return net['decoder'].get('out_act', 'scaled_tanh')
 
-# %% ../../nbs/experiment/04_run.ipynb #ba9528af
+# %% ../../nbs/experiment/04_run.ipynb #4ede4017
 def fill(
     net:nn.Module, # to be filled: parameters and buffers
     state:dict, # name -> tensor
@@ -84,10 +84,9 @@ def fill(
 ):
     "Copy weights into a net, strictly; raises `TransferError` where one does not fit."
     whole = any(k.startswith('encoder.') for k in state)
-    for there,here in (names or {'encoder.' if whole else '': 'encoder.'}).items():
-        copy_weights(state, net.get_submodule(here.rstrip('.')) if here else net, there)
+    copy_weights(state, net, names or {'encoder.' if whole else '': 'encoder.'})
 
-# %% ../../nbs/experiment/04_run.ipynb #1be45efa
+# %% ../../nbs/experiment/04_run.ipynb #e5f59507
 def build_autoencoder(
     step, # its sections and seeds
     splits, # for the shape of the images
@@ -96,24 +95,24 @@ def build_autoencoder(
     "A step's autoencoder."
     net,shape,seed = step.net,splits.train.shape,('init', step.seeds['encoder'])
     def make(gen):
-        encoder = _make(net['encoder'], *shape, gen=gen)
-        return Autoencoder(encoder, _make(net['decoder'], encoder, *shape, gen=gen), out_act(net))
+        encoder = _make(net, 'encoder', *shape, gen=gen)
+        return Autoencoder(encoder, _make(net, 'decoder', encoder, *shape, gen=gen), out_act(net))
     ae = seeded(make, *seed)
     if net['encoder'].get('init'): init_(ae.encoder, net['encoder']['init'], generator(*seed))
     for state,names in weights: fill(ae, state, names)
     return ae
 
-# %% ../../nbs/experiment/04_run.ipynb #622795f8
+# %% ../../nbs/experiment/04_run.ipynb #a421d90b
 def _encoder(step, splits):
     "A step's encoder with its initial weights"
     if 'decoder' in step.net: return build_autoencoder(step, splits).encoder
     section,seed = step.net['encoder'],('init', step.seeds['encoder'])
-    encoder = seeded(lambda gen: _make(section, *splits.train.shape, gen=gen), *seed)
+    encoder = seeded(lambda gen: _make(step.net, 'encoder', *splits.train.shape, gen=gen), *seed)
     return init_(encoder, section['init'], generator(*seed)) if section.get('init') else encoder
 
 def _frozen_parts(step): return ('encoder.',) if step.do=='knn' else step.fit.get('freeze', ())
 
-# %% ../../nbs/experiment/04_run.ipynb #006952fe
+# %% ../../nbs/experiment/04_run.ipynb #c970e64b
 def build_classifier(
     step, # its sections and seeds
     splits, # for shape and classes
@@ -121,13 +120,13 @@ def build_classifier(
 )->Classifier: # before its training
     "The arm's net: same head for every arm, encoder as the arm says."
     encoder,sizes = _encoder(step, splits),(*splits.train.shape, splits.train.n_classes)
-    head = seeded(lambda gen: _make(step.net['head'], encoder, *sizes, gen=gen), 'head', step.seeds['head'])
+    head = seeded(lambda gen: _make(step.net, 'head', encoder, *sizes, gen=gen), 'head', step.seeds['head'])
     net = Classifier(encoder, head)
     for state,names in weights: fill(net, state, names)
     for prefix in _frozen_parts(step): freeze(net.get_submodule(prefix.rstrip('.')))
     return net
 
-# %% ../../nbs/experiment/04_run.ipynb #5fe84aa9
+# %% ../../nbs/experiment/04_run.ipynb #fed37b86
 def looks(
     steps:int, # budget of a fit
     evals:int # looks asked for; no more than steps
@@ -136,7 +135,7 @@ def looks(
     n = min(steps, evals)
     return [steps*(i+1)//n for i in range(n)]
 
-# %% ../../nbs/experiment/04_run.ipynb #88bb33fe
+# %% ../../nbs/experiment/04_run.ipynb #669763f9
 class PartsCB(Callback):
     "Give each epoch of a fit the steps from one look to the next."
     name = 'parts'
@@ -147,7 +146,7 @@ class PartsCB(Callback):
         self.parts = [b-a for a,b in zip([0, *stops], stops)]
     def before_train(self): self.learn.dls.train.steps = self.parts[self.learn.epoch]
 
-# %% ../../nbs/experiment/04_run.ipynb #2dc19366
+# %% ../../nbs/experiment/04_run.ipynb #1e380de5
 def stream(
     step, # for sections and seeds
     train, # an `ImageSet`
@@ -163,7 +162,7 @@ def stream(
     if f.get('valid_bs'): dls.valid.bs = f['valid_bs']
     return dls
 
-# %% ../../nbs/experiment/04_run.ipynb #ce9030ab
+# %% ../../nbs/experiment/04_run.ipynb #e0e42239
 def learner(
     step, # for optimiser and sections
     net, # an autoencoder or a classifier
@@ -177,7 +176,7 @@ def learner(
     more = {k: f[k] for k in ('momentum', 'weight_decay', 'fused') if f.get(k) and _takes(name, k)}
     return ImageLearner(dls, net.to(memory_format=torch.channels_last), loss, torch_opt(name, **more), bar=False, **kw)
 
-# %% ../../nbs/experiment/04_run.ipynb #96dcfab1
+# %% ../../nbs/experiment/04_run.ipynb #36e72a31
 def callbacks(
     step, # for its section
     monitor, # what chooses the best weights
@@ -192,7 +191,7 @@ def callbacks(
     if f.get('dropout_on'): cbs.append(DropoutOnCB())
     return cbs
 
-# %% ../../nbs/experiment/04_run.ipynb #09af6de5
+# %% ../../nbs/experiment/04_run.ipynb #38a7a9a7
 def spend(
     learn, # an `ImageLearner`
     step, # whose budget is spent
@@ -219,7 +218,7 @@ def kept_look(
     best = None if cb is None else cb.best_epoch
     return len(seen)-1 if best is None else best
 
-# %% ../../nbs/experiment/04_run.ipynb #2cee01a8
+# %% ../../nbs/experiment/04_run.ipynb #93073a91
 def carry_out(
     step, # what to do
     splits, # its data
@@ -233,7 +232,7 @@ def devices()->list: # names
     "What PyTorch can use here."
     return ['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())] + ['mps']*torch.backends.mps.is_available()
 
-# %% ../../nbs/experiment/04_run.ipynb #b7bed65d
+# %% ../../nbs/experiment/04_run.ipynb #04ddb840
 def built(
     step, # of any kind
     splits, # for shape and classes
@@ -250,7 +249,7 @@ def _elsewhere(step, splits, others):
     there = [(s, by.get(s.step.data['digest'])) for s in step.start if s.step]
     return [(built(s.step, o).state_dict(), s.names) for s,o in there if o is not None and o.digest!=splits.digest]
 
-# %% ../../nbs/experiment/04_run.ipynb #d0e52b90
+# %% ../../nbs/experiment/04_run.ipynb #0ffedadd
 def rehearse(
     step, # a scored step
     splits, # its data

@@ -6,21 +6,25 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/schema.html.md"""
 
 # %% auto #0
 __all__ = ['Whole', 'Wholes', 'Rate', 'Rates', 'Share', 'Yes', 'Word', 'Words', 'Section', 'Optimiser', 'Steps', 'Looks',
-           'SECTIONS', 'NETS', 'GIVEN', 'BESIDE', 'MEANING', 'ExperimentError', 'Kind', 'one_of', 'Fit', 'Images',
-           'Labels', 'Seeds', 'Arm', 'defaults', 'check_section', 'factory', 'parameters', 'check_net', 'fields_of']
+           'SECTIONS', 'NETS', 'SHORT', 'GIVEN', 'BESIDE', 'MEANING', 'ExperimentError', 'Kind', 'one_of', 'Fit',
+           'Images', 'Labels', 'Seeds', 'Arm', 'defaults', 'check_section', 'factory', 'parameters', 'check_net',
+           'fields_of']
 
-# %% ../../nbs/experiment/00_schema.ipynb #e83a4586
+# %% ../../nbs/experiment/00_schema.ipynb #8edef078
 from ..imports import *
 from inspect import signature
 from dataclasses import MISSING
 from fastcore.docments import docments
 from ..data.ground import UserError, load_object, near
-from ..train.learner import LOSSES, OPTIMISERS, PENALTIES
+from ..nets.decoders import decoder_of
+from ..nets.zoo import encoder_of
+from ..train.learner import OPTIMISERS, PENALTIES
+from ..train.named_heads import head_of
 
-# %% ../../nbs/experiment/00_schema.ipynb #3599bd26
+# %% ../../nbs/experiment/00_schema.ipynb #5c0f2a27
 class ExperimentError(UserError): "Something asked of a comparison that cannot be had; the message is one line that names it."
 
-# %% ../../nbs/experiment/00_schema.ipynb #485d5aa1
+# %% ../../nbs/experiment/00_schema.ipynb #93ed308e
 @dataclass(frozen=True, repr=False)
 class Kind:
     "What the value of a setting may be."
@@ -29,12 +33,12 @@ class Kind:
     many:bool=False # may it be a list of them?
     def __repr__(self): return self.text + ', or several'*self.many
 
-# %% ../../nbs/experiment/00_schema.ipynb #6651a176
+# %% ../../nbs/experiment/00_schema.ipynb #56f67d89
 def _number(v): return isinstance(v, (int, float)) and not isinstance(v, bool)
 def _whole(v): return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 def _listed(v): return list(v) if isinstance(v, (list, tuple, range)) else [v]
 
-# %% ../../nbs/experiment/00_schema.ipynb #b048cff9
+# %% ../../nbs/experiment/00_schema.ipynb #c0c75525
 Whole = Kind('a whole number from 1', lambda v: _whole(v) and v>=1)
 Wholes = replace(Whole, many=True)
 Rate = Kind('a number above 0', lambda v: _number(v) and 0<v<math.inf)
@@ -45,14 +49,14 @@ Word = Kind('a word', lambda v: isinstance(v, str))
 Words = Kind('words', lambda v: isinstance(v, (list, tuple)) and all(isinstance(o, str) for o in v))
 Section = Kind('a section of settings', lambda v: isinstance(v, dict))
 
-# %% ../../nbs/experiment/00_schema.ipynb #a16af0ea
+# %% ../../nbs/experiment/00_schema.ipynb #7b8d7303
 def one_of(
     names # what it may be
 )->Kind: # of words
     "One of some words."
     return Kind(f'one of {", ".join(names)}', lambda v: isinstance(v, str) and v in names)
 
-# %% ../../nbs/experiment/00_schema.ipynb #97bcca94
+# %% ../../nbs/experiment/00_schema.ipynb #4db2574f
 def _is_opt(v):
     if isinstance(v, dict): return bool(v) and all(o in OPTIMISERS and _are_rates(lr) for o,lr in v.items())
     return bool(_listed(v)) and all(isinstance(o, str) and o in OPTIMISERS for o in _listed(v))
@@ -65,12 +69,12 @@ def _is_steps(v):
 
 def _is_looks(v): return all(o=='best' or Whole.test(o) for o in _listed(v))
 
-# %% ../../nbs/experiment/00_schema.ipynb #1c6c304e
+# %% ../../nbs/experiment/00_schema.ipynb #b0cd8259
 Optimiser = Kind(f'one of {", ".join(OPTIMISERS)}, or several, or rates by optimiser', _is_opt)
 Steps = Kind('a whole number from 1, or steps by number of labels', _is_steps)
 Looks = Kind("numbers of looks from 1, or 'best'", _is_looks)
 
-# %% ../../nbs/experiment/00_schema.ipynb #bc72f6e9
+# %% ../../nbs/experiment/00_schema.ipynb #62f82c51
 @dataclass(frozen=True)
 class Fit:
     "How something is trained."
@@ -109,7 +113,7 @@ class Fit:
     precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps
     phase:Section=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
-# %% ../../nbs/experiment/00_schema.ipynb #235547ba
+# %% ../../nbs/experiment/00_schema.ipynb #4671d584
 @dataclass(frozen=True)
 class Images:
     "What a net sees."
@@ -120,7 +124,7 @@ class Images:
     augment:Section=None # fields of `Augment`
     fold:Kind('(i, k)', lambda v: isinstance(v, (list, tuple)) and len(v)==2)=None # train on all but the i-th of k parts, and validate on it
 
-# %% ../../nbs/experiment/00_schema.ipynb #32318c4b
+# %% ../../nbs/experiment/00_schema.ipynb #2079702d
 @dataclass(frozen=True)
 class Labels:
     "Which images are labelled."
@@ -129,7 +133,7 @@ class Labels:
     valid:one_of(('within', 'extra', 'test'))='within' # validation images are among the labels, extra ones, or (a named leak) the test images
     n_valid:Whole=None # validation images; a fifth of the labels by default
 
-# %% ../../nbs/experiment/00_schema.ipynb #5ad37ee6
+# %% ../../nbs/experiment/00_schema.ipynb #6bef7ed7
 @dataclass(frozen=True)
 class Seeds:
     "How often all is repeated."
@@ -137,7 +141,7 @@ class Seeds:
     crossed:Yes=False # every encoder with every subset and head?
     one_encoder:Kind("true, false or 'all'", lambda v: isinstance(v, bool) or v=='all')=False # one encoder, of the first seed, for all runs? Random ones still move, unless it is 'all'
 
-# %% ../../nbs/experiment/00_schema.ipynb #b7a197cb
+# %% ../../nbs/experiment/00_schema.ipynb #4b621a3f
 @dataclass(frozen=True)
 class Arm:
     "Steps, the last of which is scored."
@@ -147,18 +151,18 @@ class Arm:
     start:Word=None # digest of a file that the last step starts from
     columns:Section=field(default_factory=dict) # what a table shall say of the arm
 
-# %% ../../nbs/experiment/00_schema.ipynb #bef72dd3
+# %% ../../nbs/experiment/00_schema.ipynb #49ef194d
 SECTIONS = dict(images=Images, labels=Labels, seeds=Seeds, pretrain=Fit, joint=Fit, refit=Fit, finetune=Fit)
 NETS = 'encoder', 'decoder', 'head'
 
-# %% ../../nbs/experiment/00_schema.ipynb #f9e0b46a
+# %% ../../nbs/experiment/00_schema.ipynb #4305a927
 def defaults(
     cls # a section
 )->dict: # name -> default
     "The defaults of a section, which no key ever sees."
     return {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
 
-# %% ../../nbs/experiment/00_schema.ipynb #6adaa291
+# %% ../../nbs/experiment/00_schema.ipynb #250cdc71
 def check_section(
     name:str, # of the section, for the message
     values:dict, # what it holds
@@ -174,28 +178,32 @@ def check_section(
         each = _listed(v) if kind.many else [v]
         if not each or not all(map(kind.test, each)): raise ExperimentError(f'{name}.{k} is {v!r}: {kind}')
 
-# %% ../../nbs/experiment/00_schema.ipynb #2a9a102f
-GIVEN = 'encoder', 'c', 'h', 'w', 'n_out', 'gen', 'shape', 'seed'
+# %% ../../nbs/experiment/00_schema.ipynb #e4dc8a84
+SHORT = dict(encoder=encoder_of, decoder=decoder_of, head=head_of)
+GIVEN = 'encoder', 'c', 'h', 'w', 'n_out', 'gen', 'shape', 'seed', 'name', 'kw'
 BESIDE = dict(encoder=('init',), decoder=('out_act',), head=())
 
 def factory(
-    section:dict # with `make`, 'package.module:function'
-):              # the function
+    name:str, # 'encoder', 'decoder' or 'head'
+    section:dict # with `make`: a short name, such as 'tied' or 'timm:resnet18', or 'package.module:function'
+): # the function
     "The factory that a section names; raises `ExperimentError` where there is none."
     if not isinstance(section, dict) or 'make' not in section:
-        raise ExperimentError(f'{section!r} names no factory: make="package.module:function" is needed')
-    return load_object(section['make'])
+        raise ExperimentError(f'{name} is {section!r}: make says how it is built, as in make="package.module:function"')
+    make = section['make']
+    try: return load_object(make) if ':' in make and not make.startswith('timm:') else SHORT[name](make)
+    except ValueError as e: raise ExperimentError(f'{name}.make: {e}') from None
 
 def parameters(
     name:str, # 'encoder', 'decoder' or 'head'
     section:dict # with `make`
 )->dict: # name -> default
     "What can be set in a section that builds a net."
-    takes = signature(factory(section)).parameters
+    takes = signature(factory(name, section)).parameters
     own = {k: None if p.default is p.empty else p.default for k,p in takes.items() if k not in GIVEN}
     return own | dict.fromkeys(BESIDE[name])
 
-# %% ../../nbs/experiment/00_schema.ipynb #e88c7c9a
+# %% ../../nbs/experiment/00_schema.ipynb #cc26cf57
 def check_net(
     name:str, # 'encoder', 'decoder' or 'head'
     section:dict # with `make`, and parameters of the factory
@@ -205,7 +213,7 @@ def check_net(
     for k in section:
         if k!='make' and k not in known: raise ExperimentError(f'{name} has no {k!r}{near(k, known)}')
 
-# %% ../../nbs/experiment/00_schema.ipynb #92240528
+# %% ../../nbs/experiment/00_schema.ipynb #3f4b0a0f
 def fields_of(
     recipe:dict # a whole recipe
 )->pd.DataFrame: # path, value, default, kind, meaning
@@ -218,7 +226,7 @@ def fields_of(
             kind = next(f.type for f in fields(cls) if f.name==name)
             out.append(dict(path=f'{part}.{name}', value=recipe[part].get(name, default), default=default, kind=str(kind), meaning=said[name]))
     for part in NETS:
-        said = docments(factory(recipe[part])) if part in recipe else {}
+        said = docments(getattr(make, 'func', make)) if (make := part in recipe and factory(part, recipe[part])) else {}
         for name,default in (parameters(part, recipe[part]) if part in recipe else {}).items():
             meaning = said.get(name) or MEANING.get(name, '')
             out.append(dict(path=f'{part}.{name}', value=recipe[part].get(name, default), default=default, kind='', meaning=meaning))

@@ -119,7 +119,7 @@ def _width(v): return dict(encoder=dict(width=v), head=dict(width=v))
 
 _paper = dict(
     encoder=dict(make=_here+'encoder', width=1., pools='table', act='scaled_tanh', downsample='max'),
-    decoder=dict(make='aepretrain_nb.nets.tmpfac:tied', bias=CAE_INIT['bias'], out_act='scaled_tanh'),
+    decoder=dict(make='tied', bias=CAE_INIT['bias'], out_act='scaled_tanh'),
     head=dict(make=_here+'head', width=1., act='scaled_tanh', dropout=.5),
     pretrain=dict(opt='sgd', lr=.5, bs=128, steps=300_000, evals=20, loss='mse'),
     finetune=dict(opt='sgd', lr=.1, bs=128, steps={'1000': 5_000, '10000': 10_000, '45000': 20_000}, evals=20),

@@ -74,7 +74,7 @@ def recipe(
     if setting not in SETTINGS: raise ExperimentError(f'unknown setting {setting!r}{near(setting, SETTINGS)}')
     arms = dict(random=dict(steps=[_here+'UNTRAINED'])) | {k: _arm(**v) for k,v in ARMS.items()}
     r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, images=dict(pick='rest'), seeds=dict(n=3),
-        encoder=dict(make=_here+'encoder', maps=20, k=7, pool=None), decoder=dict(make='aepretrain_nb.nets.tmpfac:tied', bias=INIT['bias'], out_act='scaled_tanh'),
+        encoder=dict(make=_here+'encoder', maps=20, k=7, pool=None), decoder=dict(make='tied', bias=INIT['bias'], out_act='scaled_tanh'),
         pretrain=dict(opt='sgd', loss='mse', tune='first', **SETTINGS[setting]))
     return merged(r, overrides)
 
