@@ -110,8 +110,9 @@ def untrained(
     "The control: filters that have learned nothing"
     ae = build_autoencoder(step, splits)
     w = conv_filters(ae)
-    none = dict(steps=0, seconds=0., images=0, curve=[])
-    return ae, scored(ae, step, splits, images_of(step, splits)[1]) | none | dict(columns=_measures(w, w))
+    found = scored(ae, step, splits, images_of(step, splits)[1])
+    none = dict(steps=0, seconds=0., images=0, curve=[found['valid']])
+    return ae, found | none | dict(columns=_measures(w, w))
 
 _do = dict(build='aepretrain_nb.experiment.run:build_autoencoder', fit='pretrain', sees='images', parts=('encoder', 'decoder'))
 FILTERS,UNTRAINED = Do(_here+'trained', **_do),Do(_here+'untrained', **_do)
