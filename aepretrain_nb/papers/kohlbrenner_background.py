@@ -25,9 +25,10 @@ from ..experiment.trial import ExperimentError, Trial, alone, build_autoencoder,
 from ..cli import Parser, number
 from ..experiment.experiment import Store, run_grid, write_whole
 from ..nets.filters import measure_filters
-from ..answers.asks import View
-from ..answers.ledger import Claim, Expect
-from ..answers.asks import Difference, Greatest, Least, Ratio
+from ..answers.runs import View
+from ..answers.claims import Claim, Expect
+from ..answers.asks import Difference, Ratio
+from ..answers.extremes import Greatest, Least
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #bae2b053
 ARMS = dict(plain=dict(noise=0., pool=None), noise=dict(noise=.5, pool=None), pool=dict(noise=0., pool='max'), noise_pool=dict(noise=.3, pool='max'))
