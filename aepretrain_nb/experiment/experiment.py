@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import aepretrain_nb
-from ..data.check import check_sizes
+from ..data.check import check_sizes, check_splits
 from ..data.named import DATASETS, data_root, dataset
 from ..data.loader import ImageDL
 from ..data.sets import ImageSet
@@ -915,7 +915,7 @@ def _grid(recipe, kw, **asked):
 
 def _checked(splits, recipe, grid):
     "The fits of a grid, and what is odd about their data"
-    odd = splits.check(others=grid['pretrain_sets'].values()).warnings
+    odd = check_splits(splits, others=grid['pretrain_sets'].values()).warnings
     trials = plan(splits, recipe, **grid)
     how = {k: grid[k] for k in ('valid', 'n_valid', 'policy') if k in grid}
     return trials,odd + check_sizes(splits, sorted({t.labels for t in trials}), **how)
