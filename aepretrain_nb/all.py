@@ -65,5 +65,6 @@ from .answers.extremes import *
 from .answers.claims import *
 from .answers.book import *
 from .answers.ledger import *
+from .again import *
 from .gather import *
 from .compare import *

@@ -19,8 +19,14 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls, next_order
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
-from aepretrain_nb.experiment.experiment import Results, Store, compare, needed, read_results, revision
-from aepretrain_nb.experiment.trial import find_recipe, plan
+from aepretrain_nb.answers.results import Results
+from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.compare import read_results
+from aepretrain_nb.experiment.work import revision
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory

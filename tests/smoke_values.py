@@ -158,7 +158,7 @@ def _kalmanovich(
     grid=None, # of the search
     **change  # entries of the setting
 ):            # rows
-    from aepretrain_nb.experiment import Store
+    from aepretrain_nb.experiment.store import Store
     from aepretrain_nb.papers import kalmanovich as K
     make = K.conv_settings if what=='conv' else K.settings
     data,s,seeds = _data('digits'),make('digits', 'smoke', **change),list(seeds)

@@ -11,7 +11,8 @@ from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.labels import label_subset, split_valid
 from aepretrain_nb.experiment.experiment import compare
-from aepretrain_nb.experiment.trial import find_recipe, plan
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
 
 repo = Path(__file__).resolve().parents[1]
 

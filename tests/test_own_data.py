@@ -10,9 +10,11 @@ from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.labels import label_subset, split_valid
-from aepretrain_nb.experiment.experiment import compare, keep_splits, read_results, read_splits
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.experiment.work import keep_splits, read_splits
+from aepretrain_nb.compare import read_results
 from aepretrain_nb.imports import torchvision
-from aepretrain_nb.experiment.trial import find_recipe
+from aepretrain_nb.experiment.recipe import find_recipe
 
 FakeData,ImageFolder = torchvision.datasets.FakeData,torchvision.datasets.ImageFolder
 
@@ -349,8 +351,9 @@ def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     assert read.splits.train.classes==seven and read.rows.value.tolist()==own.rows.value.tolist()
 
 def test_data_that_changes_after_planning_is_said(tmp_path):
-    from aepretrain_nb.experiment.experiment import Store, run_grid
-    from aepretrain_nb.experiment.trial import plan
+    from aepretrain_nb.experiment.store import Store
+    from aepretrain_nb.experiment.grid import run_grid
+    from aepretrain_nb.experiment.plan import plan
     a = X.copy()
     s,r = Splits('own', ImageSet(a, Y), ImageSet(TX, TY)),find_recipe('kohlbrenner', 'smoke')
     ts = plan(s, r, ['random_paper'], [40], 1)

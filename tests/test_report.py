@@ -7,9 +7,11 @@ import pytest
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import compare, read_results
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.compare import read_results
 from aepretrain_nb.answers.report import command_of, report
-from aepretrain_nb.experiment.trial import ExperimentError, find_recipe
+from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.recipe import find_recipe
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
