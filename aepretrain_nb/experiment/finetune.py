@@ -7,17 +7,16 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 # %% auto #0
 __all__ = ['first_filters', 'movement', 'beside', 'preferred', 'rates', 'audit', 'finetune']
 
-# %% ../../nbs/experiment/06_finetune.ipynb #bba70c48
+# %% ../../nbs/experiment/06_finetune.ipynb #49435d55
 from ..imports import *
 from fastai.callback.tracker import EarlyStoppingCallback
-from ..data.loader import ImageDL
 from ..data.sets import seed_of
 from ..train.task import ScoresCB, task_of
 from .plan import labelled
-from aepretrain_nb.experiment.run import (StepFailed, alone, build_classifier, callbacks, kept_look, learner, looks, spend,
+from aepretrain_nb.experiment.run import (StepFailed, alone, build_classifier, callbacks, judged, kept_look, learner, looks, spend,
     stream)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #e0ac256e
+# %% ../../nbs/experiment/06_finetune.ipynb #9d144aa4
 def first_filters(
     net # a module
 )->Tensor: # (n, c, k, k), a copy; None where there is no convolution
@@ -34,7 +33,7 @@ def movement(
     cosine = F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item()
     return dict(filters=(start, end), cosine=cosine)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #0476654b
+# %% ../../nbs/experiment/06_finetune.ipynb #d2dcdadb
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 def _told(score, v):
@@ -55,7 +54,7 @@ def _parts(step, splits):
 
 def _seed(step): return step.seeds['head'] if step.fit.get('plain_order') else seed_of('finetune', step.seeds['head'])
 
-# %% ../../nbs/experiment/06_finetune.ipynb #5fb3b81f
+# %% ../../nbs/experiment/06_finetune.ipynb #23131ed6
 def _attempt(step, lr, splits, weights, device):
     "(the Learner of a net trained at one rate, what was measured)"
     task = task_of(step.data['task'])
@@ -72,7 +71,7 @@ def _attempt(step, lr, splits, weights, device):
     found = dict(lr=lr, best=best, valid=curve[best], valid_loss=seen[best][1], curve=curve, losses=[v[:2] for v in seen])
     return learn, found | which | movement(start, first_filters(net.encoder)) | did
 
-# %% ../../nbs/experiment/06_finetune.ipynb #29b6b984
+# %% ../../nbs/experiment/06_finetune.ipynb #4f4bb4fa
 def beside(
     step, # that was scored
     splits, # its data
@@ -94,20 +93,20 @@ def preferred(
     sign = 1 if task_of(step.data['task']).score.better=='higher' else -1
     return max(tries, key=lambda t: (sign*t['valid'], -t['valid_loss']))
 
-# %% ../../nbs/experiment/06_finetune.ipynb #9b14635d
+# %% ../../nbs/experiment/06_finetune.ipynb #64b0c7b6
 def _tested(step, splits, learn, device):
     "Scores of the test images, and of the training images where they are asked for"
-    task,last = task_of(step.data['task']),dict(bs=1000, norm=step.data.get('norm'), device=device, memory_format=torch.channels_last)
+    task = task_of(step.data['task'])
     def score(images):
         seen = ScoresCB(task)
-        learn.validate(dl=ImageDL(images, **last), cbs=seen)
+        learn.validate(dl=judged(step, images, device=device), cbs=seen)
         return seen.tally
     with alone('test'), learn.no_logging():
         out = beside(step, splits, score(splits.test))
         if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0]).scores()[task.primary]
     return out
 
-# %% ../../nbs/experiment/06_finetune.ipynb #17f7f1eb
+# %% ../../nbs/experiment/06_finetune.ipynb #71ce2e70
 def rates(
     step # that sees labels
 )->list: # learning rates to try
@@ -121,7 +120,7 @@ def audit(
     "What a record keeps of every rate that was tried."
     return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
 
-# %% ../../nbs/experiment/06_finetune.ipynb #22e42150
+# %% ../../nbs/experiment/06_finetune.ipynb #a3f788c5
 def finetune(
     step, # that sees labels
     splits, # its data
