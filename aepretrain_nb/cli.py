@@ -61,13 +61,24 @@ def compare(
     return 0 if len(res.rows) else 1
 
 # %% ../nbs/02_cli.ipynb #ace5003b
+def _told(
+    fields # (path, value, default, meaning) of each; None and '' where there is none
+):         # lines
+    "Fields in columns, a default where the value is another."
+    path_wide = max(len(path) for path,*_ in fields)
+    value_wide = min(40, max(len(str(value)) for _,value,*_ in fields))
+    for path,value,default,meaning in fields:
+        other = '' if default in (None, value) else f' (default: {default})'
+        yield f'{path:{path_wide}}  {str(value):{value_wide}}  {meaning}{other}'.rstrip()
+
+# %% ../nbs/02_cli.ipynb #3d289691
 _WHOLE = 'arms','steps','opt' # parts that a change replaces as a whole
 
 def _fields(part, path=''):
-    "(path, value) of each field of a recipe"
+    "(path, value, default, meaning) of each field of a recipe; the recipe alone knows its values only"
     for k,v in part.items():
         if isinstance(v, dict) and k not in _WHOLE: yield from _fields(v, f'{path}{k}.')
-        else: yield path+k,', '.join(v) if k=='arms' else v
+        else: yield path+k,', '.join(v) if k=='arms' else v,None,''
 
 @hands_to(words=dict(recipe='recipe'))
 def settings(
@@ -77,9 +88,7 @@ def settings(
 )->int:                   # exit code
     "What can be set in a recipe, and its value there."
     from aepretrain_nb.experiment.trial import find_recipe
-    rows = list(_fields(find_recipe(recipe, setting, **together(set))))
-    width = max(len(path) for path,_ in rows)
-    for path,value in rows: print(f'{path:{width}}  {value}')
+    print(*_told(list(_fields(find_recipe(recipe, setting, **together(set))))), sep='\n')
     return 0
 
 # %% ../nbs/02_cli.ipynb #5f902cae
