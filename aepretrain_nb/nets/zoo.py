@@ -112,8 +112,8 @@ def encoder_of(
     "The encoder factory with a short name; `ValueError` for others"
     if name.startswith('timm:'): return partial(timm_encoder, name=name.removeprefix('timm:'))
     if name in ENCODERS: return ENCODERS[name]
-    known = ', '.join(ENCODERS)
-    raise ValueError(f"unknown encoder {name!r}: {known}, timm:NAME such as timm:resnet18, or a factory's package.module:function")
+    known = f"{', '.join(ENCODERS)}, timm:NAME such as timm:resnet18"
+    raise ValueError(f"unknown encoder {name!r}: {known}, or a factory's package.module:function")
 
 # %% ../../nbs/nets/02_zoo.ipynb #b372c56b
 def staged(
