@@ -94,7 +94,7 @@ def loaders(c, h, w, n=16):
 @every_size
 @pytest.mark.parametrize('method', ['sparse', 'denoising', 'masked'])
 def test_penalties_and_corruption(net, h, w, method):
-    "Through fastai's loop: the penalty sees the code of every encoder, the noise the images, and the target stays clean"
+    "Through fastai's loop: the penalty sees the code of every encoder, the noise its images, the target is clean"
     def trained():
         ae,dls = built(net, 'mirror', 1, h, w, norm=True),loaders(1, h, w)
         cbs = dict(sparse=SparsityCB(.1), denoising=CorruptCB(Gaussian(.2)), masked=CorruptCB(Masking(.3)))
@@ -132,7 +132,8 @@ def test_a_schedule_keeps_a_start_of_its_own():
 def test_a_schedule_ties_what_can_be_tied():
     ae = StagedAE(own(1, 29, 29), (1, 29, 29), 'identity', tied=True)
     assert ae(pictures(1, 29, 29), 'tied').shape==(4, 1, 29, 29)
-    with pytest.raises(ValueError, match="stage 'act1' has"): StagedAE(timms(1, 29, 29), (1, 29, 29), 'identity', tied=True)
+    with pytest.raises(ValueError, match="stage 'act1' has"):
+        StagedAE(timms(1, 29, 29), (1, 29, 29), 'identity', tied=True)
 
 @pytest.mark.parametrize('h,w', [(68, 65), (8, 8), (31, 30)])
 @every_net
@@ -178,7 +179,8 @@ def test_timms_own_weights_fit_and_give_timms_own_maps():
     enc = timms(3, 29, 29).eval()
     rows = copy_weights(whole, enc.net)
     x = pictures(3, 29, 29)
-    assert rows.copied.all() and torch.equal(enc(x), whole.forward_intermediates(x, indices=[2], intermediates_only=True)[0])
+    theirs = whole.forward_intermediates(x, indices=[2], intermediates_only=True)[0]
+    assert rows.copied.all() and torch.equal(enc(x), theirs)
 
 def test_building_a_timm_net_leaves_the_global_stream():
     state = torch.get_rng_state()
@@ -217,7 +219,7 @@ ERRORS = {
     "stage 'high' does not take 6x1x1": lambda: own(1, 8, 8)(torch.rand(1, 1, 4, 4)),
     "stage 'low' is no single convolution": lambda: MirrorDecoder(own(1, 8, 8)),
     "called 'input'": lambda: Staged(dict(input=nn.ReLU())),
-    "no stage 'top' to tap: one of input, low, mid, high": lambda: own(1, 8, 8).encode(torch.rand(1, 1, 8, 8), taps=['top']),
+    "no stage 'top' to tap: one of input, low, mid, high": lambda: own(1, 8, 8).encode(torch.rand(1, 1, 8, 8), ['top']),
     'center, upper_left, nearest': lambda: decoder_of('unpool')(own(1, 8, 8), 1, 8, 8, position='middle'),
     'give gen': lambda: decoder_of('mirror')(own(1, 8, 8), 1, 8, 8, init=dict(dist='default'))}
 
