@@ -9,6 +9,7 @@ __all__ = ['ENCODERS', 'timm_encoder', 'encoder_of', 'staged']
 
 # %% ../../nbs/nets/02_zoo.ipynb #f6fa5db8
 from ..imports import *
+from importlib import import_module
 from .encoder import Staged, conv_encoder, feature_sizes, prune
 from .layers import forked
 
@@ -61,7 +62,7 @@ def _maps(stages, paths, x, seen):
 # %% ../../nbs/nets/02_zoo.ipynb #feef16e9
 def _create(name, c, kw):
     "A timm net without its classifier; `ValueError` where timm is not there or does not know it"
-    try: import timm
+    try: timm = import_module('timm')
     except ImportError: raise ValueError(f'encoder timm:{name} needs timm: pip install "aepretrain_nb[timm]"') from None
     if not timm.is_model(name):
         near = timm.list_models(f'*{name[:6]}*')[:3]
