@@ -81,13 +81,14 @@ def window_sizes(
     first = fits.int().argmax(1, keepdim=True)
     return high.gather(1, first)[:,0].clamp(1, h), wide.gather(1, first)[:,0].clamp(1, w)
 
-# %% ../../nbs/data/08_augment.ipynb #6d95e22b
+# %% ../../nbs/data/08_augment.ipynb #102934c4
 def _pair(name, v, high=math.inf):
     "A pair of increasing numbers above 0 and up to `high`, as a tuple"
     v = tuple(v) if isinstance(v, list) else v
     if isinstance(v, tuple) and len(v)==2 and 0<v[0]<=v[1]<=high: return v
     raise DataError(f'augment: {name} is {v!r}: give (least, most), above 0' + f' and up to {high}'*(high<math.inf))
 
+# %% ../../nbs/data/08_augment.ipynb #6d95e22b
 def _height_width(v):
     "One number or two as (height, width)"
     two = tuple(v) if isinstance(v, (list,tuple)) else (v,v)

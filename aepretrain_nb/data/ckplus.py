@@ -255,7 +255,8 @@ def split_subjects(
 ) -> tuple: # names to train on, to validate on, to test on
     "Deal people out as 90 : 9 : 24, as in the authors' code; `DataError` for fewer than three"
     names = sorted(set(subjects))
-    if (n := len(names))<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed to train, validate and test')
+    n = len(names)
+    if n<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed to train, validate and test')
     test,valid = (max(1, round(n*k/123)) for k in (24,9))
     o = [names[i] for i in torch.randperm(n, generator=generator('ckplus', 'subjects', seed))]
     return o[:n-valid-test], o[n-valid-test:n-test], o[n-test:]
