@@ -41,10 +41,10 @@ def take_pixels(
     if pad=='reflect': rows,cols = _mirrored(rows, h),_mirrored(cols, w)
     inside = ((rows>=0) & (rows<h))[:,:,None] & ((cols>=0) & (cols<w))[:,None]
     at = rows.clamp(0, h-1)[:,:,None]*w + cols.clamp(0, w-1)[:,None]
-    flat = x.reshape(len(x), -1, h*w)
-    out = flat.gather(2, at.flatten(1)[:,None].expand(-1, flat.shape[1], -1))
+    planes = torch.arange(x[...,0,0].numel(), device=x.device).view(len(x), -1, 1)*(h*w)  # where each channel begins
+    out = x.reshape(-1).index_select(0, (planes + at.flatten(1)[:,None]).flatten())
     shape = inside.shape[1:]
-    return out.view(*x.shape[:-2], *shape).masked_fill(~inside.view(len(x), *[1]*(x.dim()-3), *shape), fill)
+    return out.view(*x.shape[:-2], *shape).masked_fill_(~inside.view(len(x), *[1]*(x.dim()-3), *shape), fill)
 
 # %% ../../nbs/data/08_augment.ipynb #c1de7ebc
 def resampling(
