@@ -61,7 +61,9 @@ def test_entry_points_are_installed_as_declared(group):
 def installed(tmp_path_factory):
     "The wheel made from the sdist, installed without its requirements into a folder elsewhere; gives a call that runs Python there"
     tmp = tmp_path_factory.mktemp('built')
-    shutil.copytree(ROOT, tmp/'src', ignore=lambda d, fs: [f for f in fs if f[0]=='.' or f in ('build', '_docs', '_proc', 'data', 'demo', '__pycache__') or f.endswith('.egg-info')])
+    made = 'build', '_docs', '_proc', 'demo', '__pycache__'
+    left_out = lambda d, f: f[0]=='.' or f in made or f.endswith('.egg-info') or f=='data' and Path(d)==ROOT
+    shutil.copytree(ROOT, tmp/'src', ignore=lambda d, fs: [f for f in fs if left_out(d, f)])
     def run(*args, cwd=tmp, **env):
         r = subprocess.run([sys.executable, *map(str, args)], cwd=cwd, capture_output=True, text=True, env={**os.environ, **env})
         assert not r.returncode, r.stdout + r.stderr
@@ -74,11 +76,18 @@ def installed(tmp_path_factory):
     return lambda *args: run(*args, PYTHONPATH=str(tmp/'site'))
 
 def test_a_wheel_carries_the_recorded_results(installed):
-    have = installed('-c', 'from aepretrain_nb.answers import ledger as l; print(l.__file__, l._results(), *sorted(p.name for p in l._results().iterdir()), len(l.recorded("digits")))').split()
-    module, folder, *names, n = have
-    assert Path(folder)==Path(module).parent/'results' and not Path(folder).is_relative_to(ROOT)
+    code = 'from aepretrain_nb.answers import rows as r; f = r.results_folder(); print(r.__file__, f, *sorted(p.name for p in f.iterdir()), len(r.recorded("digits")))'
+    module, folder, *names, n = installed('-c', code).split()
+    assert Path(folder)==Path(module).parents[1]/'results' and not Path(folder).is_relative_to(ROOT)
     assert names==sorted(p.name for p in (ROOT/'results').glob('*.csv'))
     assert int(n)==len((ROOT/'results'/'digits.csv').read_text(encoding='utf-8').splitlines())-1
+
+def test_a_wheel_writes_a_report(installed, tmp_path):
+    "The templates and the style sheet are files of the package"
+    code = f'from aepretrain_nb.answers.results import Results as R; from aepretrain_nb.answers.report import report; report(R.read("digits"), "{tmp_path.as_posix()}/a.html")'
+    installed('-c', code)
+    html = (tmp_path/'a.html').read_text(encoding='utf-8')
+    assert 'Does pre-training help on digits?' in html and 'prefers-color-scheme: dark' in html
 
 def test_the_ledger_of_a_wheel_is_that_of_the_checkout(installed):
     assert installed('-m', LIB, 'ledger', '--csv')==(ROOT/'results'/'ledger.csv').read_text(encoding='utf-8')

@@ -11,6 +11,7 @@ __all__ = ['Found', 'aside_of', 'doubted_of', 'how_of', 'Ask', 'Difference', 'Co
 import itertools
 import numpy as np, pandas as pd
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from scipy import special
 from .estimates import Block, Estimate, noted, sum_interval
 from .rows import SEEDS
@@ -63,8 +64,10 @@ def how_of(
 # %% ../../nbs/answers/18_asks.ipynb #804e1f54
 class Ask:
     "A question that is answered by a sum of means; `blocks(rows)` gives a `Found`, or None."
+    @cached_property
+    def key(self): return repr(self) # of what was found, in rows that are `Kept`
     def __call__(self, rows, conf=.95):
-        found = once(rows, repr(self), lambda: self.blocks(rows))
+        found = once(rows, self.key, lambda: self.blocks(rows))
         if found is None: return None
         value, low, high, n, why = sum_interval(found.blocks, conf)
         unit = found.unit if self.unit is None else self.unit
