@@ -16,8 +16,9 @@ from .estimates import figure_of
 
 # %% ../../nbs/answers/21_book.ipynb #4a4f64e3
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'why', 'outcome']
-COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high', 'n',
-    'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind', 'reading',
+COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high',
+    'n', 'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind',
+    'reading',
     'how', 'note', 'reported_outcome', *(f'as_written_{c}' for c in _ASKED), *(f'fair_{c}' for c in _ASKED)]
 
 # %% ../../nbs/answers/21_book.ipynb #21ecc8f6
@@ -46,7 +47,8 @@ def book_of(
     return t.astype({c: _kind(c) for c in COLUMNS}).fillna({c: '' for c in COLUMNS if _kind(c) is object})
 
 # %% ../../nbs/answers/21_book.ipynb #2f17d1d9
-SIGNS = {'holds': '✓', 'does not hold': '✗', 'not shown': '○', 'not settled': '?', 'too short': '…', 'not run here': '–'} # of outcomes
+SIGNS = {'holds': '✓', 'does not hold': '✗', 'not shown': '○', 'not settled': '?', 'too short': '…',
+    'not run here': '–'} # of outcomes
 
 def _said(r, reading):
     "What a row says of one reading, as text."

@@ -112,7 +112,8 @@ def _unshown(row, p, unit):
     if row.low>0 or row.high<0:
         test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} sizes'
         return f'the interval leaves out 0, but {test}'
-    if row.shown: return f'p = {rounded(row.p_holm)}, but the interval, made for skewed scores near their bound, reaches 0'
+    skewed = 'but the interval, made for skewed scores near their bound, reaches 0'
+    if row.shown: return f'p = {rounded(row.p_holm)}, {skewed}'
     seen = row.detectable_holm
     if not row.can or not seen<=widest(unit): return 'so few runs cannot show one'
     return f'a difference of {_up(seen)}{unit and f" {unit}"} or more would probably have been seen'

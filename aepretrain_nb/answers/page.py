@@ -24,8 +24,8 @@ def wrap(
     return escape(_BREAK.sub('\\1\u200b', str(s))).replace('\u200b', Markup('<wbr>'))
 
 # %% ../../nbs/answers/14_page.ipynb #d377953c
-_env = Environment(loader=PackageLoader('aepretrain_nb', 'templates'), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-    undefined=StrictUndefined)
+_env = Environment(loader=PackageLoader('aepretrain_nb', 'templates'), autoescape=True, trim_blocks=True,
+    lstrip_blocks=True, undefined=StrictUndefined)
 _env.filters['wrap'] = wrap
 
 def part(
@@ -61,7 +61,8 @@ def data_uri(
 ) -> str: # 'data:image/...'
     "A figure as an address that holds the figure itself."
     out, date = io.BytesIO(), dict(Date=None) if kind=='svg' else None
-    with plt.rc_context(FIGURE): fig.savefig(out, format=kind, dpi=200, bbox_inches='tight', pad_inches=.03, metadata=date)
+    with plt.rc_context(FIGURE):
+        fig.savefig(out, format=kind, dpi=200, bbox_inches='tight', pad_inches=.03, metadata=date)
     plt.close(fig)
     mime = 'svg+xml' if kind=='svg' else kind
     return f'data:image/{mime};base64,{base64.b64encode(out.getvalue()).decode()}'

@@ -58,7 +58,8 @@ def _verdict(v):
     t = v.table
     if not len(t): return part('verdict', [])
     a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'verdict']
-    tables = [table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows())) for c, d in t.groupby('control', sort=False)]
+    of = lambda c, d: table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows()))
+    tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
 
 # %% ../../nbs/answers/15_report.ipynb #38cbad95
@@ -136,7 +137,8 @@ def _labels(res):
         _legend_below(ax)
     alt = f'{res.score.title} against the number of labels, a line for each arm; the table of means holds its numbers'
     return part('figure', [data_uri(ax.figure)], alt,
-        'Means with 95 % intervals; each run is a dot. Bands of two arms may overlap although their paired difference is real.')
+        'Means with 95 % intervals; each run is a dot. '
+        'Bands of two arms may overlap although their paired difference is real.')
 
 # %% ../../nbs/answers/15_report.ipynb #49fdc997
 def _panel(g, n, y, what):
@@ -156,7 +158,8 @@ def _curves(res):
     y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {_titled(own)}'
     panels = [_panel(g, n, y, what) for n, g in shortened(c, res.arms).groupby('labels')]
     return part('figure', panels, f'{what} along training, a line for each arm',
-        'A thin line for each run, a thick one for their mean. Validation images chose the weights that were tested; test images chose nothing.')
+        'A thin line for each run, a thick one for their mean. '
+        'Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
@@ -201,7 +204,8 @@ def _pictures(res):
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
     return part('figure', [data_uri(fig, 'png')],
         'Images above their reconstructions, and filters of the first layer before and after pre-training',
-        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
+        'One autoencoder: images it was trained on above what it makes of them, '
+        'and its first-layer filters on one scale.')
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."
@@ -220,7 +224,8 @@ def _rates(res):
     r = res.rows[res.rows.lrs.fillna('').astype(str).str.contains(' ')] if 'lrs' in res.rows else res.rows[:0]
     if not len(r): return None
     rows = ((f'{n:,}', a, *_chosen(g)) for (n, a), g in r.groupby(['labels', 'arm'], sort=False))
-    return part('rates', _and(r.lrs.iloc[0].split()), table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows))
+    chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
+    return part('rates', _and(r.lrs.iloc[0].split()), chosen)
 
 # %% ../../nbs/answers/15_report.ipynb #7e7d2d84
 def _plain(v):
@@ -232,7 +237,8 @@ def _plain(v):
     return f'{v:g}' if isinstance(v, float) else str(v)
 
 # %% ../../nbs/answers/15_report.ipynb #a67c7cb2
-_WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels', test='the test images: a leak')
+_WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels',
+    test='the test images: a leak')
 
 def _validation(res):
     "Where validation images come from, and how many there are."
@@ -240,7 +246,10 @@ def _validation(res):
     where = _WHERE.get(res.told('valid', res.told('valid_policy')), 'not known')
     return where + (': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got) if got else '')
 
-def _runs(res): return list(res.every[list(SEEDS)].drop_duplicates().sort_values(list(SEEDS)[::-1]).itertuples(index=False, name=None))
+def _runs(res):
+    "The seeds of each run of a cell"
+    seeds = res.every[list(SEEDS)].drop_duplicates().sort_values(list(SEEDS)[::-1])
+    return list(seeds.itertuples(index=False, name=None))
 
 def _seeds(res):
     "The runs of a cell, in words."
@@ -258,17 +267,21 @@ def _named(res):
     name = ' version '.join(str(recipe[k]) for k in ('name', 'version') if k in recipe) or 'not known'
     return name + (f', setting {setting}' if setting else '')
 
+_ELSEWHERE = 'name', 'version', 'setting', 'arms', 'labels', 'seeds' # parts of a recipe that are told in other places
+
 def _settings(res):
     "Recipe, arms and how images were chosen."
     about, recipe = res.about, res.about.get('recipe') or {}
     pre = about.get('n_unlabelled')
     images = f'{res.told("data")}: {about["images"]}' if 'images' in about else res.told('data')
-    rows = [('data', images), ('recipe', _named(res)), ('labelled images', _and(about.get('policy') or ['not known'])),
-        ('validation images', _validation(res)), ('seeds', _seeds(res)),
-        ('images for the autoencoder', _and(f'{n:,}' for n in pre) if pre else 'none'), ('precision', res.told('precision', 'not known'))]
-    rows += [(k, _plain(v)) for k, v in recipe.items() if k not in ('name', 'version', 'setting', 'arms', 'labels', 'seeds')]
+    rows = {'data': images, 'recipe': _named(res), 'labelled images': _and(about.get('policy') or ['not known']),
+        'validation images': _validation(res), 'seeds': _seeds(res),
+        'images for the autoencoder': _and(f'{n:,}' for n in pre) if pre else 'none',
+        'precision': res.told('precision', 'not known')}
+    rows |= {k: _plain(v) for k, v in recipe.items() if k not in _ELSEWHERE}
     specs = [(a, _plain(v)) for a, v in dict(about.get('arms') or {}).items()]
-    return table('How it was done', ['what', 'value'], rows) + table('Arms', ['arm', 'where its encoder comes from'], specs)
+    done = table('How it was done', ['what', 'value'], rows.items())
+    return done + table('Arms', ['arm', 'where its encoder comes from'], specs)
 
 # %% ../../nbs/answers/15_report.ipynb #1489bf33
 def _time(s):
@@ -304,7 +317,8 @@ def _lead(res):
     seeds = f'{low} to {high} seeds' if low<high else _count(high, 'seed')
     ran = [_count(len(res.arms), 'arm'), _count(len(runs), 'label size'), seeds]
     setting = res.told('setting')
-    return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}' + (f'; setting {setting}.' if setting else '.')
+    end = f'; setting {setting}.' if setting else '.'
+    return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}{end}'
 
 # %% ../../nbs/answers/15_report.ipynb #22246dcd
 def _sections(res, v, command):

@@ -25,7 +25,7 @@ from ..data.ground import write_whole
 # %% ../../nbs/answers/13_results.ipynb #389c508f
 ABOUT = dict(
     data='name of the data set',
-    images='what the images are, in words: "1,437 training, 360 test and 1,437 unlabelled images of 1×8×8, 10 classes; digest 0123"',
+    images='what the images are, in words: "1,437 training and 360 test images of 1×8×8, 10 classes; digest 0123"',
     n_test='number of test images',
     classes='number of classes',
     setting='setting of the recipe, such as "smoke"',
@@ -54,7 +54,7 @@ def _as_metric(rows, metric):
     pair = {name, metric}<={'accuracy', 'error'}
     column = 'value' if pair else asked.column
     if (asked.column=='value' and not pair) or column not in rows or rows[column].isna().all():
-        raise AnswerError(f'no row carries its {asked.title}: the rows tell {own.title}, and are of an earlier version, or of another task')
+        raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or another task')
     turn = [k for k in ('value', 'valid', 'train') if pair and k in rows]
     rows = rows.assign(value=rows[column], metric=metric, unit=asked.unit)
     if 'better' in rows: rows = rows.assign(better=asked.better)
@@ -94,7 +94,7 @@ class Results:
         pictures=None, # called with a number of images; images, outputs and filters as arrays, see `show_learnt`
         metric:str=None, # one of `METRICS`; None: what the rows say
         treatment:str=None, # the arm that is compared to the others, see `check_treatment`
-        margin:float=None # smallest difference that would matter, in the unit of a difference; None: equivalence is not asked
+        margin:float=None # smallest difference that would matter, in its unit; None: equivalence is not asked
     ):
         about, plan = dict(about or {}), plan or {}
         self.about, self.plan, self.odd, self.pictures, self.folder = about, plan, list(odd), pictures, None
@@ -167,10 +167,9 @@ def differences(self:Results,
 
 # %% ../../nbs/answers/13_results.ipynb #f317bb1a
 def _step(score, values):
-    "The gain on validation that is worth a word: .5 of a per cent, a two-hundredth of another range, or of the values themselves"
-    if score.unit=='%': return .5
-    low, high = score.bounds or (0, float(abs(values).mean()))
-    return (high-low)/200
+    "The gain on validation that is worth a word: a two-hundredth of the score's range, or of the values without one"
+    width = score.bounds[1]-score.bounds[0] if score.bounds else np.inf
+    return (width if np.isfinite(width) else float(abs(values).mean()))/200
 
 @patch
 def rising(self:Results,
@@ -182,7 +181,8 @@ def rising(self:Results,
         mean = g.groupby('step').valid.mean()
         rise = mean.iloc[-1] - mean.iloc[-1-max(1, len(mean)//5)] if len(mean)>1 else 0.
         if self.score.lower: rise = -rise
-        if rise>(_step(self.score, mean) if points is None else points): out.append(dict(labels=labels, arm=arm, rise=rise))
+        least = _step(self.score, mean) if points is None else points
+        if rise>least: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
 # %% ../../nbs/answers/13_results.ipynb #bd733a81
@@ -210,7 +210,8 @@ def warnings(self:Results)->list: # one line each
     if self.told('valid')=='test' or 'valid_policy' in rows and rows.valid_policy.eq('test').any():
         out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
     if self.told('setting')=='smoke':
-        out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
+        runs = 'it shows that everything runs; quick or paper give an answer'
+        out.append(f'setting smoke is too short to learn much: {runs}')
     if len(gone):
         first = gone.iloc[0]
         out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')
@@ -223,7 +224,7 @@ def warnings(self:Results)->list: # one line each
 # %% ../../nbs/answers/13_results.ipynb #497ebc7b
 @patch
 def verdict(self:Results,
-    margin:float=None, # smallest difference that would matter, in the unit of a difference; that of the results by default
+    margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
@@ -286,12 +287,17 @@ def pretraining(self:Results,
 def _tables(res):
     "File name -> table"
     tuning = () if res.tuning is None else res.tuning
-    return {'results.csv': res.rows, 'differences.csv': res.differences(), 'curves.csv': res.curves, 'encoders.csv': res.encoders,
-        'missing.csv': res.missing, 'tuning.csv': tuning}
+    return {'results.csv': res.rows, 'differences.csv': res.differences(), 'curves.csv': res.curves,
+        'encoders.csv': res.encoders, 'missing.csv': res.missing, 'tuning.csv': tuning}
+
+def _figures(res):
+    "File name -> figure, None where there is nothing to draw"
+    curve = res.label_curve().figure if len(res.rows) else None
+    return {'label_curve.png': curve, 'pretraining.png': res.pretraining()}
 
 def _beside(res):
     "What is known beside the tables, as JSON"
-    own = dict(about=res.about, odd=res.odd, plan=res.plan, metric=res.metric, treatment=res.treatment, margin=res.margin)
+    own = {k: getattr(res, k) for k in ('about', 'odd', 'plan', 'metric', 'treatment', 'margin')}
     return json.dumps(own, indent=1, ensure_ascii=False)
 
 @patch
@@ -303,10 +309,10 @@ def save(self:Results,
     for name, t in _tables(self).items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
         else: (folder/name).unlink(missing_ok=True)
-    figures = {'label_curve.png': self.label_curve().figure if len(self.rows) else None, 'pretraining.png': self.pretraining()}
-    for name, fig in figures.items():
+    for name, fig in _figures(self).items():
         if fig is None: continue
-        write_whole(folder/name, lambda f: fig.savefig(f, dpi=150, bbox_inches='tight', format='png')); names.append(name)
+        write_whole(folder/name, lambda f: fig.savefig(f, dpi=150, bbox_inches='tight', format='png'))
+        names.append(name)
         plt.close(fig)
     write_whole(folder/'about.json', lambda f: f.write_text(_beside(self), encoding='utf-8'))
     if self.pictures and (arrays := self.pictures(10)):
