@@ -21,7 +21,10 @@ from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.experiment.store import Store
-from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.gather import gather
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.compare import read_results
 from aepretrain_nb.experiment.work import revision
@@ -153,22 +156,23 @@ ARMS,SIZES = ['pretrained', 'random_default'],[50, 100]  # of a seed: an encoder
 def engine(folder, seeds):
     "A function that fills `folder` as if `seeds` x 5 steps had run, with the records of one seed; and what is measured, by name"
     splits,r,store = dataset('digits'),find_recipe('kohlbrenner', 'smoke'),Store(folder)
-    planned = lambda n=seeds: plan(splits, r, ARMS, SIZES, n)
-    steps = lambda fits: {t.key: t for f in fits for t in (f.encoder, f) if t}
-    like = lambda t: (t.kind, t.arm, t.labels)
+    def planned(n=seeds): return plan(splits, r, ARMS, SIZES, n)
+    def steps(fits): return {s.key: s for fit in fits for s in chain(fit)}
+    def like(s): return s.do, s.arm, s.data.get('labels')
     def fill():
         compare(splits, ARMS, SIZES, 1, r, store=folder, progress=False)
-        one = {like(t): (store.get(t.key), store.file('encoders', t.key, 'safetensors')) for t in steps(planned(1)).values()}
-        for t in steps(planned()).values():
-            record,weights = one[like(t)]
-            seed = {k: getattr(t, k) for k in ('subset_seed', 'encoder_seed', 'head_seed') if k in record['row']}
-            new = record | dict(trial=dataclasses.asdict(t), row=record['row'] | dict(key=t.key) | seed)
-            store.file('trials', t.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
-            copy_to = store.file('encoders', t.key, 'safetensors')
+        one = {like(s): (store.get(s.key), store.file('weights', s.key, 'safetensors')) for s in steps(planned(1)).values()}
+        for s in steps(planned()).values():
+            record,weights = one[like(s)]
+            new = record | dict(step=to_json(s), row=record['row'] | dict(key=s.key))
+            store.file('steps', s.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
+            copy_to = store.file('weights', s.key, 'safetensors')
             if weights.exists() and not copy_to.exists(): os.link(weights, copy_to)
+        asked = store.get('cells', 'plan')
+        store.put('cells', asked | dict(cells={s.key: {} for s in planned()}), 'plan')
     fits = planned()
     return fill,{'planning': planned, 'resuming': lambda: needed(fits, store),
-        'gathering, given the plan': lambda: Results(fits, store, splits, r).rows,
+        'gathering, given the plan': lambda: gather(fits, store, splits, r).rows,
         'gathering, from the folder': lambda: read_results(folder).rows}
 
 def finished():

@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 # %% auto #0
 __all__ = ['first_filters', 'movement', 'beside', 'preferred', 'rates', 'audit', 'finetune']
 
-# %% ../../nbs/experiment/06_finetune.ipynb #49435d55
+# %% ../../nbs/experiment/06_finetune.ipynb #dceecc23
 from ..imports import *
 from fastai.callback.tracker import EarlyStoppingCallback
 from ..data.sets import seed_of
@@ -16,7 +16,7 @@ from .plan import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, build_classifier, callbacks, judged, kept_look, learner, looks, spend,
     stream)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #9d144aa4
+# %% ../../nbs/experiment/06_finetune.ipynb #64fa83d9
 def first_filters(
     net # a module
 )->Tensor: # (n, c, k, k), a copy; None where there is no convolution
@@ -33,7 +33,7 @@ def movement(
     cosine = F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item()
     return dict(filters=(start, end), cosine=cosine)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #d2dcdadb
+# %% ../../nbs/experiment/06_finetune.ipynb #55eeeb8d
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 def _told(score, v):
@@ -54,7 +54,7 @@ def _parts(step, splits):
 
 def _seed(step): return step.seeds['head'] if step.fit.get('plain_order') else seed_of('finetune', step.seeds['head'])
 
-# %% ../../nbs/experiment/06_finetune.ipynb #23131ed6
+# %% ../../nbs/experiment/06_finetune.ipynb #3c9c6bac
 def _attempt(step, lr, splits, weights, device):
     "(the Learner of a net trained at one rate, what was measured)"
     task = task_of(step.data['task'])
@@ -71,17 +71,18 @@ def _attempt(step, lr, splits, weights, device):
     found = dict(lr=lr, best=best, valid=curve[best], valid_loss=seen[best][1], curve=curve, losses=[v[:2] for v in seen])
     return learn, found | which | movement(start, first_filters(net.encoder)) | did
 
-# %% ../../nbs/experiment/06_finetune.ipynb #4f4bb4fa
+# %% ../../nbs/experiment/06_finetune.ipynb #bb21e8d5
 def beside(
     step, # that was scored
     splits, # its data
-    tally # scores and counts of the test images
+    tally, # scores and counts of the test images
+    value:float # the task's own score of them
 )->dict: # the value and what stands beside it
     "The scores of a step as they go into its row."
     task = task_of(step.data['task'])
     tr,va,_ = labelled(step, splits)
     scores,spent = tally.scores(),splits.train.y[torch.cat([tr, va])]
-    own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=scores[task.primary])
+    own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=value)
     chance = round(task.chance(spent)[task.primary], 4)
     return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts)
 
@@ -93,20 +94,20 @@ def preferred(
     sign = 1 if task_of(step.data['task']).score.better=='higher' else -1
     return max(tries, key=lambda t: (sign*t['valid'], -t['valid_loss']))
 
-# %% ../../nbs/experiment/06_finetune.ipynb #64b0c7b6
+# %% ../../nbs/experiment/06_finetune.ipynb #61ed87c7
 def _tested(step, splits, learn, device):
     "Scores of the test images, and of the training images where they are asked for"
     task = task_of(step.data['task'])
     def score(images):
         seen = ScoresCB(task)
-        learn.validate(dl=judged(step, images, device=device), cbs=seen)
-        return seen.tally
+        value = learn.validate(dl=judged(step, images, device=device), cbs=seen)[1]
+        return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
-        out = beside(step, splits, score(splits.test))
-        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0]).scores()[task.primary]
+        out = beside(step, splits, *score(splits.test))
+        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0])[1]
     return out
 
-# %% ../../nbs/experiment/06_finetune.ipynb #71ce2e70
+# %% ../../nbs/experiment/06_finetune.ipynb #ca178d31
 def rates(
     step # that sees labels
 )->list: # learning rates to try
@@ -120,7 +121,7 @@ def audit(
     "What a record keeps of every rate that was tried."
     return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
 
-# %% ../../nbs/experiment/06_finetune.ipynb #a3f788c5
+# %% ../../nbs/experiment/06_finetune.ipynb #336373c5
 def finetune(
     step, # that sees labels
     splits, # its data

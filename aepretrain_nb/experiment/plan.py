@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/plan.html.md"""
 __all__ = ['DO', 'seed_list', 'Do', 'do_of', 'steps_at', 'in_steps', 'n_held_out', 'images_of', 'labelled', 'Run', 'part_of',
            'arm_steps', 'sees_labels', 'Plan', 'plan']
 
-# %% ../../nbs/experiment/03_plan.ipynb #85457f64
+# %% ../../nbs/experiment/03_plan.ipynb #b335adee
 from ..imports import *
 from fastcore.basics import patch
 from ..data.ground import load_object, near
@@ -19,7 +19,7 @@ from .schema import NETS, ExperimentError, Fit, Images, check_section
 from .step import Start, Step, chain
 from .recipe import candidates, merged, pick_arms
 
-# %% ../../nbs/experiment/03_plan.ipynb #dbb60c96
+# %% ../../nbs/experiment/03_plan.ipynb #bc95d261
 def _whole(v): return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
 def _numbers(what, v, least, one):
@@ -30,7 +30,7 @@ def _numbers(what, v, least, one):
         raise ExperimentError(f'{what} is {v!r}: whole numbers from {least}, at least one, no {one} twice')
     return [int(n) for n in o]
 
-# %% ../../nbs/experiment/03_plan.ipynb #a7a665fe
+# %% ../../nbs/experiment/03_plan.ipynb #84572f0a
 def seed_list(
     seeds=5, # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
@@ -41,7 +41,7 @@ def seed_list(
     if not crossed: return [(s, s, s) for s in seeds]
     return [(s, e, s) for e in seeds for s in seeds]
 
-# %% ../../nbs/experiment/03_plan.ipynb #f33cbe09
+# %% ../../nbs/experiment/03_plan.ipynb #75dac4e0
 @dataclass(frozen=True)
 class Do:
     "Something that can be done."
@@ -59,7 +59,7 @@ DO = dict(
     classify=Do(_here+'stack:classify', _here+'run:build_classifier', 'finetune', 'labels', NETS),
     knn=Do(_here+'stack:vote', _here+'run:build_classifier', 'finetune', 'labels', NETS))
 
-# %% ../../nbs/experiment/03_plan.ipynb #6a87304b
+# %% ../../nbs/experiment/03_plan.ipynb #875906d7
 def do_of(
     name:str # one of `DO`, or the import path of a `Do`
 )->Do:
@@ -68,7 +68,7 @@ def do_of(
     if ':' not in str(name): raise ExperimentError(f'unknown step {name!r}{near(name, DO)}')
     return load_object(name)
 
-# %% ../../nbs/experiment/03_plan.ipynb #d7e17e2d
+# %% ../../nbs/experiment/03_plan.ipynb #e3d93db8
 def steps_at(
     steps, # a number, or numbers by size: {1000: 5000, 10000: 10000}
     size:int # labels
@@ -88,7 +88,7 @@ def in_steps(
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})
 
-# %% ../../nbs/experiment/03_plan.ipynb #1787be5d
+# %% ../../nbs/experiment/03_plan.ipynb #28d92097
 def n_held_out(
     fit:dict, # fields of `Fit`
     n:int # images for the autoencoder
@@ -97,7 +97,7 @@ def n_held_out(
     if fit.get('n_valid'): return fit['n_valid']
     return max(1, min(512, n//5)) if len(candidates(fit))>1 else 0
 
-# %% ../../nbs/experiment/03_plan.ipynb #9994171c
+# %% ../../nbs/experiment/03_plan.ipynb #b8d87be7
 def _block(i, k, n):
     "Where the i-th of k nearly equal blocks of n things begins and ends"
     return -(-i*n//k),-(-(i+1)*n//k)
@@ -111,7 +111,7 @@ def _stratified(step, splits):
     a,b = _block(*fold, n)
     return torch.cat([idx[:a], idx[b:]]),idx[a:b]
 
-# %% ../../nbs/experiment/03_plan.ipynb #c63b7fbe
+# %% ../../nbs/experiment/03_plan.ipynb #7ca2d07c
 def images_of(
     step:Step, # one that sees images
     splits:Splits # its data
@@ -127,7 +127,7 @@ def images_of(
     if n>=len(x): raise ExperimentError(f'pretrain.n_valid is {n}: fewer than the {len(x)} images of the autoencoder')
     return x.take(range(n, len(x))), x.take(range(n))
 
-# %% ../../nbs/experiment/03_plan.ipynb #7e1d6d19
+# %% ../../nbs/experiment/03_plan.ipynb #a652704c
 def _seen(step, splits):
     "Labels among the images of the step's own pre-training"
     first = chain(step)[0]
@@ -136,7 +136,7 @@ def _seen(step, splits):
     idx = tr[label_subset(y[tr], step.data['labels'], seed, digest=splits.content)]
     return idx,va,idx_digest(idx)
 
-# %% ../../nbs/experiment/03_plan.ipynb #f2c26f7c
+# %% ../../nbs/experiment/03_plan.ipynb #26b33dc5
 def labelled(
     step:Step, # one that sees labels
     splits:Splits # its data
@@ -150,7 +150,7 @@ def labelled(
     tr,va = split_valid(idx, y, seed, valid, n_valid=d.get('n_valid'), digest=splits.train.digest, groups=splits.train.groups)
     return tr,va,idx_digest(torch.cat([tr, va]))
 
-# %% ../../nbs/experiment/03_plan.ipynb #bc50868e
+# %% ../../nbs/experiment/03_plan.ipynb #97ba2461
 def _check_look(at, fit):
     "Raises `ExperimentError` where an arm starts from a look that is not kept"
     if at is None: return
@@ -170,7 +170,7 @@ def _unlabelled(splits, n):
     if not 1<=n<=most: raise ExperimentError(f'{n} unlabelled images asked for: from 1 to {most} there are')
     return int(n)
 
-# %% ../../nbs/experiment/03_plan.ipynb #0ea80fe6
+# %% ../../nbs/experiment/03_plan.ipynb #89fe2c16
 _OWN = 'do', 'fit', 'at', 'names', 'alone'
 
 def _template(step):
@@ -184,7 +184,7 @@ def _sections(recipe, spec):
     own,templates = merged(recipe, spec.get('change', {})),map(_template, spec['steps'])
     return [(t, merged(own, {k: v for k,v in t.items() if k not in _OWN})) for t in templates]
 
-# %% ../../nbs/experiment/03_plan.ipynb #96738fd2
+# %% ../../nbs/experiment/03_plan.ipynb #6c84bbcd
 @dataclass
 class Run:
     "Where one run of an arm stands: what its steps have in common."
@@ -203,7 +203,7 @@ def part_of(
     "The section that says how a step is trained."
     return template.get('fit', do_of(template['do']).fit)
 
-# %% ../../nbs/experiment/03_plan.ipynb #d4aca969
+# %% ../../nbs/experiment/03_plan.ipynb #ab798adf
 def _fit_of(run, r, part, n):
     "The section of a step without rules, at the rate that was chosen"
     lr = run.rate(part)
@@ -215,7 +215,7 @@ def _net_of(r, parts):
     "The sections of a step's net"
     return {k: r[k] for k in parts if r.get(k)}
 
-# %% ../../nbs/experiment/03_plan.ipynb #c1378259
+# %% ../../nbs/experiment/03_plan.ipynb #0dc90b3c
 def _on_images(run, template, r, before):
     "A step that sees images"
     do,part,im = do_of(template['do']),part_of(template),r.get('images', {})
@@ -249,7 +249,7 @@ def _on_labels(run, template, r, before, file):
     return Step(template['do'], _net_of(r, do.parts), data, _fit_of(run, r, part, run.n_train),
         dict(subset=sub, encoder=enc, head=head), start, **_name_of(r))
 
-# %% ../../nbs/experiment/03_plan.ipynb #0995a98f
+# %% ../../nbs/experiment/03_plan.ipynb #d8daad8f
 def arm_steps(
     run:Run, # which
     spec:dict # fields of `Arm`
@@ -263,7 +263,7 @@ def arm_steps(
     out[-1] = replace(out[-1], arm=run.arm)
     return out
 
-# %% ../../nbs/experiment/03_plan.ipynb #cf032d9b
+# %% ../../nbs/experiment/03_plan.ipynb #034b3d95
 def sees_labels(
     spec:dict # fields of `Arm`
 )->bool:
@@ -272,7 +272,7 @@ def sees_labels(
 
 def _pretrains(spec): return any(do_of(_template(t)['do']).sees=='images' for t in spec['steps'])
 
-# %% ../../nbs/experiment/03_plan.ipynb #d362f922
+# %% ../../nbs/experiment/03_plan.ipynb #383bd478
 class Plan:
     "What a grid asks for; raises `ValueError` for what the data cannot give."
     def __init__(self,
@@ -293,8 +293,11 @@ class Plan:
         self.specs = own | self.arms
         self.prepared = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
         self.trained_on,self.most = {},{}
+        by_fold = recipe.get('labels', {}).get('policy')=='fold' or splits.train.groups is not None
+        every = sum(self.prepared.values(), [])
+        self.differ = by_fold or any('epochs' in r[part_of(t)] for t,r in every)  # may runs differ in their number of images?
 
-# %% ../../nbs/experiment/03_plan.ipynb #30528d55
+# %% ../../nbs/experiment/03_plan.ipynb #726de7d9
 @patch
 def n_train(self:Plan,
     size:int, # labels
@@ -317,7 +320,7 @@ def seeds_of(self:Plan,
     same = self.one=='all' or (self.one and _pretrains(self.specs[arm]))
     return (seeds[0], self.runs[0][1] if same else seeds[1], seeds[2])
 
-# %% ../../nbs/experiment/03_plan.ipynb #d45ff2aa
+# %% ../../nbs/experiment/03_plan.ipynb #f21794f0
 @patch
 def steps_of(self:Plan,
     arm:str, # name
@@ -328,7 +331,7 @@ def steps_of(self:Plan,
     "The steps of one run of an arm."
     spec = self.specs[arm]
     size = size if sees_labels(spec) else None
-    n = self.n_train(size, seeds[0]) if size else 0
+    n = self.n_train(size, seeds[0] if self.differ else self.runs[0][0]) if size else 0
     run = Run(self.splits, arm, self.prepared[arm], size, seeds, self.others, rate or (lambda part: None), n)
     return arm_steps(run, spec)
 
@@ -351,7 +354,7 @@ def steps(self:Plan,
     def last(cell): return self.steps_of(*cell, rates and (lambda part: rates(part, *cell)))[-1]
     return [last(c) for c in self.cells()]
 
-# %% ../../nbs/experiment/03_plan.ipynb #3f2c09bd
+# %% ../../nbs/experiment/03_plan.ipynb #10e4dba7
 def plan(
     splits:Splits, # the data
     recipe:dict, # how to train, from `find_recipe`
