@@ -183,7 +183,10 @@ def _background(
     with tempfile.TemporaryDirectory() as folder:
         res = compare(_data('digits'), seeds=1, recipe=recipe(pretrain=dict(steps=steps)), store=folder, progress=False)
         rows = [o for o in res.rows.to_dict('records')]
-        for o in rows: o |= dict(kind='encoder', labels=None, seeds=f'-/{o["encoder_seed"]}/-', **{k: digest(res.store.get(o['key']).get(k)) for k in DIGESTS})
+        for o in rows:
+            record = res.store.get(o['key']) | ({} if o['steps'] else dict(curve=None))  # the control's only look
+            o |= dict(kind='encoder', seeds=f'-/{o["encoder_seed"]}/-', labels=None, mse=None, n_test=None, opt='sgd')
+            o |= {k: digest(record.get(k)) for k in DIGESTS}
         return rows
 
 # The cases: name -> what gives its rows
