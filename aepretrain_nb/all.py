@@ -58,6 +58,7 @@ from .answers.saved import *
 from .answers.results import *
 from .answers.page import *
 from .answers.report import *
+from .answers.several import *
 from .answers.asks import *
 from .answers.ledger import *
 from .gather import *
