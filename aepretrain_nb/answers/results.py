@@ -170,10 +170,9 @@ def differences(self:Results,
 
 # %% ../../nbs/answers/13_results.ipynb #f317bb1a
 def _step(score, values):
-    "The gain on validation that is worth a word: .5 of a per cent, a two-hundredth of another range, or of the values themselves"
-    if score.unit=='%': return .5
-    low, high = score.bounds or (0, float(abs(values).mean()))
-    return (high-low)/200
+    "The gain on validation that is worth a word: a two-hundredth of the score's range, or of the values where it has none"
+    width = score.bounds[1]-score.bounds[0] if score.bounds else np.inf
+    return (width if np.isfinite(width) else float(abs(values).mean()))/200
 
 @patch
 def rising(self:Results,
@@ -185,7 +184,8 @@ def rising(self:Results,
         mean = g.groupby('step').valid.mean()
         rise = mean.iloc[-1] - mean.iloc[-1-max(1, len(mean)//5)] if len(mean)>1 else 0.
         if self.score.lower: rise = -rise
-        if rise>(_step(self.score, mean) if points is None else points): out.append(dict(labels=labels, arm=arm, rise=rise))
+        least = _step(self.score, mean) if points is None else points
+        if rise>least: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
 # %% ../../nbs/answers/13_results.ipynb #bd733a81

@@ -40,9 +40,11 @@ def sd_of(
     return float(x.std(ddof=1)) if len(x)>1 else np.nan
 
 # %% ../../nbs/answers/02_stats.ipynb #bcc0a17b
+def _closed(bounds): return bounds is not None and np.isfinite(bounds).all()
+
 def _reach(mean, se, t, bounds):
     "How far the limits lie below and above a `mean` that is `t` standard errors exact and cannot leave `bounds`."
-    if bounds is None or not se>0: return t*se, t*se
+    if not _closed(bounds) or not se>0: return t*se, t*se
     low, width = bounds[0], bounds[1]-bounds[0]
     x = (mean-low)/width
     odds = expit(logit(x)+np.array([-1, 1])*t*se/width/(x*(1-x)))
@@ -118,7 +120,7 @@ def hedges_g(
 # %% ../../nbs/answers/02_stats.ipynb #c38a50cb
 def _limits(a, b, d, t, bounds):
     "Limits of a difference from the `SampleMean` of each arm and of the difference, at `t` standard errors."
-    if bounds is None: return d.mean-t*d.se, d.mean+t*d.se
+    if not _closed(bounds): return d.mean-t*d.se, d.mean+t*d.se
     (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
     r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
     down, up = (la**2+ub**2-2*r*la*ub)**.5, (ua**2+lb**2-2*r*ua*lb)**.5

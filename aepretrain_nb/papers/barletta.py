@@ -18,9 +18,10 @@ from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
 from ..experiment.recipe import merged
 from ..answers.rows import reported
-from ..answers.asks import View
-from ..answers.asks import Agreement, Contrast, Difference, Greatest, Least, Mean, Ratio, Trend, at_each
-from ..answers.ledger import All, Claim, Expect
+from ..answers.runs import View
+from ..answers.extremes import Agreement, Greatest, Least, at_each
+from ..answers.asks import Contrast, Difference, Mean, Ratio, Trend
+from ..answers.claims import All, Claim, Expect
 
 # %% ../../nbs/papers/barletta.ipynb #0a77baa2
 def encoder(

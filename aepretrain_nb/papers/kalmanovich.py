@@ -36,8 +36,10 @@ from aepretrain_nb.experiment.trial import (ExperimentError, Trial, alone, canon
     train_classifier)
 from ..cli import Parser
 from ..experiment.experiment import Store, revision, write_whole
-from ..answers.asks import Agreement, Below, Difference, Greatest, Least, LedgerError, Ratio, Trend, at_each
-from ..answers.ledger import All, Claim, Expect
+from ..answers.extremes import Agreement, Greatest, Least, at_each
+from ..answers.runs import Below, LedgerError
+from ..answers.asks import Difference, Ratio, Trend
+from ..answers.claims import All, Claim, Expect
 from ..answers.rows import recorded
 
 # %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992

@@ -18,9 +18,10 @@ from ..nets.encoder import ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
 from ..experiment.recipe import merged
 from ..answers.rows import reported
-from ..answers.asks import Agreement
-from ..answers.ledger import Claim, Expect
-from ..answers.asks import Contrast, Difference, Greatest, Least, Mean, Ratio, Trend
+from ..answers.extremes import Agreement
+from ..answers.claims import Claim, Expect
+from ..answers.asks import Contrast, Difference, Mean, Ratio, Trend
+from ..answers.extremes import Greatest, Least
 from .kohlbrenner_background import CLAIMS as BACKGROUND
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #bff3d245

@@ -20,9 +20,10 @@ from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
 from ..experiment.run import build_autoencoder
 from ..experiment.schema import ExperimentError
-from ..answers.asks import View
-from ..answers.ledger import Claim, Expect
-from ..answers.asks import Difference, Greatest, Least, Ratio
+from ..answers.runs import View
+from ..answers.claims import Claim, Expect
+from ..answers.asks import Difference, Ratio
+from ..answers.extremes import Greatest, Least
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #bae2b053
 ARMS = dict(plain=dict(noise=0., pool=None), noise=dict(noise=.5, pool=None), pool=dict(noise=0., pool='max'), noise_pool=dict(noise=.3, pool='max'))
