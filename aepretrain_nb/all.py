@@ -66,5 +66,6 @@ from .answers.claims import *
 from .answers.book import *
 from .answers.ledger import *
 from .answers.several import *
+from .again import *
 from .gather import *
 from .compare import *

@@ -4,7 +4,7 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-import copy, logging, platform, statistics, sys, tempfile, time, warnings
+import copy, dataclasses, json, logging, platform, statistics, sys, tempfile, time, warnings
 from pathlib import Path
 
 import pandas as pd, torch, torch.nn.functional as F
@@ -19,8 +19,14 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls, next_order
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
-from aepretrain_nb.experiment.experiment import compare, revision
-from aepretrain_nb.experiment.trial import find_recipe
+from aepretrain_nb.answers.results import Results
+from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.compare import read_results
+from aepretrain_nb.experiment.work import revision
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory
@@ -139,6 +145,49 @@ def grid():
         pairs = [(run(None), run(ex)) for _ in range(5)]
     one,two = (statistics.median(v) for v in zip(*pairs))
     yield row('grid of 20 fits', 'two processes', 'one process', statistics.median(a/b for a,b in pairs), 1.7, '>=', us_ours=1e6*two/20, us_peer=1e6*one/20)
+
+# Grids that are finished ---------------------------------------------------------------------------------------------------------
+
+ARMS,SIZES = ['pretrained', 'random_default'],[50, 100]  # of a seed: an encoder and four fits
+
+def engine(folder, seeds):
+    "A function that fills `folder` as if `seeds` x 5 steps had run, with the records of one seed; and what is measured, by name"
+    splits,r,store = dataset('digits'),find_recipe('kohlbrenner', 'smoke'),Store(folder)
+    planned = lambda n=seeds: plan(splits, r, ARMS, SIZES, n)
+    steps = lambda fits: {t.key: t for f in fits for t in (f.encoder, f) if t}
+    like = lambda t: (t.kind, t.arm, t.labels)
+    def fill():
+        compare(splits, ARMS, SIZES, 1, r, store=folder, progress=False)
+        one = {like(t): (store.get(t.key), store.file('encoders', t.key, 'safetensors')) for t in steps(planned(1)).values()}
+        for t in steps(planned()).values():
+            record,weights = one[like(t)]
+            seed = {k: getattr(t, k) for k in ('subset_seed', 'encoder_seed', 'head_seed') if k in record['row']}
+            new = record | dict(trial=dataclasses.asdict(t), row=record['row'] | dict(key=t.key) | seed)
+            store.file('trials', t.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
+            copy_to = store.file('encoders', t.key, 'safetensors')
+            if weights.exists() and not copy_to.exists(): os.link(weights, copy_to)
+    fits = planned()
+    return fill,{'planning': planned, 'resuming': lambda: needed(fits, store),
+        'gathering, given the plan': lambda: Results(fits, store, splits, r).rows,
+        'gathering, from the folder': lambda: read_results(folder).rows}
+
+def finished():
+    "Seconds of planning, resuming and gathering grids whose every step is finished, a step of 10,000 against one of 1,000"
+    us = {}
+    for n in (100, 1000, 10_000):
+        with tempfile.TemporaryDirectory() as folder:
+            fill,stages = engine(Path(folder)/'grid', n//5)
+            fill()
+            assert not stages['resuming'](), 'the grid is not finished'
+            assert len(stages['gathering, from the folder']())==len(stages['planning']())==n*4//5, 'fits are missing'
+            t = {k: min(timed(f) for _ in range(3)) for k,f in stages.items()}
+        us[n] = {k: 1e6*v/n for k,v in t.items()}
+        total,goal = sum(t.values())-t['gathering, from the folder'],10. if n==10_000 else None
+        yield row(f'{n:,} finished steps: planning, resuming, gathering', 'seconds', 'one second', total, goal, us_ours=1e6*total/n)
+    for k in us[1000]:
+        for n,goal in ((100, None), (10_000, 1.5)):
+            ours,peer = us[n][k],us[1000][k]
+            yield row(f'{k}, a step of {n:,}', f'of {n:,}', 'of 1,000', ours/peer, goal, us_ours=ours, us_peer=peer)
 
 # The networks of Kohlbrenner et al. ------------------------------------------------------------------------------------------------
 
@@ -300,7 +349,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

@@ -7,8 +7,16 @@ from safetensors.torch import load_file
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import Store, TIMES, compare, needed, read_results
-from aepretrain_nb.experiment.trial import (ExperimentError, build_classifier, canonical, find_recipe, plan, train_classifier)
+from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.experiment.experiment import TIMES, compare
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.compare import read_results
+from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.data.ground import canonical
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.trial import train_classifier
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -151,7 +159,7 @@ def test_images_of_one_group_are_on_one_side_here_and_in_a_worker(tmp_path):
     kw = dict(arms=['random_paper'], labels=[200], seeds=2, recipe=smoke, progress=False)
     a,b = compare(own, **kw, store=tmp_path/'a'),compare(own, **kw, store=tmp_path/'b', executor='processes:1')
     assert a.rows.value.tolist()==b.rows.value.tolist() and len(b.rows)==2
-    from aepretrain_nb.experiment.trial import _labelled
+    from aepretrain_nb.answers.viz import _labelled
     for t in a.trials:
         tr,va,_ = _labelled(t, own)
         assert not set(g[tr].tolist()) & set(g[va].tolist())

@@ -13,7 +13,7 @@ from .results import Results
 from .rows import recorded, take_rows
 
 # %% ../../nbs/answers/23_several.ipynb #a381baa0
-def _listed(v): return list(v) if isinstance(v, (list, tuple)) else [v]
+def _listed(v): return [v] if isinstance(v, (str, int, float)) else list(v)
 
 def each(
     name:str, # short name of recorded results

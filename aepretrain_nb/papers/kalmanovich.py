@@ -32,10 +32,16 @@ from ..train.learner import BestWeightsCB, ImageLearner, torch_opt
 from ..nets.staged import DenseEncoder, StagedAE
 from ..train.schedule import (Phase, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, run_schedule, stacked)
 from ..train.transfer import Classifier, fc_head
-from aepretrain_nb.experiment.trial import (ExperimentError, Trial, alone, canonical, find_recipe, literal, load_object, near, plan, seed_list,
-    train_classifier)
-from ..cli import Parser
-from ..experiment.experiment import Store, revision, write_whole
+from ..experiment.schema import ExperimentError
+from ..experiment.trial import Trial, train_classifier
+from ..experiment.run import alone
+from ..data.ground import canonical, literal, load_object, near
+from ..experiment.recipe import find_recipe
+from ..experiment.plan import plan, seed_list
+from ..commands import Parser
+from ..experiment.store import Store
+from ..experiment.work import revision
+from ..data.ground import write_whole
 from ..answers.extremes import Agreement, Greatest, Least, at_each
 from ..answers.runs import Below, LedgerError
 from ..answers.asks import Difference, Ratio, Trend

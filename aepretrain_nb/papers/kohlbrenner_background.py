@@ -80,8 +80,8 @@ def recipe(
     if setting not in SETTINGS: raise ExperimentError(f'unknown setting {setting!r}{near(setting, SETTINGS)}')
     arms = dict(random=dict(steps=[_here+'UNTRAINED'])) | {k: _arm(**v) for k,v in ARMS.items()}
     fit = dict(opt='sgd', loss='mse', tune='first', **SETTINGS[setting])
-    r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, **copy.deepcopy(_nets),
-        images=dict(pick='rest'), seeds=dict(n=3), pretrain=fit)
+    r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, pretrain=fit,
+        **copy.deepcopy(_nets), images=dict(pick='rest'), seeds=dict(n=3))
     return merged(r, overrides)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #8f031907
@@ -122,8 +122,9 @@ def untrained(
     "The control: filters that have learned nothing"
     ae = build_autoencoder(step, splits)
     w = conv_filters(ae)
-    none = dict(steps=0, seconds=0., images=0, curve=[])
-    return ae, scored(ae, step, splits, images_of(step, splits)[1]) | none | dict(columns=_measures(w, w))
+    found = scored(ae, step, splits, images_of(step, splits)[1])
+    none = dict(steps=0, seconds=0., images=0, curve=[found['valid']])
+    return ae, found | none | dict(columns=_measures(w, w))
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #25cd8ffb
 def save_filters(
