@@ -15,33 +15,38 @@ from .rows import recorded, take_rows
 # %% ../../nbs/answers/23_several.ipynb #a381baa0
 def _listed(v): return [v] if isinstance(v, (str, int, float)) else list(v)
 
+def _keys(rows, names, asked):
+    "The values that tell comparisons apart, in the order of those that were asked for"
+    def place(key): return [asked[c].index(v) if c in asked else 0 for c, v in zip(names, key)]
+    return sorted(dict.fromkeys(zip(*(rows[c] for c in names))), key=place)
+
 def each(
     name:str, # short name of recorded results
-    by, # columns that tell comparisons apart, such as ('reading', 'data')
+    by, # columns that tell comparisons apart, such as ('reading', 'data'), or the name of one
     arms=None, # names of the arms that are wanted, in that order; None: all
     **which # column -> value or values; those of a column in `by` say the order, too
 )->dict: # values of `by` -> `Results`
     "The comparisons in a file of rows; raises `AnswerError` for values that are not there."
-    every, kw = recorded(name), {} if arms is None else dict(arm=_listed(arms))
-    asked = {c: _listed(v) for c, v in which.items()}
-    rows = take_rows(every, **(dict(kind='fit') if 'kind' in every else {}) | asked | kw)
-    def place(key): return [asked[c].index(v) if c in asked else 0 for c, v in zip(by, key)]
-    keys = sorted(dict.fromkeys(zip(*(rows[c] for c in by))), key=place)
+    every, names, asked = recorded(name), _listed(by), {c: _listed(v) for c, v in which.items()}
+    wanted = {} if arms is None else dict(arm=_listed(arms))
+    rows = take_rows(every, **(dict(kind='fit') if 'kind' in every else {}) | asked | wanted)
     def read(key):
-        here = asked | dict(zip(by, key))
-        own = take_rows(rows, **here).arm.unique()
-        return Results.read(name, arms=[a for a in kw.get('arm', own) if a in own], **here)
-    return {k: read(k) for k in keys}
+        here = asked | dict(zip(names, key))
+        own = set(take_rows(rows, **here).arm)
+        return Results.read(name, arms=[a for a in wanted.get('arm', rows.arm.unique()) if a in own], **here)
+    found = {k: read(k) for k in _keys(rows, names, asked)}
+    return {k: r for (k,), r in found.items()} if isinstance(by, str) else found
 
 # %% ../../nbs/answers/23_several.ipynb #a5a0ec1f
 def stacked(
     results:dict, # from `each`
-    by, # names of what tells them apart, as in `each`
+    by, # what tells them apart, as in `each`
     table # called with a `Results`, gives a table
 )->pd.DataFrame: # the tables below each other, with the columns of `by` first
     "One table of many comparisons."
-    d = pd.concat({k: table(r) for k, r in results.items()}, names=[*by, None])
-    return d.reset_index(list(range(len(by)))).reset_index(drop=True)
+    names = _listed(by)
+    d = pd.concat({k: table(r) for k, r in results.items()}, names=[*names, None])
+    return d.reset_index(list(range(len(names)))).reset_index(drop=True)
 
 # %% ../../nbs/answers/23_several.ipynb #018f8003
 def summary(
