@@ -65,6 +65,7 @@ from .answers.extremes import *
 from .answers.claims import *
 from .answers.book import *
 from .answers.ledger import *
+from .answers.several import *
 from .again import *
 from .gather import *
 from .compare import *

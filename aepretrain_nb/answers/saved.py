@@ -65,6 +65,11 @@ def _beside(table, same):
     return table.dropna(axis=1, how='all') if len(table) else None
 
 # %% ../../nbs/answers/12_saved.ipynb #2f803618
+def _in_order(table, names):
+    "The rows by arm, in the order of `names`"
+    if table is None or 'arm' not in table: return table
+    return table.sort_values('arm', key=lambda s: s.map(names.index), kind='stable')
+
 def read_csv(
     path, # of the rows; curves are sought in NAME_curves.csv beside it
     arms=None, # names of the arms that are wanted, in that order; None: all
@@ -82,4 +87,5 @@ def read_csv(
     same = _same(rows) | dict(arm=names)
     encoders = _beside(every[every.kind=='encoder'], same) if kind else None
     curves = _beside(_table(path.with_name(f'{path.stem}_curves.csv')), same)
+    if wanted: rows, encoders, curves = (_in_order(t, names) for t in (rows, encoders, curves))
     return dict(rows=rows, encoders=encoders, curves=curves, about=dict(arms=dict.fromkeys(names)))
