@@ -30,24 +30,24 @@ def _folder(data, recipe, setting, change):
     return '-'.join(map(str, filter(None, parts)))
 
 # %% ../nbs/03_cli.ipynb #8a702117
-_COMPARE = dict(but='store progress pretrain_sets splits one_encoder',
+_COMPARE = dict(but='store progress pretrain_sets',
     reads=dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words, tune=['each', 'first'],
-        valid=['within', 'extra'], precision=['fp32', 'bf16']))
+        valid=['within', 'extra', 'test'], precision=['fp32', 'bf16']))
 
-@hands_to('aepretrain_nb.experiment.experiment:compare', 'aepretrain_nb.experiment.trial:plan', **_COMPARE)
+@hands_to('aepretrain_nb.compare:compare', 'aepretrain_nb.compare:options', **_COMPARE)
 def compare(
     data:str,             # name of a data set; see aepretrain data list
     recipe='kohlbrenner', # name or import path of a recipe
     setting=None,         # smoke (seconds), quick (two cores), paper (as published); smoke by default, or digits
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
-    processes:number=1,   # how many trials run at a time
+    processes:number=1,   # how many steps run at a time
     **kw                  # as in `compare`
 )->int:                   # exit code: 1 when nothing finished
     "Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on."
-    from aepretrain_nb.experiment.experiment import compare, setting_for
     from aepretrain_nb.answers.report import report
-    from aepretrain_nb.experiment.trial import find_recipe
+    from aepretrain_nb.compare import compare, setting_for
+    from aepretrain_nb.experiment.recipe import find_recipe
     setting,change = setting or setting_for(data),together(set)
     out,executor = out or _folder(data, recipe, setting, change),kw.pop('executor', processes)
     made = find_recipe(recipe, setting, **change)
@@ -61,13 +61,12 @@ def compare(
     return 0 if len(res.rows) else 1
 
 # %% ../nbs/03_cli.ipynb #ace5003b
-_WHOLE = 'arms','steps','opt' # parts that a change replaces as a whole
+def _said(v): return ', '.join(v) if isinstance(v, dict) else v
 
-def _fields(part, path=''):
-    "(path, value) of each field of a recipe"
-    for k,v in part.items():
-        if isinstance(v, dict) and k not in _WHOLE: yield from _fields(v, f'{path}{k}.')
-        else: yield path+k,', '.join(v) if k=='arms' else v
+def _line(o, width):
+    "A setting, its value and its meaning"
+    meaning = f'  {o.meaning}' if o.meaning else ''
+    return f'{o.path:{width}}  {_said(o.value)}{meaning}'
 
 @hands_to(words=dict(recipe='recipe'))
 def settings(
@@ -75,12 +74,16 @@ def settings(
     setting='smoke',      # smoke (seconds), quick (two cores), paper (as published)
     set:list[setting_of]=() # change a part of the recipe first, such as reading=fair; may be repeated
 )->int:                   # exit code
-    "What can be set in a recipe, and its value there."
-    from aepretrain_nb.experiment.trial import find_recipe
-    rows = list(_fields(find_recipe(recipe, setting, **together(set))))
-    width = max(len(path) for path,_ in rows)
-    for path,value in rows: print(f'{path:{width}}  {value}')
+    "What can be set in a recipe, its value there, and what it means."
+    from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
+    from aepretrain_nb.experiment.schema import fields_of
+    made = find_recipe(recipe, setting, **together(set))
+    check_recipe(made)
+    print('arms:', ', '.join(made['arms']))
+    t = fields_of(made)
+    for o in t.itertuples(): print(_line(o, t.path.str.len().max()))
     return 0
+
 
 # %% ../nbs/03_cli.ipynb #5f902cae
 @hands_to('aepretrain_nb.answers.report:report', but='command', words=dict(results='store', path='--out'),
@@ -111,7 +114,7 @@ _LEGEND = ('for_width: seeds for ±{m:g}; for_power: to find {m:g} in 80 % of gr
            '-: no test, as an arm did not train or has one run')
 
 # %% ../nbs/03_cli.ipynb #56cbab90
-@hands_to('aepretrain_nb.experiment.experiment:rows_of', 'aepretrain_nb.experiment.experiment:seeds_needed',
+@hands_to('aepretrain_nb.answers.rows:rows_of', 'aepretrain_nb.answers.design:seeds_needed',
     but='rows best', words=dict(path='rows', margin='--margin'), reads=dict(margin=positive))
 def power(
     path,   # folder that compare wrote, or a CSV of rows such as its results.csv
@@ -119,8 +122,9 @@ def power(
     **kw    # as in `rows_of` and `seeds_needed`
 )->int:     # exit code
     "How many seeds a finished grid would take, by size and control: for an interval, and to find a difference."
-    from aepretrain_nb.experiment.experiment import rows_of, seeds_needed
-    rows = rows_of(path, kw.pop('root', None))
+    from aepretrain_nb.answers.design import seeds_needed
+    from aepretrain_nb.answers.rows import rows_of
+    rows = rows_of(path)
     every,best = (_counted(seeds_needed(rows, margin, best=only, **kw)) for only in (False, True))
     said = '; '.join(map(_planned, best.to_dict('records')))
     print(f'for an interval of ±{margin:g} against the best random start: {said}')
