@@ -195,7 +195,7 @@ def compare(
     **kw # crossed, one_encoder, valid, n_valid, policy, n_unlabelled: the recipe's by default
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data))
+    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data), getattr(data, 'name', data))
     r = _asked(found, lr, tune, precision, kw)
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
     names,how = list(pick_arms(r, arms)),r.get('seeds', {})

@@ -11,6 +11,7 @@ __all__ = ['build_staged', 'own_decoder', 'denoising_error', 'phase_of', 'train_
 from ..imports import *
 from fastai.data.core import DataLoaders
 from ..data.corrupt import corruption
+from ..data.labels import idx_digest
 from ..data.loader import ImageDL, image_dls
 from ..data.sets import ImageSet, generator
 from ..nets.loss import excess_bce
@@ -18,7 +19,7 @@ from ..nets.staged import StagedAE
 from ..train.learner import torch_opt
 from ..train.schedule import Phase, run_schedule
 from ..train.scores import SCORES
-from .plan import images_of
+from .plan import images_of, picked
 from .recipe import _takes
 from .run import StepFailed, _kwargs, alone, fill
 from .schema import Fit, factory
@@ -73,15 +74,22 @@ def _optimiser(f):
     name = f.get('opt', Fit.opt)
     return torch_opt(name, **{k: f[k] for k in ('momentum', 'weight_decay', 'fused') if f.get(k) is not None and _takes(name, k)})
 
+def _parts(step, splits):
+    "(images to train on, images to judge by, digest of the former); picked ones keep their labels, which name their noise"
+    if step.data.get('pick')!='stratified': return *images_of(step, splits),None
+    tr,va = picked(step, splits)
+    return splits.train.take(tr),splits.train.take(va),idx_digest(tr)
+
 def _scored(ae, step, phase, splits, held):
-    "Test error and error on held-out images of an autoencoder of all levels; nothing where it is not complete"
+    "Error on test images (of a fold, on its own) and on held-out ones of an autoencoder of all levels; nothing of a smaller one"
     if phase.top!=ae.names[-1]: return {}
     f = step.fit
     loss,noise = f.get('loss', 'mse'),corruption(f.get('corrupt'))
     def error(images): return denoising_error(ae, images, noise, own_decoder(phase), loss=loss)
     score = SCORES['nats' if loss=='bce' else 'mse']
-    value = None if step.data.get('fold') else error(splits.test)
-    return dict(metric=score.name, unit=score.unit, better=score.better, value=value, valid=error(held), n_test=len(splits.test))
+    test,valid = held if step.data.get('fold') else splits.test,error(held)
+    value = valid if test is held else error(test)
+    return dict(metric=score.name, unit=score.unit, better=score.better, value=value, valid=valid, n_test=len(test))
 
 # %% ../../nbs/experiment/08_phase.ipynb #e9c0b594
 def train_phase(
@@ -93,17 +101,18 @@ def train_phase(
     "One phase of a schedule; raises `StepFailed` where its error is not finite."
     start,f,phase = time.perf_counter(),step.fit,phase_of(step)
     ae = build_staged(step, splits, weights).to(device)
-    train,held = images_of(step, splits)
+    train,held,subset = _parts(step, splits)
     layout = torch.channels_last if any(p.dim()==4 for p in ae.parameters()) else torch.contiguous_format
-    dls = image_dls(train, held, f.get('bs', Fit.bs), target='x', device=device, memory_format=layout)
+    dls = image_dls(train.unlabelled(), held.unlabelled(), f.get('bs', Fit.bs), target='x', device=device, memory_format=layout)
     how = dict(loss=f.get('loss', 'mse'), reduction=f.get('reduction', 'mean'), every=f.get('every'))
     with alone('phase', step.key):
         log = run_schedule(ae, [phase], DataLoaders(dls.train, dls.valid.new(bs=1000)), corruption(f.get('corrupt')), lr=f['lr'],
             opt_func=_optimiser(f), normalised_grad=f.get('normalised_grad', False), seed=step.seeds['encoder'], **how).iloc[0]
     found = _scored(ae, step, phase, splits, held)
     if not math.isfinite(found.get('valid') or log.curve[-1]): raise StepFailed(f'diverged: error {found.get("valid")} on held-out images at lr {f["lr"]:g}')
+    which = dict(n_train=len(train), n_valid=len(held), subset=subset)
     spent = dict(seconds=time.perf_counter()-start, steps=phase.steps, images=phase.steps*f.get('bs', Fit.bs))
-    return ae, found | spent | dict(curve=log.curve, lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
+    return ae, found | which | spent | dict(curve=log.curve, lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
 
 def draw(
     step, # of kind 'draw'
