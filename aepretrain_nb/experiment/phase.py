@@ -32,7 +32,7 @@ def build_staged(
 )->StagedAE: # an encoder with decoders from every level
     "A step's staged autoencoder before its training, every level drawn from a stream of its own."
     shape,seed = splits.train.shape,step.seeds['encoder']
-    encoder = factory('encoder', step.net['encoder'])(*shape, gen=generator('init', seed), **_kwargs(step.net['encoder']))
+    encoder = factory('encoder', step.net['encoder'])(*shape, gen=generator('init', seed), **_kwargs(step.net, 'encoder'))
     own = {k: v for k,v in step.net['decoder'].items() if k!='make'}
     ae = factory('decoder', step.net['decoder'])(encoder, shape, seed=seed, **own)
     for state,names in weights: fill(ae, state, names)
