@@ -154,21 +154,19 @@ def _kalmanovich(
     grid=None, # of the search
     **change  # entries of the setting
 ):            # rows
-    from aepretrain_nb.papers import kalmanovich as K
     own = change | (dict(grid=grid) if grid else {})
-    rows = dict(find_n=K.budget_rows, search=K.search_rows).get(what, K.as_recorded)
     studies = ['conv', 'conv_fits'] if (what, reading)==('conv', 'fair') else [what]
-    return [o for s in studies for o in _kalmanovich_rows(s, reading, list(seeds), own, rows)]
+    return [o for s in studies for o in _kalmanovich_rows(s, reading, list(seeds), own)]
 
-def _kalmanovich_rows(study, reading, seeds, change, rows):
+def _kalmanovich_rows(study, reading, seeds, change):
     from aepretrain_nb.compare import compare
-    from aepretrain_nb.papers.kalmanovich import recipe
+    from aepretrain_nb.papers.kalmanovich import as_recorded, recipe
     with tempfile.TemporaryDirectory() as folder:
         r = recipe('smoke', reading, study, 'digits', change)
         res = compare(_data('digits'), seeds=seeds, recipe=r, progress=False, store=folder)
-        return [_kalmanovich_row(o, res.store, o.get('configuration')) for o in rows(res).to_dict('records')]
+        return [_kalmanovich_row(o, res.store) for o in as_recorded(res).to_dict('records')]
 
-def _kalmanovich_row(row, store, which):
+def _kalmanovich_row(row, store):
     record,kind = store.get(row['key']),row['kind']
     along = {k: row.get(k) or record.get(k) for k in ('curve', 'tuning')}
     if kind=='classification': # shares of validation images are rounded to 4 digits now: here they are in full again
@@ -176,7 +174,7 @@ def _kalmanovich_row(row, store, which):
         row = row | dict(valid=100-max(along['curve']))
         along['tuning'] = None
     unknown = dict.fromkeys(_UNKNOWN + _UNKNOWN_OF.get(kind, ())) # what was not in a row of the kind
-    return row | unknown | {k: digest(v) for k,v in along.items()} | dict(seeds=_seeds(row), which=which)
+    return row | unknown | {k: digest(v) for k,v in along.items()} | dict(seeds=_seeds(row), which=row.get('configuration'))
 
 _UNKNOWN = 'n_test', 'n_unlabelled', 'cosine', 'opt', 'train', 'mse', 'loss', 'losses'
 _UNKNOWN_OF = {'classification': ('steps', 'updates'), 'conv classification': ('epochs', 'updates'),

@@ -6,20 +6,19 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/kalmanovich.html.md"""
 
 # %% auto #0
 __all__ = ['PAPER', 'GRID', 'RATES', 'SETTINGS', 'CONV', 'DECODERS', 'FACTOR_ARMS', 'FIGURE4', 'CONV_ARMS', 'STUDIES', 'REPORTED',
-           'CLAIMS', 'schedule_of', 'fraction', 'overridden', 'settings', 'phase_step', 'phases_of', 'endings',
-           'scored', 'starts', 'configurations', 'figure_arms', 'recipe', 'excess_curve', 'improvement', 'choose_n',
-           'as_recorded', 'budget_rows', 'search_rows', 'reported_rows']
+           'CLAIMS', 'schedule_of', 'settings', 'recipe', 'choose_n', 'as_recorded', 'reported_rows']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #3202e374
+# %% ../../nbs/papers/kalmanovich.ipynb #309679c9
 from ..imports import *
 from itertools import product
 from fastcore.basics import merge
 from ..data.ground import near
 from ..data.loader import ImageDL
 from ..nets.loss import entropy
-from ..train.schedule import Phase, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint, stacked
+from aepretrain_nb.train.schedule import (Phase, budget, de_novo, find_n, gradual, hybrid, input_noise_frozen, joint,
+    stacked)
 from ..train.scores import SCORES
-from ..experiment.phase import own_decoder
+from ..experiment.phase import own_decoder, phase_step
 from ..experiment.plan import images_of
 from ..experiment.recipe import find_recipe, merged
 from ..experiment.schema import ExperimentError
@@ -27,11 +26,11 @@ from ..experiment.step import chain
 from ..answers.asks import Agreement, Below, Difference, Greatest, Least, Ratio, Trend, at_each
 from ..answers.ledger import All, Claim, Expect
 
-# %% ../../nbs/papers/kalmanovich.ipynb #b6c0a0e0
+# %% ../../nbs/papers/kalmanovich.ipynb #1d6c089d
 _MAKERS = dict(gradual=gradual, stacked=stacked, frozen=input_noise_frozen, de_novo=de_novo)
 
 def schedule_of(
-    arm:str, # 'gradual', 'stacked', 'frozen', 'de_novo', 'hybrid_F' with F in (0,1), 'gradual_xV' with a learning-rate factor V of the lower layers, 'gradual_decay' (V from 1 to 0)
+    arm:str, # 'gradual', 'stacked', 'frozen', 'de_novo', 'hybrid_F' with F in (0,1), 'gradual_xV' or 'gradual_decay'
     names, # of the layers, from the image upwards
     first:int, # steps of the first layer
     n:int, # gradual steps of each further layer
@@ -40,92 +39,83 @@ def schedule_of(
     "How an arm is trained, at one number of updates for all; raises `ExperimentError` for an unknown one."
     if arm in _MAKERS: return _MAKERS[arm](names, first, n, **kw)
     how,_,value = arm.partition('_')
+    def factor(): return (1., 0.) if value=='decay' else float(value.removeprefix('x'))
     try:
         if how=='hybrid': return hybrid(names, first, n, float(value), **kw)
-        if how=='gradual': return gradual(names, first, n, factor=(1., 0.) if value=='decay' else float(value.removeprefix('x')), **kw)
+        if how=='gradual': return gradual(names, first, n, factor=factor(), **kw)
     except ValueError as e: raise ExperimentError(f'arm {arm!r}: {e}') from None
     raise ExperimentError(f'unknown arm {arm!r}{near(arm, [*_MAKERS, "hybrid_0.5", "gradual_x0.5", "gradual_decay"])}')
 
-# %% ../../nbs/papers/kalmanovich.ipynb #52534e37
-def fraction(
-    arm:str # as in `schedule_of`
-)->float: # from 0 to 1; None where it has no meaning
-    "The paper's stacked-versus-gradual fraction f of an arm."
-    if arm.startswith('hybrid_'): return float(arm[7:])
-    return dict(gradual=0., stacked=1.).get(arm)
+def _fraction(arm):
+    "The paper's stacked-versus-gradual fraction f of an arm, from 0 to 1; None where it has no meaning"
+    return float(arm[7:]) if arm.startswith('hybrid_') else dict(gradual=0., stacked=1.).get(arm)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7a8df5c8
+# %% ../../nbs/papers/kalmanovich.ipynb #5969ae8c
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
     cifar100=dict(noise=.1, width=2500, first=35, n=70, tune=70, folds=5, lr=.001))
-GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20], momentum=[.9, .7],
-    weight_decay=[1e-3, 1e-4, 1e-5])
+GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5], bs=[10, 20],
+    momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
 RATES = [1., .5, .2, .1, .05, .02, .01, .005, .002, .001, .0005, .0002, .0001]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #1f31c479
+# %% ../../nbs/papers/kalmanovich.ipynb #232725eb
 _dense = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES,
     refit=dict(direct=5000, chain=10_000), refit_lr=dict(direct=.001, chain=.001), fs=[.25, .5, .75],
     fit_rates=[.0005, .002, .01, .05, .2, 1.], fit_lr=.05, patience=35, epochs=300,
     chunk=10, most=160, window=10, tol=.005, arm='gradual', grid=GRID)
 SETTINGS = dict(
-    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, lr=.05, rates=[.05, .02, .01], fit_rates=[.05, .01],
-        refit=dict(direct=10, chain=20), patience=2, epochs=3, sizes=[50, 100], fs=[.5], chunk=2, most=6, window=1, folds=2,
-        grid=dict(lr=[.1, .01])),
-    digits=dict(images=1000, n_valid=200, width=128, first=20, n=20, tune=20, lr=.05, rates=[.2, .1, .05, .02], fs=[.5],
-        refit=dict(direct=500, chain=1000), fit_rates=[.2, .05, .01], epochs=100, sizes=[50, 200, 800]),
+    smoke=dict(images=200, n_valid=60, width=16, first=2, n=2, tune=1, lr=.05, rates=[.05, .02, .01],
+        refit=dict(direct=10, chain=20), fit_rates=[.05, .01], patience=2, epochs=3, sizes=[50, 100], fs=[.5],
+        chunk=2, most=6, window=1, folds=2, grid=dict(lr=[.1, .01])),
+    digits=dict(images=1000, n_valid=200, width=128, first=20, n=20, tune=20, lr=.05, rates=[.2, .1, .05, .02],
+        refit=dict(direct=500, chain=1000), fit_rates=[.2, .05, .01], epochs=100, sizes=[50, 200, 800], fs=[.5]),
     quick=dict(images=2000, n_valid=500, width=200, first=15, n=20, tune=20, sizes=[200, 500, 2000]),
     floor=dict(images=10_000, n_valid=2000, sizes=[1000, 3000, 10_000]),
     paper=dict(images=50_000, n_valid=10_000, sizes=[1000, 3000, 10_000, 30_000, 50_000]))
 _cifar = dict(floor=dict(images=5000, n_valid=1000, fs=[.5], lr=.002, sizes=[500, 1500, 5000]),
     paper=dict(images=40_000, lr=.002, sizes=[1000, 3000, 10_000, 20_000, 40_000]))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #36ed3275
-_conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, rates=RATES, momentum=0., weight_decay=0.,
-    normalised_grad=False, refit_lr=dict(direct=.001, chain=.003), every=100, sizes=[1000],
+# %% ../../nbs/papers/kalmanovich.ipynb #d6c8118f
+_conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, rates=RATES, momentum=0.,
+    weight_decay=0., normalised_grad=False, refit_lr=dict(direct=.001, chain=.003), every=100, sizes=[1000],
     controls=['random_paper', 'random_matched', 'random_default'])
 CONV = dict( # first, n, refit, every: steps; recipe: the setting of the classifier
-    smoke=dict(recipe='smoke', width=.04, images=200, n_valid=60, bs=32, first=6, n=6, refit=dict(direct=4, chain=8), every=3,
-        sizes=[100], rates=[.5, .2], controls=['random_paper']),
+    smoke=dict(recipe='smoke', width=.04, images=200, n_valid=60, bs=32, first=6, n=6, refit=dict(direct=4, chain=8),
+        every=3, sizes=[100], rates=[.5, .2], controls=['random_paper']),
     quick=dict(images=10_000, n_valid=1000, first=100, n=200, refit=dict(direct=100, chain=200)),
     floor=dict(first=300, n=500, refit=dict(direct=300, chain=600)),
     paper=dict(recipe='paper', width=1., first=60_000, n=168_000, refit=dict(direct=10_000, chain=20_000), every=5000))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #86017983
+# %% ../../nbs/papers/kalmanovich.ipynb #bcaf6316
 def _is_like(v, old):
     "Is `v` the kind of value that `old` is? Counts are at least 1, other numbers not negative, lists not empty"
-    if isinstance(old, (list, tuple)): return isinstance(v, (list, tuple)) and len(v)>0 and all(_is_like(o, old[0]) for o in v)
+    if isinstance(old, list): return isinstance(v, list) and len(v)>0 and all(_is_like(o, old[0]) for o in v)
     if isinstance(old, dict): return isinstance(v, dict) and set(v)==set(old) and all(_is_like(v[k], old[k]) for k in old)
     if isinstance(old, (bool, str)): return type(v)==type(old)
-    if isinstance(old, int): return type(v)==int and v>=1
-    return type(v) in (int, float) and 0<=v<math.inf
+    return type(v)==int and v>=1 if isinstance(old, int) else type(v) in (int, float) and 0<=v<math.inf
 
-def overridden(
-    s:dict, # a setting
-    changes:dict # entries in the place of its own
-)->dict: # a setting
-    "A setting with other entries; raises `ExperimentError` for one that is unknown or of another kind."
+def _changed(s, changes):
+    "A setting with other entries; raises `ExperimentError` for one that is unknown or of another kind"
     for k,v in changes.items():
         if k not in s: raise ExperimentError(f'schedule has no {k!r}{near(k, s)}')
-        if k=='grid' and isinstance(v, dict): overridden({o: [old] for o,old in s.items()}, v)
+        if k=='grid' and isinstance(v, dict): _changed({o: [old] for o,old in s.items()}, v)
         elif not _is_like(v, s[k]): raise ExperimentError(f'schedule.{k} is {v!r}: a value like {s[k]!r} is needed')
     return s | changes
 
-# %% ../../nbs/papers/kalmanovich.ipynb #ef74b3b1
 def settings(
     data:str='mnist', # name of the data set; unknown ones are treated as MNIST
-    setting:str='smoke', # one of `SETTINGS`: 'smoke' (seconds), 'digits', 'quick' (small), 'floor' (the paper's widths and epochs on fewer images), 'paper'
+    setting:str='smoke', # one of `SETTINGS`; 'floor': the paper's widths and epochs on fewer images
     conv:bool=False, # of the convolutional autoencoder, one of `CONV`?
     **changes # any of the entries, such as `lr=.01`
 )->dict: # plain JSON
-    "Sizes, lengths and hyper-parameters; raises `ExperimentError` for an unknown setting, or as `overridden`."
+    "Sizes, lengths and hyper-parameters; raises `ExperimentError` for an unknown setting or entry, or a value of another kind."
     known,own = CONV if conv else SETTINGS,PAPER.get(data, PAPER['mnist'])
     if setting not in known: raise ExperimentError(f'unknown setting {setting!r}{near(setting, known)}')
-    if conv: return overridden(_conv | dict(noise=own['noise']) | CONV[setting], changes)
-    more = _cifar.get(setting, {}) if data.startswith('cifar') else {}
-    return overridden(_dense | own | SETTINGS[setting] | more, changes)
+    if conv: return _changed(_conv | dict(noise=own['noise']) | CONV[setting], changes)
+    return _changed(_dense | own | SETTINGS[setting] | (_cifar.get(setting, {}) if 'cifar' in data else {}), changes)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #50c70fb0
+# %% ../../nbs/papers/kalmanovich.ipynb #f89eb0fd
 def _sgd(s): return dict(opt='sgd', momentum=s['momentum'], weight_decay=s['weight_decay'], fused=True, bs=s['bs'])
 
 def _sought(rates, start, tune):
@@ -133,180 +123,139 @@ def _sought(rates, start, tune):
     lrs = list(dict.fromkeys([*rates, start]))
     return dict(lr=lrs, seek='outward', first_lr=start, tune=tune) if len(lrs)>1 else dict(lr=start)
 
-_STAGED = 'aepretrain_nb.nets.staged:'
+def _phase_fits(s, conv, seek):
+    "How autoencoders, decoders drawn anew, and all layers at once are trained"
+    loss = dict(loss='mse', every=s['every']) if conv else dict(loss='bce', reduction='sum_pixels')
+    own = loss | dict(n_valid=s['n_valid'], corrupt=dict(kind='masking', p=s['noise']))
+    rate = _sought(s['rates'], s['lr'], 'each' if conv else 'first') if seek else dict(lr=s['lr'])
+    fit = _sgd(s) | own | rate | dict(normalised_grad=s['normalised_grad'])
+    return dict(pretrain=fit, joint=fit, refit=own | dict(opt='adam', bs=s['bs']))
+
+# %% ../../nbs/papers/kalmanovich.ipynb #f51ae986
+_nets = 'aepretrain_nb.nets.staged:'
 _uniform = dict(dist='xavier_uniform')
 
 def _dense_nets(s, reading):
     "Nets of the paper, and how a classifier is trained"
     last = _sgd(s) | _sought(s['fit_rates'], s['fit_lr'], 'each') | dict(epochs=s['epochs'], patience=s['patience'])
     last |= dict(partial=True, valid_bs=1000, plain_order=True, loss='cross_entropy' if reading=='fair' else 'sigmoid')
-    return dict(encoder=dict(make=_STAGED+'dense_encoder', widths=[s['width']]*s['depth'], act='sigmoid'),
-        decoder=dict(make=_STAGED+'StagedAE', out_act='sigmoid', init=_uniform), head=dict(make='linear', init=_uniform),
+    return dict(encoder=dict(make=_nets+'dense_encoder', widths=[s['width']]*s['depth'], act='sigmoid'),
+        decoder=dict(make=_nets+'StagedAE', out_act='sigmoid', init=_uniform), head=dict(make='linear', init=_uniform),
         labels=dict(n=s['sizes'], policy='seen'), finetune=last)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #1f307156
 def _conv_nets(s):
     "The convolutional autoencoder and its classifier, from the recipe of their own paper"
-    width = dict(width=s['width'])
-    r = find_recipe('kohlbrenner', s['recipe'], reading='fair', encoder=width, head=width, finetune=dict(lr=[.1, .3, 1.], tune='each'))
+    own = dict(encoder=dict(width=s['width']), head=dict(width=s['width']), finetune=dict(lr=[.1, .3, 1.], tune='each'))
+    r = find_recipe('kohlbrenner', s['recipe'], reading='fair', **own)
     init = r['arms']['random_matched']['change']['encoder']['init']
-    decoder = dict(make=_STAGED+'StagedAE', out_act=r['decoder']['out_act'], init=init, tied=True)
-    return {k: r[k] for k in ('encoder', 'head', 'finetune')} | dict(decoder=decoder, labels=dict(n=s['sizes'])),r['arms']
+    decoder = dict(make=_nets+'StagedAE', out_act=r['decoder']['out_act'], init=init, tied=True)
+    return {k: r[k] for k in own} | dict(decoder=decoder, labels=dict(n=s['sizes'])),r['arms']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #01ba970c
-def _phase_fits(s, conv, seek):
-    "How autoencoders, their decoders drawn anew, and all layers at once are trained"
-    loss = dict(loss='mse', reduction='mean', every=s['every']) if conv else dict(loss='bce', reduction='sum_pixels')
-    own = loss | dict(n_valid=s['n_valid'], corrupt=dict(kind='masking', p=s['noise']))
-    rate = _sought(s['rates'], s['lr'], 'each' if conv else 'first') if seek else dict(lr=s['lr'])
-    fit = _sgd(s) | own | rate | dict(normalised_grad=s['normalised_grad'])
-    return dict(pretrain=fit, joint=fit, refit=own | dict(opt='adam', bs=s['bs']))
-
-# %% ../../nbs/papers/kalmanovich.ipynb #1744c043
+# %% ../../nbs/papers/kalmanovich.ipynb #c1dd35e0
 DECODERS = 'direct','chain'
-
-def phase_step(
-    phase:Phase, # what is trained
-    part:str='pretrain', # section of the recipe that says how
-    **fit # what is different about it
-)->dict: # a step of an arm
-    "A phase as a step of an arm."
-    own = {k: v for k,v in asdict(phase).items() if k!='steps' and v is not None}
-    return {'do': 'phase', 'fit': part, part: dict(phase=own, steps=phase.steps) | fit}
 
 def _names(s): return ['conv1', 'conv2', 'conv3'] if 'recipe' in s else [f'l{i+1}' for i in range(s['depth'])]
 
-def _block(i, k, n): return -(-(i+1)*n//k) - -(-i*n//k)
-
 def _per(s):
     "Steps of an epoch; convolutional schedules are told in steps"
-    if 'recipe' in s: return 1
-    return -(-(s['images'] - (_block(*s['fold'], s['images']) if 'fold' in s else 0))//s['bs'])
+    (i,k),n = s.get('fold', (0, 1)),s['images']
+    inside = -(-(i+1)*n//k) - -(-i*n//k) if k>1 else 0
+    return 1 if 'recipe' in s else -(-(n-inside)//s['bs'])
 
-def phases_of(
-    arm:str, # as in `schedule_of`
-    s:dict # from `settings`
-)->list: # of `Phase`
-    "The schedule of an arm at the lengths of a setting."
-    tied = dict(decoder='tied') if 'recipe' in s else {}
-    return schedule_of(arm, _names(s), s['first']*_per(s), s['n']*_per(s), **tied)
+def _phases(arm, s):
+    "The schedule of an arm at the lengths of a setting"
+    return schedule_of(arm, _names(s), s['first']*_per(s), s['n']*_per(s), **dict(decoder='tied') if 'recipe' in s else {})
 
-# %% ../../nbs/papers/kalmanovich.ipynb #646eff78
-def endings(
-    phases:list, # of an arm
-    s:dict, # from `settings`
-    reading:str, # 'as_written' or 'fair'
-    tuned:bool=False # with joint tuning?
-)->dict: # decoder -> further phases, each with the section that says how
-    "What an arm is scored by: the decoder it brings, or both decoders anew; tuning goes on from what was scored."
-    names,out = _names(s),{own_decoder(phases[-1]): []}
-    if reading=='fair': out = {d: [(Phase(f'refit {d}', (), names[-1], s['refit'][d], decoder=d, fresh=True), 'refit')] for d in DECODERS}
+def _endings(phases, s, reading, tuned):
+    "decoder -> further phases, each with its section: the decoder that an arm brings, or both drawn anew; then tuning"
+    top,out = _names(s)[-1],{own_decoder(phases[-1]): []}
+    def refit(d): return Phase(f'refit {d}', (), top, s['refit'][d], decoder=d, fresh=True)
+    if reading=='fair': out = {d: [(refit(d), 'refit')] for d in DECODERS}
     if not tuned: return out
     part = 'joint' if reading=='fair' else 'pretrain'
-    def tuning(more): return joint([*phases, *(p for p,_ in more)], names, s['tune']*_per(s))[-1]
+    def tuning(more): return joint([*phases, *(p for p,_ in more)], _names(s), s['tune']*_per(s))[-1]
     return {d: [*more, (tuning(more), part)] for d,more in out.items()}
 
-# %% ../../nbs/papers/kalmanovich.ipynb #3ce5f408
-def _columns(arm, s, **kw): return dict(schedule=arm, f=fraction(arm), depth=len(_names(s)), decoder=None, tuned=False) | kw
+# %% ../../nbs/papers/kalmanovich.ipynb #e03f182c
+def _columns(arm, s, **kw): return dict(schedule=arm, f=_fraction(arm), depth=len(_names(s)), decoder=None, tuned=False) | kw
 
-def _widths(s): return {} if 'recipe' in s else dict(change=dict(encoder=dict(widths=[s['width']]*s['depth'])))
-
-def scored(
-    arm:str, # as in `schedule_of`
-    s:dict, # from `settings`
-    reading:str='as_written', # or 'fair'
-    tuned:bool=False, # with joint tuning?
-    name:str=None, # what it is called; as its schedule by default
-    like:str=None # name of the arm whose rate it takes; its own by default
-)->dict: # name -> arm; in the fair reading, one for each decoder
-    "Arms that end with an autoencoder."
-    phases,fair,name,out = phases_of(arm, s),reading=='fair',name or arm,{}
-    for d,more in endings(phases, s, reading, tuned).items():
-        own,leader = (f'{name}/{d}', f'{like or name}/direct') if fair else (name, like or name)
+def _scored(arm, s, reading, tuned=False, name=None, like=None):
+    "name -> arm that ends with an autoencoder, at the rate of the arm `like`; in the fair reading one for each decoder"
+    phases,name,out = _phases(arm, s),name or arm,{}
+    for d,more in _endings(phases, s, reading, tuned).items():
+        own,leader = (f'{name}/{d}', f'{like or name}/direct') if reading=='fair' else (name, like or name)
         said = _columns(arm, s, decoder=d, tuned=tuned, updates=budget([*phases, *(p for p,_ in more)]))
-        last = [phase_step(p, part, **(dict(lr=s['refit_lr'][d]) if part=='refit' else {})) for p,part in more]
-        out[own] = dict(steps=[*map(phase_step, phases), *last], columns=said) | _widths(s)
+        last = [phase_step(p, part, **dict(lr=s['refit_lr'][d]) if part=='refit' else {}) for p,part in more]
+        out[own] = dict(steps=[*map(phase_step, phases), *last], columns=said)
+        if 'recipe' not in s: out[own]['change'] = dict(encoder=dict(widths=[s['width']]*s['depth']))
         if own!=leader: out[own]['lr_of'] = leader
     return out
 
-# %% ../../nbs/papers/kalmanovich.ipynb #e8da19e7
+def _of(*arms, **kw): return lambda s, reading: merge(*(_scored(a, s, reading, **kw) for a in arms))
+
+def _figure3(s, reading): return _of('gradual', *(f'hybrid_{f:g}' for f in s['fs']), 'stacked')(s, reading)
+
+def _depth(s, reading):
+    "Gradual and stacked training at several depths, at the rates of the setting's own"
+    def deeper(d, a): return _scored(a, s | dict(depth=d), reading, name=f'{a}_{d}_layers', like=a)
+    others = product([d for d in (2, 3, 4) if d!=s['depth']], ('gradual', 'stacked'))
+    return merge(_of('gradual', 'stacked')(s, reading), *(deeper(*o) for o in others))
+
+# %% ../../nbs/papers/kalmanovich.ipynb #41314e05
+FACTOR_ARMS = 'gradual_x0.5', 'gradual_x0.1', 'gradual_decay'
+FIGURE4 = 'gradual', 'stacked', 'de_novo', 'frozen', 'none'
+CONV_ARMS = 'gradual', 'stacked', 'de_novo'
 _last = dict(do='classify', decoder=None)
 
-def starts(
-    arms, # as in `schedule_of`
-    s:dict # from `settings`
-)->dict: # name -> arm
-    "Arms that end with a classifier, on an encoder as its schedule leaves it."
-    return {a: dict(steps=[*map(phase_step, phases_of(a, s)), _last], columns=_columns(a, s)) for a in arms}
+def _starts(arms, s):
+    "name -> arm that ends with a classifier, on an encoder as its schedule leaves it"
+    return {a: dict(steps=[*map(phase_step, _phases(a, s)), _last], columns=_columns(a, s)) for a in arms}
 
 def _figure4(s, reading):
     "Four starts, and none"
-    return starts(FIGURE4[:-1], s) | dict(none=dict(steps=['draw', _last], columns=_columns('none', s)))
+    return _starts(FIGURE4[:-1], s) | dict(none=dict(steps=['draw', _last], columns=_columns('none', s)))
 
 def _conv_fits(s, reading):
     "Three starts, and random ones of the other recipe"
-    _,there = _conv_nets(s)
-    randoms = [a for a,o in there.items() if o['steps']==['classify']]
-    if bad := [a for a in s['controls'] if a not in randoms]: raise ExperimentError(f'unknown control {bad[0]!r}{near(bad[0], randoms)}')
-    return starts(CONV_ARMS, s) | {a: there[a] | dict(steps=[_last], columns=_columns(a, s)) for a in s['controls']}
+    there = {a: o for a,o in _conv_nets(s)[1].items() if o['steps']==['classify']}
+    for a in s['controls']: _known('control', a, there)
+    return _starts(CONV_ARMS, s) | {a: there[a] | dict(steps=[_last], columns=_columns(a, s)) for a in s['controls']}
 
-# %% ../../nbs/papers/kalmanovich.ipynb #52c18dab
+def _known(what, name, there):
+    if name not in there: raise ExperimentError(f'unknown {what} {name!r}{near(name, there)}')
+
+# %% ../../nbs/papers/kalmanovich.ipynb #2b8a785d
 def _longer(arm, times, s):
     "A two-layer schedule whose last phase is trained in chunks, momentum anew with each"
-    *before,last = phases_of(arm, s)
-    parts = [replace(last, name=f'{last.name}, part {i+1}', steps=times*s['chunk']*_per(s)) for i in range(s['most']//s['chunk'])]
-    return {arm: dict(steps=[*map(phase_step, [*before, *parts])], columns=_columns(arm, s, epochs=times))}
+    *before,last = _phases(arm, s)
+    steps,n = times*s['chunk']*_per(s),s['most']//s['chunk']
+    parts = [replace(last, name=f'{last.name}, part {i+1}', steps=steps) for i in range(n)]
+    return {arm: dict(steps=[*map(phase_step, [*before, *parts])], columns=_columns(arm, s))}
 
 def _find_n(s, reading):
     "Two schedules that can be continued, and each mix at each budget"
     if s['chunk']>s['most']: raise ExperimentError(f'schedule.chunk is {s["chunk"]}: at most {s["most"]}, as schedule.most says')
     s,ns = s | dict(depth=2),range(s['chunk'], s['most']+1, s['chunk'])
-    mixes = [scored(f'hybrid_{f:g}', s | dict(n=n), name=f'hybrid_{f:g}_n{n}') for n,f in product(ns, s['fs'])]
+    mixes = [_scored(f'hybrid_{f:g}', s | dict(n=n), reading, name=f'hybrid_{f:g}_n{n}') for n,f in product(ns, s['fs'])]
     return merge(_longer('gradual', 1, s), _longer('stacked', 2, s), *mixes)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #a27cbbb3
-def configurations(
-    grid:dict=GRID # entry of a setting -> values
-)->list: # of dicts
-    "All combinations."
-    return [dict(zip(grid, v)) for v in product(*grid.values())]
-
-def _fold(c, i, s):
+# %% ../../nbs/papers/kalmanovich.ipynb #459e49ac
+def _fold(c, i, s, reading):
     "An arm with some entries of its setting changed, validated on a part of its images"
     own,said = s | c | dict(fold=[i, s['folds']]),', '.join(f'{k}={v}' for k,v in c.items())
-    arm = scored(s['arm'], own)[s['arm']]
-    change = arm['change'] | dict(pretrain=_phase_fits(own, False, False)['pretrain'], images=dict(n=own['images'], fold=own['fold']))
-    return {f'{said}, fold {i+1}': arm | dict(change=change, columns=arm['columns'] | c | dict(configuration=said))}
+    arm = _scored(s['arm'], own, reading)[s['arm']]
+    fit = dict(pretrain=_phase_fits(own, False, False)['pretrain'], images=dict(n=own['images'], fold=own['fold']))
+    return {f'{said}, fold {i+1}': arm | dict(change=arm['change'] | fit, columns=arm['columns'] | c | dict(configuration=said))}
 
-def _search(s, reading): return merge(*(_fold(c, i, s) for c,i in product(configurations(s['grid']), range(s['folds']))))
+def _search(s, reading):
+    "Every combination of the grid, on every fold"
+    every = [dict(zip(s['grid'], v)) for v in product(*s['grid'].values())]
+    return merge(*(_fold(c, i, s, reading) for c,i in product(every, range(s['folds']))))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #326ffda8
-FACTOR_ARMS = 'gradual_x0.5', 'gradual_x0.1', 'gradual_decay'
-FIGURE4 = 'gradual', 'stacked', 'de_novo', 'frozen', 'none'
-CONV_ARMS = 'gradual', 'stacked', 'de_novo'
-
-def figure_arms(
-    s:dict # from `settings`
-)->list: # from f=0 to f=1
-    "The schedules of figure 3."
-    return ['gradual', *(f'hybrid_{f:g}' for f in s['fs']), 'stacked']
-
-def _of(*arms, **kw): return lambda s, reading: merge(*(scored(a, s, reading, **kw) for a in arms))
-
-def _depth(s, reading):
-    "Gradual and stacked training at several depths, at the rates of the setting's own"
-    others = [d for d in (2, 3, 4) if d!=s['depth']]
-    deeper = [scored(a, s | dict(depth=d), reading, name=f'{a}_{d}_layers', like=a) for d,a in product(others, ('gradual', 'stacked'))]
-    return merge(_of('gradual', 'stacked')(s, reading), *deeper)
-
-STUDIES = dict(figure3=lambda s, reading: _of(*figure_arms(s))(s, reading), joint=_of('gradual', 'stacked', tuned=True),
-    ablation=_of('gradual', 'frozen', 'stacked'), de_novo=_of('gradual', 'stacked', 'de_novo'),
-    factor=_of('gradual', *FACTOR_ARMS, 'gradual_x0', like='gradual'), depth=_depth, figure4=_figure4,
-    conv=_of(*CONV_ARMS), conv_fits=_conv_fits, find_n=_find_n, search=_search)
-
-# %% ../../nbs/papers/kalmanovich.ipynb #5c265150
-def _known(what, name, there):
-    if name not in there: raise ExperimentError(f'unknown {what} {name!r}{near(name, there)}')
+# %% ../../nbs/papers/kalmanovich.ipynb #4d29a417
+STUDIES = dict(figure3=_figure3, joint=_of('gradual', 'stacked', tuned=True), ablation=_of('gradual', 'frozen', 'stacked'),
+    de_novo=_of('gradual', 'stacked', 'de_novo'), factor=_of('gradual', *FACTOR_ARMS, 'gradual_x0', like='gradual'),
+    depth=_depth, figure4=_figure4, conv=_of(*CONV_ARMS), conv_fits=_conv_fits, find_n=_find_n, search=_search)
 
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, floor, paper
@@ -318,113 +267,96 @@ def recipe(
 )->dict: # plain JSON
     "The paper's experiment as a recipe; raises `ExperimentError` for an unknown setting, reading, study, entry or section."
     _known('study', study, STUDIES), _known('reading', reading, ('as_written', 'fair'))
-    once = study in ('find_n', 'search')
+    conv,once = study in ('conv', 'conv_fits'),study in ('find_n', 'search')
     if once and reading=='fair': raise ExperimentError(f'{study} has no fair reading: it is scored by the decoder that is trained')
-    conv = study in ('conv', 'conv_fits')
     s = settings(data, setting, conv, **schedule or {})
     nets = _conv_nets(s)[0] if conv else _dense_nets(s, reading)
-    own = dict(schedule=s, images=dict(n=s['images'], pick='stratified'), seeds=dict(n=5 if setting=='quick' else 1 if once else 3))
+    n = 1 if once else 5 if setting=='quick' else 3
+    own = dict(schedule=s, images=dict(n=s['images'], pick='stratified'), seeds=dict(n=n), arms=STUDIES[study](s, reading))
     r = dict(name='kalmanovich', setting=setting, reading=reading, study=study) | own | nets | _phase_fits(s, conv, not once)
-    return merged(r | dict(arms=STUDIES[study](s, reading)), overrides)
+    return merged(r, overrides)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #bb09e061
-def excess_curve(
-    step, # a finished phase
-    res # the `Results` it is among
-)->list: # nats, one an epoch
-    "Validation errors of a phase above the least possible: of images, or of the codes of a frozen layer."
-    target = step.fit['phase']['target']
-    x = ImageDL(images_of(step, res.splits)[1], 10**6, target='x').one_batch()[1]
+# %% ../../nbs/papers/kalmanovich.ipynb #7b03c225
+def _excess(step, res):
+    "Validation errors of a phase above the least possible, of images or of the codes of a frozen layer, one an epoch"
+    target,x = step.fit['phase']['target'],ImageDL(images_of(step, res.splits)[1], 10**6, target='x').one_batch()[1]
     if target!='input':
-        stages = res.store.net(step.parents[0], res.splits).encoder.stages
+        encoder = res.store.net(step.parents[0], res.splits).encoder
         with torch.no_grad():
-            for n in [*stages][:[*stages].index(target)+1]: x = stages[n](x)
+            for n in [*encoder.stages][:[*encoder.stages].index(target)+1]: x = encoder.stages[n](x)
     least = entropy(x).mean().item()
     return [v-least for v in res.store.get(step.key)['curve']]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #76903912
-def improvement(
-    curve:list, # errors, one an epoch
-    at:int, # epochs
-    window:int # epochs looked back
-)->float: # in %; None where there are too few epochs
-    "By how much the error has fallen over the last `window` epochs."
+# %% ../../nbs/papers/kalmanovich.ipynb #ea54ff5c
+def _fell(curve, at, window):
+    "By how much, in %, the error has fallen over the last `window` epochs; None where there are too few"
     return 100*(1-curve[at-1]/curve[at-1-window]) if window<at<=len(curve) else None
 
 def _moves(curve, at, s): return at<=s['window'] or find_n(dict(a=curve[at-1-s['window']:at]), None, s['window'], s['tol']) is None
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7a025e43
 def choose_n(
     res # `Results` of the study find_n
-)->tuple: # (n, None where some schedule was still improving; arm -> (curve, its epochs at the last n that was looked at))
+)->tuple: # (n, None where some schedule was still improving; arm -> (curve, its epochs at the last n looked at))
     "The least n, in chunks, at which no schedule of figure 3 improves any more (section 3.2), with the first seed."
-    s = res.about['recipe']['schedule']
-    last = {o.arm: o for o in reversed(res.steps) if res.store.done(o)}
-    pure = {a: sum((excess_curve(o, res) for o in chain(last[a])[1:]), []) for a in ('gradual', 'stacked')}
+    s,last = res.about['recipe']['schedule'],{o.arm: o for o in reversed(res.steps)}
+    def errors(*steps): return sum((_excess(o, res) for o in steps), [])
+    pure = {a: errors(*chain(last[a])[1:]) for a in ('gradual', 'stacked')}
     for n in range(s['chunk'], s['most']+1, s['chunk']):
-        seen = {a: (c[:at], at) for a,c in pure.items() for at in [n*(2 if a=='stacked' else 1)]}
-        if any(_moves(c, at, s) for c,at in seen.values()): continue
-        mixes = {f'hybrid_{f:g}': excess_curve(last[f'hybrid_{f:g}_n{n}'], res) for f in s['fs']}
+        seen = dict(gradual=(pure['gradual'][:n], n), stacked=(pure['stacked'][:2*n], 2*n))
+        if any(_moves(*o, s) for o in seen.values()): continue
+        mixes = {f'hybrid_{f:g}': errors(last[f'hybrid_{f:g}_n{n}']) for f in s['fs']}
         seen |= {a: (c, len(c)) for a,c in mixes.items()}
-        if not any(_moves(c, at, s) for c,at in seen.values()): return n,seen
+        if not any(_moves(*o, s) for o in seen.values()): return n,seen
     return None,seen
 
-# %% ../../nbs/papers/kalmanovich.ipynb #63bbc410
-_KINDS = dict(figure4='classification', conv='conv reconstruction', conv_fits='conv classification', find_n='find_n', search='search')
+# %% ../../nbs/papers/kalmanovich.ipynb #bffd3aec
+_KINDS = dict(figure4='classification', conv='conv reconstruction', conv_fits='conv classification')
 _ENTRIES = 'first', 'n', 'tune', 'noise', 'momentum', 'weight_decay', 'bs', 'normalised_grad'
 
 def _row(row, step, res):
     "A row in the columns of the recorded ones"
-    r,before = res.about['recipe'],[res.store.get(o.key)['row'] for o in chain(step)]
-    s,kind = r['schedule'],_KINDS.get(r['study'], 'reconstruction')
-    own = row | {k: s[k] for k in _ENTRIES if k in s and k not in row} | dict(arm=row['schedule'], kind=kind, metric=SCORES[row['metric']].title)
-    own['seconds'] = sum(o['seconds'] for o in before)
+    r,before,fits = res.about['recipe'],[res.store.get(o.key)['row'] for o in chain(step)],[o.fit for o in chain(step)]
+    own = {k: v for k,v in r['schedule'].items() if k in _ENTRIES} | row | dict(seconds=sum(o['seconds'] for o in before))
+    own |= dict(arm=row['schedule'], kind=_KINDS.get(r['study'], 'reconstruction'), metric=SCORES[row['metric']].title)
     if step.do=='classify':
         error = {k: round(100-row[k], 4) for k in ('value', 'valid')}
         return own | error | dict(metric='error', epochs=len(res.store.get(step.key)['curve']))
-    fits = [o.fit for o in chain(step)]
     cost = dict(steps=sum(f['steps'] for f in fits), weights_updated=sum(o['weights_updated'] for o in before))
-    rates = dict(lr=fits[0]['lr'], tune_lr=row['lr'] if row['tuned'] and r['reading']=='fair' else None)
-    return own | cost | rates | dict(labels=None, head_seed=None)
+    tuned = row['tuned'] and r['reading']=='fair'
+    return own | cost | dict(lr=fits[0]['lr'], tune_lr=row['lr'] if tuned else None, labels=None, head_seed=None)
+
+def _budget_rows(rows, res):
+    "A row per schedule of the study find_n: the common n, and by how much (%) this schedule still improved there"
+    (n,seen),s,by = choose_n(res),res.about['recipe']['schedule'],rows.drop_duplicates('arm').set_index('arm')
+    own = dict(kind='find_n', metric='n', unit='epochs', value=n, decoder=None, tuned=None)
+    def row(c, at): return dict(valid=c[at-1], epochs=at, improvement=_fell(c, at, s['window']), curve=' '.join(f'{e:.4f}' for e in c))
+    return pd.DataFrame([by.loc[a].to_dict() | own | dict(arm=a) | row(*o) for a,o in seen.items()])
+
+def _search_rows(rows, res):
+    "A row per configuration, best first: mean and deviation over the folds"
+    g = rows.groupby(['configuration', 'encoder_seed'], sort=False)
+    own = dict(valid=g.valid.mean(), sd=g.valid.agg(lambda v: np.std(v.to_numpy(), ddof=1)), seconds=g.seconds.sum(), folds=g.size())
+    return g.first().assign(**own, kind='search', value=None, tuned=None).reset_index().sort_values('valid', ignore_index=True)
 
 def as_recorded(
     res # `Results` of this recipe
-)->pd.DataFrame: # a row per scored run
+)->pd.DataFrame: # a row per scored run; of find_n per schedule, of search per configuration
     "Own results in the columns of the recorded ones, so that claims can be asked of them."
     by = {o.key: o for o in res.steps}
-    return pd.DataFrame([_row(o, by[o['key']], res) for o in res.rows.to_dict('records')])
+    rows = pd.DataFrame([_row(o, by[o['key']], res) for o in res.rows.to_dict('records')])
+    return dict(find_n=_budget_rows, search=_search_rows).get(res.about['recipe']['study'], lambda rows, res: rows)(rows, res)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #5289fc61
-def budget_rows(
-    res # `Results` of the study find_n
-)->pd.DataFrame: # a row per schedule: the common n, and by how much (%) this schedule still improved there
-    "`choose_n` in the columns of the recorded rows."
-    (n,seen),s = choose_n(res),res.about['recipe']['schedule']
-    rows = as_recorded(res).drop_duplicates('arm').set_index('arm')
-    def row(arm, curve, at):
-        own = dict(arm=arm, kind='find_n', metric='n', unit='epochs', value=n, valid=curve[at-1], epochs=at, improvement=improvement(curve, at, s['window']))
-        return rows.loc[arm].to_dict() | own | dict(decoder=None, tuned=None, curve=' '.join(f'{e:.4f}' for e in curve))
-    return pd.DataFrame([row(a, *o) for a,o in seen.items()])
-
-def search_rows(
-    res # `Results` of the study search
-)->pd.DataFrame: # a row per configuration, best first: mean and deviation over the folds
-    "Cross-validation in the columns of the recorded rows."
-    g = as_recorded(res).groupby(['configuration', 'encoder_seed'], sort=False)
-    mean = g.first().assign(valid=g.valid.mean(), sd=g.valid.agg(lambda v: np.std(v.to_numpy(), ddof=1)), seconds=g.seconds.sum(), folds=g.size(), value=None, tuned=None)
-    return mean.reset_index().sort_values('valid', ignore_index=True)
-
-# %% ../../nbs/papers/kalmanovich.ipynb #901b1fd5
+# %% ../../nbs/papers/kalmanovich.ipynb #1218f8f2
 REPORTED = dict(  # (gradual, sd), (stacked, sd) in nats, and the improvement as printed, %
     mnist=((9.61, .06), (10.38, .06), 7.39), cifar10=((55.47, .2), (57.26, .23), 3.12), cifar100=((57.01, .45), (59.34, .3), 3.92))
 
 def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviation over 3 splits
     "The published errors after joint tuning"
-    return pd.DataFrame([dict(data=d, kind='reconstruction', reading='reported', setting='paper', arm=a, f=fraction(a), tuned=True,
+    return pd.DataFrame([dict(data=d, kind='reconstruction', reading='reported', setting='paper', arm=a, f=_fraction(a), tuned=True,
         metric='excess cross-entropy', unit='nats', value=m, sd=sd, runs=3)
         for d,(g,st,_) in REPORTED.items() for a,(m,sd) in dict(gradual=g, stacked=st).items()])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #2769508d
+# %% ../../nbs/papers/kalmanovich.ipynb #80e19167
 _LESS,_MORE = Expect('<', .99),Expect('>', 1.01)
 
 def _recon(
@@ -471,7 +403,7 @@ def _everywhere(make, *data):
 
 def _both(make): return lambda *a: dict.fromkeys(('as_written', 'fair'), make(*a))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #e75620f0
+# %% ../../nbs/papers/kalmanovich.ipynb #add7a0ac
 def _fades(data):
     "A gain at the smallest size, and a difference that rises with the size"
     where = dict(data=data, kind='classification', depth=2)
@@ -486,7 +418,7 @@ def _factors(data):
     best = lambda **kw: Least(tuple(ask(a, **kw) for a in FACTOR_ARMS))
     return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #2797be1f
+# %% ../../nbs/papers/kalmanovich.ipynb #516112d9
 _BUDGET = dict(falling='all arms have one budget of updates by design')
 
 def _claim(key, text, place, ask, expect, reported, cmds): return Claim('kalmanovich', key, text, place, ask, expect, reported, cmds, 'floor', _BUDGET)
@@ -533,7 +465,7 @@ _ALL = [
         dict(as_written=Agreement(dict(kind='reconstruction', tuned=True), of=('data', 'arm'))), Expect('<', 1), 'six means of three splits',
         _commands('joint', *_SETS, readings=['as_written']))]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #6f437c9f
+# %% ../../nbs/papers/kalmanovich.ipynb #4faf5773
 def _beyond(data, name):
     "Questions that the paper does not answer: depth, learning-rate factor, the convolutional autoencoder"
     c = lambda key, text, ask, cmds: _claim(f'{key}-{data}', f'{text} on {name}', 'beyond the paper', ask, _LESS, 'asked', cmds)
