@@ -22,6 +22,7 @@ from aepretrain_nb.experiment.schema import (NETS, SECTIONS, Arm, ExperimentErro
 def find_recipe(
     name:str='kohlbrenner', # the name of an installed recipe, or an import path
     setting:str='smoke', # how large: 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
+    data:str=None, # name of the data set, for a recipe that depends on it
     **overrides # sections to change, such as `finetune=dict(steps=100)`
 )->dict: # the recipe, plain JSON
     "A recipe by name; raises `ExperimentError` naming what there is."
@@ -29,6 +30,7 @@ def find_recipe(
     if ':' not in name and name not in eps: raise ExperimentError(f'unknown recipe {name!r}{near(name, eps)}')
     try: make = load_object(eps.get(name, name))
     except UserError as e: raise ExperimentError(str(e)) from None
+    if data and 'data' in signature(make).parameters: overrides = dict(data=data) | overrides
     try: signature(make).bind(setting, **overrides)
     except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
     return make(setting, **overrides)
@@ -44,7 +46,7 @@ def _known(part, section):
 # %% ../../nbs/experiment/02_recipe.ipynb #588d9d08
 def merged(
     recipe:dict, # a recipe, left as it is
-    new:dict, # changes: a section is merged into its section; all else is replaced
+    new:dict, # changes: a section is merged into its section; all else is replaced; a part of the net that is None is left out
 )->dict: # a recipe
     "A recipe with changes; raises `ExperimentError` for a section or a field that is not there."
     out = copy.deepcopy(recipe)
@@ -52,7 +54,8 @@ def merged(
         if part not in out and part not in SECTIONS:
             raise ExperimentError(f'a {recipe.get("name", "")} recipe has no {part!r}{near(part, out)}'.replace('  ', ' '))
         section = out.get(part, {})
-        if part in _WHOLE or not isinstance(section, dict): out[part] = copy.deepcopy(change)
+        if part in NETS and change is None: out.pop(part, None)
+        elif part in _WHOLE or not isinstance(section, dict): out[part] = copy.deepcopy(change)
         else: out[part] = _joined(part, section, change)
     return out
 

@@ -22,7 +22,7 @@ from ..nets.autoencoder import Autoencoder
 from ..nets.layers import init_
 from ..train.learner import BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
 from ..train.transfer import Classifier, copy_weights, freeze
-from .schema import ExperimentError, Fit, factory
+from .schema import BESIDE, ExperimentError, Fit, factory
 from .recipe import _takes
 from .plan import do_of
 
@@ -62,13 +62,13 @@ def seeded(
         return make(generator(*seed))
 
 # %% ../../nbs/experiment/04_run.ipynb #9fcda83a
-_GIVEN_ELSEWHERE = 'make', 'init', 'out_act'
-
-def _kwargs(section): return {k: v for k,v in section.items() if k not in _GIVEN_ELSEWHERE}
+def _kwargs(net, part):
+    "The parameters of a factory: what is no option of the engine's own"
+    return {k: v for k,v in net[part].items() if k not in ('make', *BESIDE[part])}
 
 def _make(net, part, *args, gen):
     "What the factory of a section gives"
-    return factory(part, net[part])(*args, gen=gen, **_kwargs(net[part]))
+    return factory(part, net[part])(*args, gen=gen, **_kwargs(net, part))
 
 # %% ../../nbs/experiment/04_run.ipynb #315a6927
 def shape_of(
