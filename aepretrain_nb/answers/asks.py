@@ -224,11 +224,13 @@ def _share(values):
     together = ((d@d.T)**2).sum()
     return min(1., whole**2/together/cells) if len(d)>1 and together>0 else 1/cells
 
+# %% ../../nbs/answers/18_asks.ipynb #60356e75
 def _spread(values):
     "Standard deviation within the columns of `values`, pooled, and its degrees of freedom if these were independent."
     df = int((values.count()-1).clip(lower=0).sum())
     return (((values-values.mean())**2).sum().sum()/df)**.5 if df else np.nan, df
 
+# %% ../../nbs/answers/18_asks.ipynb #08aa3c91
 def _f_ratio(a, b, conf):
     "Ratio of the standard deviations of two tables with its F interval, n and note."
     (sa, da), (sb, db), n = _spread(a), _spread(b), int(min(a.count().min(), b.count().min()))

@@ -17,8 +17,8 @@ from .estimates import figure_of
 # %% ../../nbs/answers/21_book.ipynb #4a4f64e3
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'why', 'outcome']
 COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high',
-    'n', 'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind',
-    'reading',
+    'n', 'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect',
+    'kind', 'reading',
     'how', 'note', 'reported_outcome', *(f'as_written_{c}' for c in _ASKED), *(f'fair_{c}' for c in _ASKED)]
 
 # %% ../../nbs/answers/21_book.ipynb #21ecc8f6
@@ -68,12 +68,15 @@ def _expected(r):
     units = {r[f'{o}_unit'] for o in READINGS}-{''}
     return f'{r.expect}, in {r.unit}' if len(units)<2 and r.unit not in ('', 'times') else r.expect
 
+# %% ../../nbs/answers/21_book.ipynb #664366b3
 def _came_out(r):
     "The outcome with its scale and reason, as text."
     return f'{r.outcome}{", " + r.scale if r.scale else ""}' + (f': {r.why}' if r.why else '')
 
+# %% ../../nbs/answers/21_book.ipynb #4d6411a9
 def _small(p): return f'below {10**SMALLEST:.0e}' if p<=10**SMALLEST else f'{p:.2g}'
 
+# %% ../../nbs/answers/21_book.ipynb #6d498dc4
 def _chances(r):
     "The p of a row and its corrections, as text; '' where there is none."
     if not r.p>0: return ''
@@ -119,6 +122,7 @@ _CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3
 
 def _td(text, style='', tag='td', more=''): return f'<{tag} style="{_CELL}; {style}"{more}>{text}</{tag}>'
 
+# %% ../../nbs/answers/21_book.ipynb #18f5e1df
 def _rows(r):
     "A claim as two rows of a table: what was found, and the command."
     e = html.escape
@@ -133,6 +137,7 @@ def _rows(r):
     wide = _td(code, 'padding-top: 0; font-size: .85em', more=' colspan=5')
     return out + (f'<tr>{wide}</tr>' if r.command else '')
 
+# %% ../../nbs/answers/21_book.ipynb #d542bd23
 @patch
 def page(self:Ledger) -> str: # HTML
     "The ledger as a table for a page."

@@ -63,11 +63,13 @@ def _takes_conf(ask):
     names = inspect.signature(ask).parameters
     return 'conf' in names or len(names)>1
 
+# %% ../../nbs/answers/20_claims.ipynb #9a8e2362
 def _level(inside, low, high):
     "Where between `low` and `high`, log10 of levels, `inside` becomes positive; 0 where it does not."
     if not inside(high)>0: return 0.
     return low if inside(low)>0 else brentq(inside, low, high, xtol=1e-6)
 
+# %% ../../nbs/answers/20_claims.ipynb #c0959b88
 def p_value(
     ask, # rows -> `Estimate`, also at another `conf`
     rows:pd.DataFrame, # recorded

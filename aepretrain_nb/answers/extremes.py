@@ -94,6 +94,7 @@ def commas(
     "Parts in a row."
     return ', '.join(filter(None, parts))
 
+# %% ../../nbs/answers/19_extremes.ipynb #242d7931
 _PLACE = dict(a='left', first='left', b='right', second='right') # of a side of an ask
 
 def _apart_from(one, others):
@@ -105,6 +106,7 @@ def _apart_from(one, others):
     sides = ' against '.join(filter(None, map(commas, (said['left'], said['right']))))
     return commas([sides, *said['']])
 
+# %% ../../nbs/answers/19_extremes.ipynb #9959ef3b
 def by_of(
     asks, # of one question each
     found, # what they gave

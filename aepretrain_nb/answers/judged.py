@@ -172,11 +172,13 @@ def sizes_of(
     "The columns that make a cell: those before `treatment`."
     return list(t.columns[:list(t.columns).index('treatment')])
 
+# %% ../../nbs/answers/06_judged.ipynb #471444d0
 def _at(row):
     "The cell of a `row`: the columns before `treatment`."
     cols = list(row.index)[:list(row.index).index('treatment')]
     return ', '.join(f'{c}={row[c]}' for c in cols)
 
+# %% ../../nbs/answers/06_judged.ipynb #f21d028d
 def compared(
     row:pd.Series # of a table of differences
 ) -> str:

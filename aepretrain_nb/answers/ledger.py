@@ -78,11 +78,13 @@ def _own(claim, est, reading):
 # %% ../../nbs/answers/22_ledger.ipynb #42e5927e
 def _reading(r): return r.replace('_', ' ')
 
+# %% ../../nbs/answers/22_ledger.ipynb #9a2defa6
 def _scale(at, decides):
     "The scale of a line as text, the reading that decides first."
     if len({*at.values()})<2: return at.get(decides, '')
     return ', '.join(f'{_reading(r)} at {at[r]}' for r in sorted(at, key=lambda r: r!=decides))
 
+# %% ../../nbs/answers/22_ledger.ipynb #2d91481f
 def _elsewhere(claim, found, at):
     "What other scales say, as text."
     said = []

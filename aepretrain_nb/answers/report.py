@@ -80,8 +80,10 @@ def _titled(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
 
+# %% ../../nbs/answers/15_report.ipynb #cb6dea7c
 def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=res.metric]
 
+# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _mean(res, c):
     "A row of the table of means."
     also = [f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)]
@@ -164,10 +166,12 @@ def _curves(res):
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
+# %% ../../nbs/answers/15_report.ipynb #6f819461
 def _times(chosen, runs):
     "Values with how often they were chosen, where there is more than one run"
     return ', '.join(f'{k} (× {n})' if runs>1 else f'{k}' for k, n in chosen.items())
 
+# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _optimisers(e):
     "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
     opt = e.opt.astype(str)+' ' if 'opt' in e else ''
@@ -246,11 +250,13 @@ def _validation(res):
     where = _WHERE.get(res.told('valid', res.told('valid_policy')), 'not known')
     return where + (': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got) if got else '')
 
+# %% ../../nbs/answers/15_report.ipynb #004a7836
 def _runs(res):
     "The seeds of each run of a cell"
     seeds = res.every[list(SEEDS)].drop_duplicates().sort_values(list(SEEDS)[::-1])
     return list(seeds.itertuples(index=False, name=None))
 
+# %% ../../nbs/answers/15_report.ipynb #4ae63199
 def _seeds(res):
     "The runs of a cell, in words."
     p, runs, unit = res.plan, _runs(res), res.score.points
@@ -289,11 +295,13 @@ def _time(s):
     unit, name = (1, 's') if s<60 else (60, 'min')
     return f'{s/unit:.1f} {name}' if s<3600 else f'{s/3600:.1f} h'
 
+# %% ../../nbs/answers/15_report.ipynb #c5b48358
 def _spent(rows, n):
     "How many of `n` trials finished, and their time."
     seconds = rows.seconds.sum() if 'seconds' in rows else 0
     return f'{len(rows)} of {n} finished, {_time(seconds)} of training in all'
 
+# %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
     every = lambda c: _and(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
@@ -308,8 +316,10 @@ def _title(res):
     name = res.told('data')
     return f'Does pre-training help on {name}?' if res.treatment=='pretrained' else f'{res.treatment} on {name}'
 
+# %% ../../nbs/answers/15_report.ipynb #c88095c9
 def _count(n, one): return f'{n} {one}' + ('' if n==1 else 's')
 
+# %% ../../nbs/answers/15_report.ipynb #e5cc772a
 def _lead(res):
     "What was run, in a line."
     runs = res.every[['labels', *SEEDS]].drop_duplicates().groupby('labels').size()

@@ -54,7 +54,7 @@ def _as_metric(rows, metric):
     pair = {name, metric}<={'accuracy', 'error'}
     column = 'value' if pair else asked.column
     if (asked.column=='value' and not pair) or column not in rows or rows[column].isna().all():
-        raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or another task')
+        raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or task')
     turn = [k for k in ('value', 'valid', 'train') if pair and k in rows]
     rows = rows.assign(value=rows[column], metric=metric, unit=asked.unit)
     if 'better' in rows: rows = rows.assign(better=asked.better)
@@ -67,10 +67,12 @@ def _never(confused):
     m = np.array(confused)
     return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
 
+# %% ../../nbs/answers/13_results.ipynb #913d2b01
 def _fall(curve, lower):
     "How far the end of a validation curve lies behind its best"
     return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
 
+# %% ../../nbs/answers/13_results.ipynb #c1ca10b8
 def _recorded(rows, records, lower):
     "`rows` with what their `records` add"
     if not records: return rows
@@ -113,17 +115,19 @@ def _take(self:Results, rows, metric):
     own = metric_of(rows)
     if metric: self.metric = check_metric(metric)
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
-    if len(rows): rows = self._told(_at_chance(rows), own)
+    if len(rows): rows = self._in_metric(_at_chance(rows), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
+# %% ../../nbs/answers/13_results.ipynb #0e3c2f8d
 @patch
-def _told(self:Results, rows, own):
+def _in_metric(self:Results, rows, own):
     "`rows` in the metric asked for, with what `about` and `records` add"
     if 'metric' not in rows or self.metric!=rows.metric.iloc[0]: rows = _as_metric(rows, self.metric)
     said = {k: self.about.get(k, '') for k in ('setting', 'reading') if k not in rows}
     return _recorded(rows.assign(**said), self.records, own.lower)
 
+# %% ../../nbs/answers/13_results.ipynb #6467efb5
 @patch(as_prop=True)
 def every(self:Results)->pd.DataFrame: # the columns of rows and of missing
     "All runs, those without a result among them."
@@ -241,10 +245,12 @@ def _seeds(every):
     n = sorted(every.groupby('labels').head_seed.nunique().unique())
     return f'{n[0]}' + (f' to {n[-1]}' if len(n)>1 else '') + (' seed' if n[-1]==1 else ' seeds')
 
+# %% ../../nbs/answers/13_results.ipynb #a7e6b598
 def _named(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
 
+# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
 @patch(as_prop=True)
 def labels(self:Results)->list: # of the label sizes
     "The sizes, in the order of the tables."
@@ -295,22 +301,26 @@ def _tables(res):
     return {'results.csv': res.rows, 'differences.csv': res.differences(), 'curves.csv': res.curves,
         'encoders.csv': res.encoders, 'missing.csv': res.missing, 'tuning.csv': tuning}
 
+# %% ../../nbs/answers/13_results.ipynb #49ab2024
 def _figures(res):
     "File name -> figure, None where there is nothing to draw"
     curve = res.label_curve().figure if len(res.rows) else None
     return {'label_curve.png': curve, 'pretraining.png': res.pretraining()}
 
+# %% ../../nbs/answers/13_results.ipynb #e0b154b6
 def _beside(res):
     "What is known beside the tables, as JSON"
     own = {k: getattr(res, k) for k in ('about', 'odd', 'plan', 'metric', 'treatment', 'margin')}
     return json.dumps(own, indent=1, ensure_ascii=False)
 
+# %% ../../nbs/answers/13_results.ipynb #089185be
 @patch
 def save(self:Results,
     folder # where to write
 )->list: # names of the files
     "Write the rows, the differences, the curves, the pictures and what is known beside them."
-    folder, names = Path(folder), []
+    self.folder, names = Path(folder), []
+    folder = self.folder
     for name, t in _tables(self).items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
         else: (folder/name).unlink(missing_ok=True)

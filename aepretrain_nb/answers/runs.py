@@ -101,6 +101,7 @@ def _key(d, pair, by):
     rest = [c for c in seeds if c!='encoder_seed']
     return rest if rest and not d.duplicated(rest+by).any() else seeds
 
+# %% ../../nbs/answers/17_runs.ipynb #9900be6e
 def _doubled(d, key, where):
     "One line about the first place with two values."
     two = d[d.duplicated(key, keep=False)]
@@ -110,6 +111,7 @@ def _doubled(d, key, where):
     said = ', '.join(named_cell(k, v) for k, v in where.items())
     return f'two rows for {said} at one seed' + (f': they differ in {", ".join(by)}' if by else '')
 
+# %% ../../nbs/answers/17_runs.ipynb #306fcfdc
 def _unit(d, value):
     "The unit of a column: the rows' own, or that of a score that stands beside it."
     if value in ('value', 'valid'): return next(iter(d.unit.dropna().unique()), '') if 'unit' in d else ''
