@@ -114,11 +114,15 @@ def _announced(stage, margin, steps, store, executor):
     return stage_words(stage, margin, kinds.count('fit'), kinds.count('encoder'), expected_seconds(todo, done)/width)
 
 # %% ../nbs/03_compare.ipynb #9dffc958
+def _records(d):
+    "A table as plain JSON, its numbers in full"
+    return d.astype(object).where(d.notna(), None).to_dict('records')
+
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
     old = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[])
     cells = old['cells'] | {s.key: t for s,t in zip(steps, told)}
-    rows = [] if tuning is None else json.loads(tuning.to_json(orient='records'))
+    rows = [] if tuning is None else _records(tuning)
     calls = [o for o in old['calls'] if o!=call] + [call]
     store.put('cells', dict(cells=cells, tuning=rows or old['tuning'], calls=calls), 'plan')
     return calls
