@@ -11,7 +11,7 @@ __all__ = ['report']
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
-from .page import FIGURE, data_uri, numbers, page, part, shortened, table
+from .page import FIGURE, as_text, data_uri, duration, numbers, page, part, shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
@@ -231,15 +231,6 @@ def _rates(res):
     chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
     return part('rates', _and(r.lrs.iloc[0].split()), chosen)
 
-# %% ../../nbs/answers/15_report.ipynb #7e7d2d84
-def _plain(v):
-    "Plain JSON as a line of text."
-    inner = lambda o: f'({_plain(o)})' if isinstance(o, dict) else _plain(o)
-    if isinstance(v, dict): return ', '.join(f'{k} = {inner(o)}' for k, o in v.items()) or 'none'
-    if isinstance(v, (list, tuple)): return '[' + ', '.join(map(_plain, v)) + ']'
-    if v is None: return 'none'
-    return f'{v:g}' if isinstance(v, float) else str(v)
-
 # %% ../../nbs/answers/15_report.ipynb #a67c7cb2
 _WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels',
     test='the test images: a leak')
@@ -284,22 +275,16 @@ def _settings(res):
         'validation images': _validation(res), 'seeds': _seeds(res),
         'images for the autoencoder': _and(f'{n:,}' for n in pre) if pre else 'none',
         'precision': res.told('precision', 'not known')}
-    rows |= {k: _plain(v) for k, v in recipe.items() if k not in _ELSEWHERE}
-    specs = [(a, _plain(v)) for a, v in dict(about.get('arms') or {}).items()]
+    rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
+    specs = [(a, as_text(v)) for a, v in dict(about.get('arms') or {}).items()]
     done = table('How it was done', ['what', 'value'], rows.items())
     return done + table('Arms', ['arm', 'where its encoder comes from'], specs)
-
-# %% ../../nbs/answers/15_report.ipynb #1489bf33
-def _time(s):
-    "Seconds in the unit that suits them."
-    unit, name = (1, 's') if s<60 else (60, 'min')
-    return f'{s/unit:.1f} {name}' if s<3600 else f'{s/3600:.1f} h'
 
 # %% ../../nbs/answers/15_report.ipynb #c5b48358
 def _spent(rows, n):
     "How many of `n` trials finished, and their time."
     seconds = rows.seconds.sum() if 'seconds' in rows else 0
-    return f'{len(rows)} of {n} finished, {_time(seconds)} of training in all'
+    return f'{len(rows)} of {n} finished, {duration(seconds)} of training in all'
 
 # %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
