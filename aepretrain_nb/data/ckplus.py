@@ -21,18 +21,16 @@ from .named import data_root
 
 # %% ../../nbs/data/12_ckplus.ipynb #bd7c8358
 EMOTIONS = 'anger','contempt','disgust','fear','happy','sadness','surprise'
-CK_PARTS = {'cohn-kanade-images': ('.png', 593), # how names end, films that have one
-    'Landmarks': ('_landmarks.txt', 593), 'Emotion': ('_emotion.txt', 327)}
+CK_PARTS = { # part -> how names end, films that have one
+    'cohn-kanade-images': ('.png', 593),
+    'Landmarks': ('_landmarks.txt', 593),
+    'Emotion': ('_emotion.txt', 327)}
 
 # %% ../../nbs/data/12_ckplus.ipynb #fb0ee64b
 _NEUTRAL = 0,0,1,0,0,0,1
 _MOVES = dict(
-    anger=(-.06,.12,.8,-.05,0,0,.9),
-    contempt=(0,0,.9,.03,.09,0,1),
-    disgust=(-.05,.05,.5,-.08,0,.03,1),
-    fear=(.1,-.08,1.5,-.03,0,.08,1.05),
-    happy=(.02,0,.8,.14,0,.05,1.3),
-    sadness=(.03,-.12,.8,-.11,0,0,.9),
+    anger=(-.06,.12,.8,-.05,0,0,.9), contempt=(0,0,.9,.03,.09,0,1), disgust=(-.05,.05,.5,-.08,0,.03,1),
+    fear=(.1,-.08,1.5,-.03,0,.08,1.05), happy=(.02,0,.8,.14,0,.05,1.3), sadness=(.03,-.12,.8,-.11,0,0,.9),
     surprise=(.16,0,1.7,0,0,.24,.75))
 
 # %% ../../nbs/data/12_ckplus.ipynb #97a9d276
@@ -71,8 +69,7 @@ def _draw(p, shades, wh, rgb):
         d.ellipse([x-r, y-r, x+r, y+r], fill=30)
     d.polygon(xy(p[48:60]), fill=skin-80)
     d.polygon(xy(p[60:68]), fill=25)
-    if not rgb: return im
-    return Image.merge('RGB', [im.point(lambda v: min(255, v+10)), im, im.point(lambda v: max(0, v-10))])
+    return Image.merge('RGB', [im.point(lambda v: min(255, v+10)), im, im.point(lambda v: max(0, v-10))]) if rgb else im
 
 # %% ../../nbs/data/12_ckplus.ipynb #fdf5d3c7
 def _write(root, film, t, im, p, emotion=None):
@@ -95,15 +92,17 @@ def draw_ckplus(
     "Write drawn faces in the official layout of CK+; the films with labels take all emotions in turn"
     root,rng = Path(root),np.random.default_rng(seed_of('draw_ckplus', seed))
     for s in range(subjects):
+        colour = s%3==2
         size,*xy = rng.uniform((105,280,230), (150,360,280))
-        shades,wh = [int(v) for v in rng.uniform((150,20,90), (220,70,130))],(640,480 if s%3==2 else 490)
+        shades,wh = [int(v) for v in rng.uniform((150,20,90), (220,70,130))],(640,480 if colour else 490)
         for f in range(films):
             e,n = (s*(films-1)+f)%7, frames+f
             for t in range(n):
-                w,said = t/max(1, n-1), e+1 if t==n-1 and f<films-1 else None
+                w = t/max(1, n-1)
                 move = (1-w)*np.array(_NEUTRAL) + w*np.array(_MOVES[EMOTIONS[e]])
                 p = _landmarks(move)*size + xy + rng.normal(0, .3, (68,2))
-                _write(root, f'S{5*s+5:03}/{f+1:03}', t+1, _draw(p, shades, wh, s%3==2), p, said)
+                shown = e+1 if t==n-1 and f<films-1 else None
+                _write(root, f'S{5*s+5:03}/{f+1:03}', t+1, _draw(p, shades, wh, colour), p, shown)
     return root
 
 # %% ../../nbs/data/12_ckplus.ipynb #d7e4fb72
@@ -124,17 +123,18 @@ def part(self:CKPlus,
             if any(o.is_dir() for o in p.glob('S[0-9]*')): return p
 
 # %% ../../nbs/data/12_ckplus.ipynb #b0b1c8b2
+_ASK = ('CK+ is licensed, for research only, by agreement, and cannot be downloaded: ask the Affect Analysis Group of '
+    'the University of Pittsburgh (www.jeffcohn.net/Resources) and unpack it there')
+
 @patch
 def _parts(self:CKPlus):
-    "The folders of the three parts; a `DataError` says what is missing, where it should be and where to ask for it"
+    "The folders of the three parts; a `DataError` that says what is missing, where it should be and where to ask"
     found = {o: self.part(o) for o in CK_PARTS}
     lost = [o for o,p in found.items() if p is None]
     if not lost: return found.values()
-    raise DataError(f'ckplus: no {" and no ".join(lost)} in {self.root/"ckplus"}; CK+ is licensed, for research only, '
-        'by agreement, and cannot be downloaded: ask the Affect Analysis Group of the University of Pittsburgh '
-        '(www.jeffcohn.net/Resources) and unpack it there')
+    raise DataError(f'ckplus: no {" and no ".join(lost)} in {self.root/"ckplus"}; {_ASK}')
 
-# %% ../../nbs/data/12_ckplus.ipynb #dde5fc61
+# %% ../../nbs/data/12_ckplus.ipynb #c0c46e37
 def _read_emotion(folder):
     "The emotion of a film and the frame that shows it, (None,None) without a file; a `DataError` unless it is 0 to 7"
     f = next(iter(sorted(folder.glob('S*_emotion.txt'))), None)
@@ -143,17 +143,15 @@ def _read_emotion(folder):
         if (e := float(f.read_text())) in range(8): return int(e),int(f.name.split('_')[-2])
     raise DataError(f'{f}: expected a number from 0 to 7, an emotion, and the frame that shows it in the name')
 
-# %% ../../nbs/data/12_ckplus.ipynb #c0c46e37
 def _numbered(film):
-    "The frames in the folder of a film, with their numbers, in order"
-    stem = '_'.join(film.parts[-2:])
-    found = {p: re.fullmatch(rf'{stem}_(\d+)\.png', p.name) for p in film.iterdir()}
-    return sorted((int(m[1]), p) for p,m in found.items() if m)
+    "(number, file) of the frames of a film, in order"
+    pattern = re.compile(r'{}_{}_(\d+)\.png'.format(*film.parts[-2:]))
+    return sorted((int(m[1]), p) for p in film.iterdir() if (m := pattern.fullmatch(p.name)))
 
 _FRAME = 'subject','film','frame','left','emotion','image','landmarks'
 
 @patch
-def frames(self:CKPlus) -> pd.DataFrame: # one row a frame; `left`: frames until the one with the emotion
+def frames(self:CKPlus) -> pd.DataFrame: # `left` counts frames to the one with the emotion; emotion of the film, or NA
     "All frames, in order; `DataError` where a part is missing"
     images,marks,emotions = self._parts()
     rows = []
@@ -168,15 +166,19 @@ def frames(self:CKPlus) -> pd.DataFrame: # one row a frame; `left`: frames until
     return pd.DataFrame(rows, columns=_FRAME).astype(dict(emotion='Int64'))
 
 # %% ../../nbs/data/12_ckplus.ipynb #b7cec960
+def _counted(name, n, found):
+    "A row that says how many films a part has"
+    if found is None: return name, f'{n} films', None, 'missing'
+    return name, f'{n} films', f'{found} films', 'ok' if found==n else 'altered'
+
 @patch
 def verify(self:CKPlus) -> pd.DataFrame: # a row per part: file, expected, found, status ('ok', 'missing', 'altered')
     "Count the films of each part"
     rows = []
     for name,(end,n) in CK_PARTS.items():
-        found,p = None,self.part(name)
-        if p is not None: found = f'{len({f.parent for f in p.glob(f"S[0-9]*/[0-9]*/S*{end}")})} films'
-        status = 'missing' if p is None else 'altered'
-        rows.append((name, f'{n} films', found, 'ok' if found==f'{n} films' else status))
+        p = self.part(name)
+        found = None if p is None else len({f.parent for f in p.glob(f'S[0-9]*/[0-9]*/S*{end}')})
+        rows.append(_counted(name, n, found))
     return pd.DataFrame(rows, columns=['file','expected','found','status'])
 
 # %% ../../nbs/data/12_ckplus.ipynb #093d641e
@@ -185,7 +187,7 @@ FACE_SIZE,FACE_FACTOR = (68,65),5 # height and width of a face in pixels; what a
 def face_box(
     pts # landmarks (68,2) in pixels: x to the right, y down
 ) -> tuple: # (left, top, right, bottom) in whole pixels
-    "The window that becomes a face: `FACE_FACTOR` times `FACE_SIZE` around the landmarks, larger where their box is"
+    "`FACE_FACTOR` times `FACE_SIZE` around the middle of the landmarks' box, larger where the box is"
     lo,hi = pts.min(0),pts.max(0)
     wh = np.array(FACE_SIZE[::-1])
     wh = np.ceil(max(FACE_FACTOR, *((hi-lo+1)/wh))*wh)
@@ -207,7 +209,7 @@ def read_face(
     image, # PNG file of a frame, grey or in colour
     pts    # its landmarks, (68,2)
 ) -> np.ndarray: # (68,65), uint8
-    "The face in a frame, grey, scaled down by Lanczos' filter, as the authors; `DataError` for a file without an image"
+    "The face in a frame, grey, scaled down without aliasing (Lanczos, as the authors); `DataError` without an image"
     try:
         with Image.open(image) as im: crop = im.convert('L').crop(face_box(pts))
         return np.asarray(crop.resize(FACE_SIZE[::-1], Image.Resampling.LANCZOS))
@@ -235,7 +237,6 @@ def _cached(f, key, make):
         finally: tmp.unlink(missing_ok=True)
     return x
 
-# %% ../../nbs/data/12_ckplus.ipynb #8249d84f
 @patch
 def faces(self:CKPlus,
     table # rows of `frames` that have landmarks
@@ -245,8 +246,8 @@ def faces(self:CKPlus,
         x = np.empty((len(table), *FACE_SIZE), np.uint8)
         for i,(im,f) in enumerate(zip(table.image, table.landmarks)): x[i] = read_face(im, read_landmarks(f))
         return x
-    f = self.part('cohn-kanade-images').parent/'ckplus_faces.npz'
-    return _cached(f, _stamp([*table.image, *table.landmarks]), make)
+    kept = self.part('cohn-kanade-images').parent/'ckplus_faces.npz'
+    return _cached(kept, _stamp([*table.image, *table.landmarks]), make)
 
 # %% ../../nbs/data/12_ckplus.ipynb #0ff2ee42
 def split_subjects(
@@ -256,49 +257,46 @@ def split_subjects(
     "Deal people out as 90 : 9 : 24, as in the authors' code; `DataError` for fewer than three"
     names = sorted(set(subjects))
     n = len(names)
-    if n<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed to train, validate and test')
+    if n<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed: to train, to validate and to test on')
     test,valid = (max(1, round(n*k/123)) for k in (24,9))
     o = [names[i] for i in torch.randperm(n, generator=generator('ckplus', 'subjects', seed))]
     return o[:n-valid-test], o[n-valid-test:n-test], o[n-test:]
 
-# %% ../../nbs/data/12_ckplus.ipynb #fcf10cd6
-@patch
-def _with_landmarks(self:CKPlus, name):
-    "The frames that have landmarks, and how many were left out, with a warning"
-    every = self.frames()
+# %% ../../nbs/data/12_ckplus.ipynb #3431adbf
+def _with_landmarks(every, name):
+    "The frames that have landmarks, and how many have none"
     t = every[every.landmarks.notna()].reset_index(drop=True)
     skipped = len(every)-len(t)
-    words = f'{name}: {skipped} of {len(every)} frames have no landmarks and are left out'
-    if skipped: warnings.warn(words, stacklevel=3)
+    said = f'{name}: {skipped} of {len(every)} frames have no landmarks and are left out'
+    if skipped: warnings.warn(said, stacklevel=3)
     return t,skipped
 
-def _sides(t, seed, name):
-    "Rows of `t` to train, to validate and to test on; a `DataError` where there are none"
-    shown = t.emotion.between(1, 7).fillna(False) & t.left.between(0, 2)
-    sides = [(shown & t.subject.isin(o)).to_numpy(bool).nonzero()[0] for o in split_subjects(t.subject, seed)]
-    for side,rows in (('training', sides[0]), ('test', sides[2])):
-        if len(rows): continue
-        raise DataError(f'{name}: no labelled film of a {side} subject; another seed or a fuller copy may have one')
-    return sides
+def _sides(t, has, sides, name):
+    "Rows of labelled images on each side; `DataError` where a side that is needed has none"
+    apex = has & t.left.between(0, 2)
+    rows = [(apex & t.subject.isin(o)).to_numpy().nonzero()[0] for o in sides]
+    for who,o in (('training', rows[0]), ('test', rows[2])):
+        none = f'{name}: no labelled film of a {who} subject; another seed or a fuller copy may have one'
+        if not len(o): raise DataError(none)
+    return rows
 
-# %% ../../nbs/data/12_ckplus.ipynb #3431adbf
 @patch
 def splits(self:CKPlus,
     seed:int=0,              # which draw of subjects, see `split_subjects`
     transductive:bool=False, # does the autoencoder see the test subjects' frames, as in the authors' code?
     labelled_only:bool=False # does it see the frames of labelled films only?
-) -> Splits: # `groups` are subjects, `skipped` frames without landmarks, `folds[0]` the training subjects' images
+) -> Splits: # 7 classes, `groups` are subjects; `skipped` frames lack landmarks, `folds[0]` is the training side
     "CK+ as in Kohlbrenner et al., section 3.3; `DataError` where a part is missing, or a side has no label"
     name = 'ckplus' + '_transductive'*transductive + '_labelled'*labelled_only + f'_seed{seed}'*(seed!=0)
-    t,skipped = self._with_landmarks(name)
-    train,valid,test = _sides(t, seed, name)
-    x,y,g = self.faces(t),t.emotion.fillna(0).to_numpy(int)-1,t.subject.str[1:].astype(int).to_numpy()
-    unlabelled = lambda i: ImageSet(x[i], name=name, groups=g[i])
-    labelled = lambda i: ImageSet(x[i], y[i], EMOTIONS, name=name, groups=g[i])
-    tested = t.subject.isin(split_subjects(t.subject, seed)[-1]).to_numpy()
+    t,skipped = _with_landmarks(self.frames(), name)
     has = t.emotion.between(1, 7).fillna(False).to_numpy(bool)
-    seen = (transductive | ~tested) & (has | (not labelled_only))
+    dealt = split_subjects(t.subject, seed)
+    train,valid,test = _sides(t, has, dealt, name)
+    x,y,g = self.faces(t),t.emotion.fillna(0).to_numpy(int)-1,t.subject.str[1:].astype(int).to_numpy()
+    def part(i, y=None): return ImageSet(x[i], y, y if y is None else EMOTIONS, name=name, groups=g[i])
+    seen = (transductive | ~t.subject.isin(dealt[-1])).to_numpy() & (has | (not labelled_only))
+    both = np.r_[train, valid]
     folds = [torch.arange(len(train))]
-    res = Splits(name, labelled(np.r_[train, valid]), labelled(test), unlabelled(seen), folds, root=self.root)
+    res = Splits(name, part(both, y[both]), part(test, y[test]), part(seen), folds=folds, root=self.root)
     res.skipped = skipped
     return res

@@ -11,16 +11,12 @@ __all__ = ['CHECKPOINTS', 'LABELS', 'READINGS', 'SETTINGS', 'encoder', 'Upsample
 # %% ../../nbs/papers/barletta.ipynb #307bd1bb
 from ..imports import *
 from ..data.splits import Splits
-from ..nets.layers import FixedUnpool, act_layer, init_
+from ..nets.layers import FixedUnpool, init_
 from ..nets.autoencoder import Autoencoder
 from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
 from ..experiment.recipe import merged
 from ..answers.rows import reported
-from ..answers.runs import View
-from ..answers.extremes import Agreement, Greatest, Least, at_each
-from ..answers.asks import Contrast, Difference, Mean, Ratio, Trend
-from ..answers.claims import All, Claim, Expect
 
 # %% ../../nbs/papers/barletta.ipynb #0a77baa2
 def encoder(
@@ -31,21 +27,23 @@ def encoder(
     filters=(8, 4) # maps of the convolutions, one stage each
 )->ConvEncoder: # stages conv1, conv2, ...
     "Convolutions with ReLU and 2x2 max-pools (section 4.1)."
-    if not filters or min(filters)<1: raise ValueError(f'filters is {filters}: at least one stage, of 1 map or more each')
+    few = f'filters is {filters}: at least one stage, of 1 map or more each'
+    if not filters or min(filters)<1: raise ValueError(few)
     convs = [nn.Conv2d(ni, nf, 3, padding=1) for ni,nf in zip((c, *filters), filters)]
     enc = ConvEncoder({f'conv{i+1}': ConvStage(conv, 'relu') for i,conv in enumerate(convs)})
     return enc if gen is None else init_(enc, dict(dist='default'), gen)
 
 # %% ../../nbs/papers/barletta.ipynb #a05047b6
 class UpsampleDecoder(nn.Module):
-    "A convolution on the code, then for each stage of the encoder a nearest-neighbour upsampling and a convolution (section 4.1)."
+    "A convolution on the code, then for each stage a nearest-neighbour upsampling and a convolution (section 4.1)."
     def __init__(self,
         encoder:ConvEncoder # whose stages are to be retraced; not kept
     ):
         super().__init__()
-        conv = lambda ni,nf: nn.Conv2d(ni, nf, 3, padding=1)
+        def conv(ni, nf): return nn.Conv2d(ni, nf, 3, padding=1)
         stages = list(encoder.stages.items())[::-1]
-        self.code,self.up = conv(*2*(stages[0][1].conv.out_channels,)),FixedUnpool(2, 'nearest')
+        top = stages[0][1].conv.out_channels
+        self.code,self.up = conv(top, top),FixedUnpool(2, 'nearest')
         self.convs = nn.ModuleDict({n: conv(s.conv.out_channels, s.conv.in_channels) for n,s in stages})
 
     def forward(self,
@@ -113,19 +111,21 @@ def _parts(
     n = len(splits.test)
     return n*4//5,n*35//1000
 
+def _view(splits, train, test): return Splits(splits.name, train, test, splits.unlabelled, derived=True)
+
 def frozen_view(
     splits:Splits # a data set
 )->Splits:        # 8,000 of its test images to train on, 350 later ones to test on
     "What the authors' frozen arms were trained and tested on; the autoencoder saw the training images."
     n,m = _parts(splits)
-    return Splits(splits.name, splits.test.take(range(n)), splits.test.take(range(n, n+m)), splits.unlabelled, derived=True)
+    return _view(splits, splits.test.take(range(n)), splits.test.take(range(n, n+m)))
 
 def cnn_view(
     splits:Splits # a data set
 )->Splits:        # its first 8,000 training images, tested on its first 350 test images
     "What the authors' CNN was trained and tested on."
     n,m = _parts(splits)
-    return Splits(splits.name, splits.train.take(range(min(n, len(splits.train)))), splits.test.take(range(m)), splits.unlabelled, derived=True)
+    return _view(splits, splits.train.take(range(min(n, len(splits.train)))), splits.test.take(range(m)))
 
 # %% ../../nbs/papers/barletta.ipynb #fd58bfd5
 def _changed(arm, **change):
@@ -141,10 +141,11 @@ def _sparse(on): return _changed(_pre, pretrain=dict(sparsity=1e-3, penalty=on))
 
 def _cnn(**lr):
     "The paper's CNN, trained as a whole"
-    return dict(steps=['classify'], change=dict(encoder=dict(filters=[5, 5]), head=dict(dropout=.2), finetune=dict(opt='sgd', clip=None, **lr)))
+    fit = dict(opt='sgd', clip=None, **lr)
+    return dict(steps=['classify'], change=dict(encoder=dict(filters=[5, 5]), head=dict(dropout=.2), finetune=fit))
 
 def arms(
-    reading=None # 'as_written' prices the output as well as the code, as the authors' code does; 'fair' takes the CNN's rate from the grid of all arms
+    reading=None # 'as_written' prices the output, too, as the authors' code does; 'fair' seeks the CNN's rate
 )->dict: # name -> specification, as in `Arm`
     "The paper's five arms."
     sparse = _sparse('output' if reading=='as_written' else 'code')
@@ -176,21 +177,51 @@ def studies(
 # %% ../../nbs/papers/barletta.ipynb #999e0b57
 LABELS = list(range(160, 8001, 160))
 READINGS = dict(
-    as_written=dict(finetune=dict(loss='double_softmax', dropout_on=True), labels=dict(policy='first_n', valid='test'), seeds=dict(one_encoder='all')),
-    fair=dict(pretrain=dict(opt=dict(adam=[.0003, .001, .003])), finetune=dict(lr=[.0001, .001, .01, .1, 1.], tune='first')))
+    as_written=dict(finetune=dict(loss='double_softmax', dropout_on=True), labels=dict(policy='first_n', valid='test'),
+        seeds=dict(one_encoder='all')),
+    fair=dict(pretrain=dict(opt=dict(adam=[.0003, .001, .003])),
+        finetune=dict(lr=[.0001, .001, .01, .1, 1.], tune='first')))
 _here = 'aepretrain_nb.papers.barletta:'
-_paper = dict(encoder=dict(make=_here+'encoder', filters=[8, 4]), decoder=dict(make=_here+'upsample', out_act='identity'),
-    head=dict(make=_here+'softmax', dropout=0.), images=dict(norm=[.1307, .3081]),
+_paper = dict(
+    encoder=dict(make=_here+'encoder', filters=[8, 4]),
+    decoder=dict(make=_here+'upsample', out_act='identity'),
+    head=dict(make=_here+'softmax', dropout=0.),
+    images=dict(norm=[.1307, .3081]),
     pretrain=dict(opt='adam', lr=1e-3, bs=32, epochs=100, evals=100, loss='mse', norm_target=True, n_valid=1000,
         keep='last', checkpoints=[*CHECKPOINTS, 'best']),
-    finetune=dict(opt='adam', lr=1e-3, bs=16, epochs=100, evals=20, keep='last', clip=1., loss='cross_entropy', dropout_on=False, tune='each',
-        score_train=True), labels=dict(n=LABELS), seeds=dict(n=3))
+    finetune=dict(opt='adam', lr=1e-3, bs=16, epochs=100, evals=20, keep='last', clip=1., loss='cross_entropy',
+        dropout_on=False, tune='each', score_train=True),
+    labels=dict(n=LABELS), seeds=dict(n=3))
+
+# %% ../../nbs/papers/barletta.ipynb #eac33c25
 _few = dict(epochs=2, evals=2, checkpoints=[1, 'best'])
-SETTINGS = dict(paper={}, quick=dict(pretrain=_few | dict(epochs=10, evals=10, checkpoints=[1, 2, 5, 'best']),
-    labels=dict(n=[160, 480, 960, 1920, 2880, 4000, 5920, 8000])),
-    digits=dict(pretrain=dict(epochs=20, evals=20, checkpoints=[1, 2, 5, 10, 'best'], n_valid=97), finetune=dict(epochs=40, lr=.01),
-        labels=dict(n=[48, 160, 400]), seeds=dict(n=5)),
-    smoke=dict(pretrain=_few | dict(n_valid=97), finetune=dict(epochs=2, evals=2), labels=dict(n=[64, 160]), seeds=dict(n=2)))
+SETTINGS = dict(
+    paper={},
+    quick=dict(pretrain=_few | dict(epochs=10, evals=10, checkpoints=[1, 2, 5, 'best']),
+        labels=dict(n=[160, 480, 960, 1920, 2880, 4000, 5920, 8000])),
+    digits=dict(pretrain=dict(epochs=20, evals=20, checkpoints=[1, 2, 5, 10, 'best'], n_valid=97),
+        finetune=dict(epochs=40, lr=.01), labels=dict(n=[48, 160, 400]), seeds=dict(n=5)),
+    smoke=dict(pretrain=_few | dict(n_valid=97), finetune=dict(epochs=2, evals=2), labels=dict(n=[64, 160]),
+        seeds=dict(n=2)))
+
+# %% ../../nbs/papers/barletta.ipynb #4455853a
+def _known(what, name, names):
+    "Raises `ValueError` for a name that is none of `names`"
+    known = ', '.join(sorted(filter(None, names)))
+    if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {known}')
+
+def _look(arm):
+    "The look that an arm starts from, None where that is the last"
+    last = arm['steps'][-1]
+    return last.get('at') if isinstance(last, dict) else None
+
+def _kept(r, study):
+    "The arms whose looks are kept; raises `ValueError` where there is none"
+    kept = r['pretrain']['checkpoints']
+    arms = {k: v for k,v in r['arms'].items() if _look(v) in (None, *kept)}
+    gone = f'pretrain.checkpoints={kept} keeps none of {[*CHECKPOINTS, "best"]}'
+    if not arms: raise ValueError(f'study {study!r} has no arm left: {gone}')
+    return arms
 
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, paper
@@ -199,29 +230,24 @@ def recipe(
     **overrides          # sections to change
 )->dict:                 # plain JSON
     "The paper's experiment as a recipe; `ValueError` for an unknown setting, reading, study or override."
-    for what,name,known in (('setting', setting, SETTINGS), ('reading', reading, {**READINGS, None: 0}), ('study', study, studies())):
-        if name not in known: raise ValueError(f"unknown {what} {name!r}: one of {', '.join(sorted(filter(None, known)))}")
-    if reading=='as_written' and study=='main': raise ValueError('as_written trains its arms on different images: ask for study=frozen and study=cnn')
-    r = dict(name='barletta', version=2, setting=setting, **copy.deepcopy(_paper), arms=studies(reading)[study])
+    _known('setting', setting, SETTINGS)
+    _known('reading', reading, [None, *READINGS])
+    _known('study', study, studies())
+    if reading=='as_written' and study=='main':
+        raise ValueError('as_written trains its arms on different images: ask for study=frozen and study=cnn')
+    r = copy.deepcopy(dict(name='barletta', version=2, setting=setting, **_paper, arms=studies(reading)[study]))
     if reading: r['reading'] = reading
     if reading=='as_written': r['view'] = _here + ('cnn_view' if study=='cnn' else 'frozen_view')
     for new in (SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
-    kept = r['pretrain']['checkpoints']
-    r['arms'] = {k: v for k,v in r['arms'].items() if _look(v) in (None, *kept)}
-    if not r['arms']: raise ValueError(f'study {study!r} has no arm left: pretrain.checkpoints={kept} keeps none of {[*CHECKPOINTS, "best"]}')
-    return r
-
-def _look(arm):
-    "The look that an arm starts from, None where that is the last"
-    last = arm['steps'][-1]
-    return last.get('at') if isinstance(last, dict) else None
+    return r | dict(arms=_kept(r, study))
 
 # %% ../../nbs/papers/barletta.ipynb #cb0f3354
-_names = dict(cnn='cnn', sparse_ae_mnist='sparse', ae_mnist='plain', sparse_ae_fashion='sparse_fashion', frozen_random='random')
+_names = dict(cnn='cnn', sparse_ae_mnist='sparse', ae_mnist='plain', sparse_ae_fashion='sparse_fashion',
+    frozen_random='random')
 
 def reported_rows()->pd.DataFrame: # a row per arm and size, in the columns of a recorded row
     "The paper's mean test accuracies after 100 epochs (figure 4) as rows of the reading 'reported'."
     d = reported('barletta')
     d = d[d.epoch==100]
-    return pd.DataFrame(dict(data='mnist', arm=d.arm.map(_names), labels=d.n_labels, value=d.test_accuracy_pct.round(4), metric='accuracy', unit='%',
-        kind='fit', reading='reported', setting='paper'))
+    own = dict(data='mnist', arm=d.arm.map(_names), labels=d.n_labels, value=d.test_accuracy_pct.round(4))
+    return pd.DataFrame(own | dict(metric='accuracy', unit='%', kind='fit', reading='reported', setting='paper'))
