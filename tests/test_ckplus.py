@@ -9,8 +9,9 @@ from aepretrain_nb.data.named import DATASETS, dataset, verify
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.labels import label_subset, split_valid
-from aepretrain_nb.experiment.experiment import compare
-from aepretrain_nb.experiment.trial import find_recipe, plan
+from aepretrain_nb.compare import compare
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.recipe import find_recipe
 
 repo = Path(__file__).resolve().parents[1]
 
