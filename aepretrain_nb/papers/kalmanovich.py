@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/kalmanovich.html.md"""
 __all__ = ['PAPER', 'GRID', 'RATES', 'SETTINGS', 'CONV', 'DECODERS', 'FACTOR_ARMS', 'FIGURE4', 'CONV_ARMS', 'STUDIES', 'REPORTED',
            'CLAIMS', 'schedule_of', 'settings', 'recipe', 'choose_n', 'as_recorded', 'reported_rows']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #309679c9
+# %% ../../nbs/papers/kalmanovich.ipynb #ed6a221a
 from ..imports import *
 from itertools import product
 from fastcore.basics import merge
@@ -20,13 +20,13 @@ from aepretrain_nb.train.schedule import (Phase, budget, de_novo, find_n, gradua
 from ..train.scores import SCORES
 from ..experiment.phase import own_decoder, phase_step
 from ..experiment.plan import images_of
-from ..experiment.recipe import find_recipe, merged
+from ..experiment.recipe import changed, find_recipe, merged
 from ..experiment.schema import ExperimentError
 from ..experiment.step import chain
 from ..answers.asks import Agreement, Below, Difference, Greatest, Least, Ratio, Trend, at_each
 from ..answers.ledger import All, Claim, Expect
 
-# %% ../../nbs/papers/kalmanovich.ipynb #1d6c089d
+# %% ../../nbs/papers/kalmanovich.ipynb #8560e304
 _MAKERS = dict(gradual=gradual, stacked=stacked, frozen=input_noise_frozen, de_novo=de_novo)
 
 def schedule_of(
@@ -50,7 +50,7 @@ def _fraction(arm):
     "The paper's stacked-versus-gradual fraction f of an arm, from 0 to 1; None where it has no meaning"
     return float(arm[7:]) if arm.startswith('hybrid_') else dict(gradual=0., stacked=1.).get(arm)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #5969ae8c
+# %% ../../nbs/papers/kalmanovich.ipynb #9dc0ebd4
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
@@ -59,7 +59,7 @@ GRID = dict(width=[1000, 1500, 2000, 2500], lr=[1e-1, 1e-2, 1e-3, 5e-4, 1e-4, 5e
     momentum=[.9, .7], weight_decay=[1e-3, 1e-4, 1e-5])
 RATES = [1., .5, .2, .1, .05, .02, .01, .005, .002, .001, .0005, .0002, .0001]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #232725eb
+# %% ../../nbs/papers/kalmanovich.ipynb #95474d00
 _dense = dict(depth=2, bs=20, momentum=.9, weight_decay=1e-5, normalised_grad=False, rates=RATES,
     refit=dict(direct=5000, chain=10_000), refit_lr=dict(direct=.001, chain=.001), fs=[.25, .5, .75],
     fit_rates=[.0005, .002, .01, .05, .2, 1.], fit_lr=.05, patience=35, epochs=300,
@@ -76,7 +76,6 @@ SETTINGS = dict(
 _cifar = dict(floor=dict(images=5000, n_valid=1000, fs=[.5], lr=.002, sizes=[500, 1500, 5000]),
     paper=dict(images=40_000, lr=.002, sizes=[1000, 3000, 10_000, 20_000, 40_000]))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #d6c8118f
 _conv = dict(recipe='quick', width=1/3, images=45_000, n_valid=2000, bs=128, lr=.5, rates=RATES, momentum=0.,
     weight_decay=0., normalised_grad=False, refit_lr=dict(direct=.001, chain=.003), every=100, sizes=[1000],
     controls=['random_paper', 'random_matched', 'random_default'])
@@ -87,22 +86,7 @@ CONV = dict( # first, n, refit, every: steps; recipe: the setting of the classif
     floor=dict(first=300, n=500, refit=dict(direct=300, chain=600)),
     paper=dict(recipe='paper', width=1., first=60_000, n=168_000, refit=dict(direct=10_000, chain=20_000), every=5000))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #bcaf6316
-def _is_like(v, old):
-    "Is `v` the kind of value that `old` is? Counts are at least 1, other numbers not negative, lists not empty"
-    if isinstance(old, list): return isinstance(v, list) and len(v)>0 and all(_is_like(o, old[0]) for o in v)
-    if isinstance(old, dict): return isinstance(v, dict) and set(v)==set(old) and all(_is_like(v[k], old[k]) for k in old)
-    if isinstance(old, (bool, str)): return type(v)==type(old)
-    return type(v)==int and v>=1 if isinstance(old, int) else type(v) in (int, float) and 0<=v<math.inf
-
-def _changed(s, changes):
-    "A setting with other entries; raises `ExperimentError` for one that is unknown or of another kind"
-    for k,v in changes.items():
-        if k not in s: raise ExperimentError(f'schedule has no {k!r}{near(k, s)}')
-        if k=='grid' and isinstance(v, dict): _changed({o: [old] for o,old in s.items()}, v)
-        elif not _is_like(v, s[k]): raise ExperimentError(f'schedule.{k} is {v!r}: a value like {s[k]!r} is needed')
-    return s | changes
-
+# %% ../../nbs/papers/kalmanovich.ipynb #f29b8450
 def settings(
     data:str='mnist', # name of the data set; unknown ones are treated as MNIST
     setting:str='smoke', # one of `SETTINGS`; 'floor': the paper's widths and epochs on fewer images
@@ -110,12 +94,14 @@ def settings(
     **changes # any of the entries, such as `lr=.01`
 )->dict: # plain JSON
     "Sizes, lengths and hyper-parameters; raises `ExperimentError` for an unknown setting or entry, or a value of another kind."
-    known,own = CONV if conv else SETTINGS,PAPER.get(data, PAPER['mnist'])
+    known,own,grid = CONV if conv else SETTINGS,PAPER.get(data, PAPER['mnist']),changes.pop('grid', {})
     if setting not in known: raise ExperimentError(f'unknown setting {setting!r}{near(setting, known)}')
-    if conv: return _changed(_conv | dict(noise=own['noise']) | CONV[setting], changes)
-    return _changed(_dense | own | SETTINGS[setting] | (_cifar.get(setting, {}) if 'cifar' in data else {}), changes)
+    more = _cifar.get(setting, {}) if data.startswith('cifar') else {}
+    usual = _conv | dict(noise=own['noise']) | CONV[setting] if conv else _dense | own | SETTINGS[setting] | more
+    changed({k: [v] for k,v in usual.items()}, grid, 'schedule.grid')
+    return changed(usual, changes, 'schedule') | (dict(grid=grid) if grid else {})
 
-# %% ../../nbs/papers/kalmanovich.ipynb #f89eb0fd
+# %% ../../nbs/papers/kalmanovich.ipynb #2a7347e0
 def _sgd(s): return dict(opt='sgd', momentum=s['momentum'], weight_decay=s['weight_decay'], fused=True, bs=s['bs'])
 
 def _sought(rates, start, tune):
@@ -131,7 +117,6 @@ def _phase_fits(s, conv, seek):
     fit = _sgd(s) | own | rate | dict(normalised_grad=s['normalised_grad'])
     return dict(pretrain=fit, joint=fit, refit=own | dict(opt='adam', bs=s['bs']))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #f51ae986
 _nets = 'aepretrain_nb.nets.staged:'
 _uniform = dict(dist='xavier_uniform')
 
@@ -151,7 +136,7 @@ def _conv_nets(s):
     decoder = dict(make=_nets+'StagedAE', out_act=r['decoder']['out_act'], init=init, tied=True)
     return {k: r[k] for k in own} | dict(decoder=decoder, labels=dict(n=s['sizes'])),r['arms']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #c1dd35e0
+# %% ../../nbs/papers/kalmanovich.ipynb #ee9adf7d
 DECODERS = 'direct','chain'
 
 def _names(s): return ['conv1', 'conv2', 'conv3'] if 'recipe' in s else [f'l{i+1}' for i in range(s['depth'])]
@@ -176,7 +161,7 @@ def _endings(phases, s, reading, tuned):
     def tuning(more): return joint([*phases, *(p for p,_ in more)], _names(s), s['tune']*_per(s))[-1]
     return {d: [*more, (tuning(more), part)] for d,more in out.items()}
 
-# %% ../../nbs/papers/kalmanovich.ipynb #e03f182c
+# %% ../../nbs/papers/kalmanovich.ipynb #6a60d3e7
 def _columns(arm, s, **kw): return dict(schedule=arm, f=_fraction(arm), depth=len(_names(s)), decoder=None, tuned=False) | kw
 
 def _scored(arm, s, reading, tuned=False, name=None, like=None):
@@ -193,15 +178,13 @@ def _scored(arm, s, reading, tuned=False, name=None, like=None):
 
 def _of(*arms, **kw): return lambda s, reading: merge(*(_scored(a, s, reading, **kw) for a in arms))
 
-def _figure3(s, reading): return _of('gradual', *(f'hybrid_{f:g}' for f in s['fs']), 'stacked')(s, reading)
-
 def _depth(s, reading):
     "Gradual and stacked training at several depths, at the rates of the setting's own"
     def deeper(d, a): return _scored(a, s | dict(depth=d), reading, name=f'{a}_{d}_layers', like=a)
     others = product([d for d in (2, 3, 4) if d!=s['depth']], ('gradual', 'stacked'))
     return merge(_of('gradual', 'stacked')(s, reading), *(deeper(*o) for o in others))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #41314e05
+# %% ../../nbs/papers/kalmanovich.ipynb #b26125b6
 FACTOR_ARMS = 'gradual_x0.5', 'gradual_x0.1', 'gradual_decay'
 FIGURE4 = 'gradual', 'stacked', 'de_novo', 'frozen', 'none'
 CONV_ARMS = 'gradual', 'stacked', 'de_novo'
@@ -224,7 +207,6 @@ def _conv_fits(s, reading):
 def _known(what, name, there):
     if name not in there: raise ExperimentError(f'unknown {what} {name!r}{near(name, there)}')
 
-# %% ../../nbs/papers/kalmanovich.ipynb #2b8a785d
 def _longer(arm, times, s):
     "A two-layer schedule whose last phase is trained in chunks, momentum anew with each"
     *before,last = _phases(arm, s)
@@ -239,7 +221,6 @@ def _find_n(s, reading):
     mixes = [_scored(f'hybrid_{f:g}', s | dict(n=n), reading, name=f'hybrid_{f:g}_n{n}') for n,f in product(ns, s['fs'])]
     return merge(_longer('gradual', 1, s), _longer('stacked', 2, s), *mixes)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #459e49ac
 def _fold(c, i, s, reading):
     "An arm with some entries of its setting changed, validated on a part of its images"
     own,said = s | c | dict(fold=[i, s['folds']]),', '.join(f'{k}={v}' for k,v in c.items())
@@ -252,8 +233,9 @@ def _search(s, reading):
     every = [dict(zip(s['grid'], v)) for v in product(*s['grid'].values())]
     return merge(*(_fold(c, i, s, reading) for c,i in product(every, range(s['folds']))))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #4d29a417
-STUDIES = dict(figure3=_figure3, joint=_of('gradual', 'stacked', tuned=True), ablation=_of('gradual', 'frozen', 'stacked'),
+# %% ../../nbs/papers/kalmanovich.ipynb #54546795
+STUDIES = dict(figure3=lambda s, reading: _of('gradual', *(f'hybrid_{f:g}' for f in s['fs']), 'stacked')(s, reading),
+    joint=_of('gradual', 'stacked', tuned=True), ablation=_of('gradual', 'frozen', 'stacked'),
     de_novo=_of('gradual', 'stacked', 'de_novo'), factor=_of('gradual', *FACTOR_ARMS, 'gradual_x0', like='gradual'),
     depth=_depth, figure4=_figure4, conv=_of(*CONV_ARMS), conv_fits=_conv_fits, find_n=_find_n, search=_search)
 
@@ -276,7 +258,7 @@ def recipe(
     r = dict(name='kalmanovich', setting=setting, reading=reading, study=study) | own | nets | _phase_fits(s, conv, not once)
     return merged(r, overrides)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7b03c225
+# %% ../../nbs/papers/kalmanovich.ipynb #a24e5257
 def _excess(step, res):
     "Validation errors of a phase above the least possible, of images or of the codes of a frozen layer, one an epoch"
     target,x = step.fit['phase']['target'],ImageDL(images_of(step, res.splits)[1], 10**6, target='x').one_batch()[1]
@@ -286,11 +268,6 @@ def _excess(step, res):
             for n in [*encoder.stages][:[*encoder.stages].index(target)+1]: x = encoder.stages[n](x)
     least = entropy(x).mean().item()
     return [v-least for v in res.store.get(step.key)['curve']]
-
-# %% ../../nbs/papers/kalmanovich.ipynb #ea54ff5c
-def _fell(curve, at, window):
-    "By how much, in %, the error has fallen over the last `window` epochs; None where there are too few"
-    return 100*(1-curve[at-1]/curve[at-1-window]) if window<at<=len(curve) else None
 
 def _moves(curve, at, s): return at<=s['window'] or find_n(dict(a=curve[at-1-s['window']:at]), None, s['window'], s['tol']) is None
 
@@ -309,7 +286,7 @@ def choose_n(
         if not any(_moves(*o, s) for o in seen.values()): return n,seen
     return None,seen
 
-# %% ../../nbs/papers/kalmanovich.ipynb #bffd3aec
+# %% ../../nbs/papers/kalmanovich.ipynb #f71be2a2
 _KINDS = dict(figure4='classification', conv='conv reconstruction', conv_fits='conv classification')
 _ENTRIES = 'first', 'n', 'tune', 'noise', 'momentum', 'weight_decay', 'bs', 'normalised_grad'
 
@@ -329,7 +306,8 @@ def _budget_rows(rows, res):
     "A row per schedule of the study find_n: the common n, and by how much (%) this schedule still improved there"
     (n,seen),s,by = choose_n(res),res.about['recipe']['schedule'],rows.drop_duplicates('arm').set_index('arm')
     own = dict(kind='find_n', metric='n', unit='epochs', value=n, decoder=None, tuned=None)
-    def row(c, at): return dict(valid=c[at-1], epochs=at, improvement=_fell(c, at, s['window']), curve=' '.join(f'{e:.4f}' for e in c))
+    def fell(c, at, w): return 100*(1-c[at-1]/c[at-1-w]) if w<at else None
+    def row(c, at): return dict(valid=c[at-1], epochs=at, improvement=fell(c, at, s['window']), curve=' '.join(f'{e:.4f}' for e in c))
     return pd.DataFrame([by.loc[a].to_dict() | own | dict(arm=a) | row(*o) for a,o in seen.items()])
 
 def _search_rows(rows, res):
@@ -346,7 +324,7 @@ def as_recorded(
     rows = pd.DataFrame([_row(o, by[o['key']], res) for o in res.rows.to_dict('records')])
     return dict(find_n=_budget_rows, search=_search_rows).get(res.about['recipe']['study'], lambda rows, res: rows)(rows, res)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #1218f8f2
+# %% ../../nbs/papers/kalmanovich.ipynb #fa88111f
 REPORTED = dict(  # (gradual, sd), (stacked, sd) in nats, and the improvement as printed, %
     mnist=((9.61, .06), (10.38, .06), 7.39), cifar10=((55.47, .2), (57.26, .23), 3.12), cifar100=((57.01, .45), (59.34, .3), 3.92))
 
@@ -356,7 +334,7 @@ def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviat
         metric='excess cross-entropy', unit='nats', value=m, sd=sd, runs=3)
         for d,(g,st,_) in REPORTED.items() for a,(m,sd) in dict(gradual=g, stacked=st).items()])
 
-# %% ../../nbs/papers/kalmanovich.ipynb #80e19167
+# %% ../../nbs/papers/kalmanovich.ipynb #37d75db1
 _LESS,_MORE = Expect('<', .99),Expect('>', 1.01)
 
 def _recon(
@@ -403,7 +381,7 @@ def _everywhere(make, *data):
 
 def _both(make): return lambda *a: dict.fromkeys(('as_written', 'fair'), make(*a))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #add7a0ac
+# %% ../../nbs/papers/kalmanovich.ipynb #682a6b90
 def _fades(data):
     "A gain at the smallest size, and a difference that rises with the size"
     where = dict(data=data, kind='classification', depth=2)
@@ -418,7 +396,7 @@ def _factors(data):
     best = lambda **kw: Least(tuple(ask(a, **kw) for a in FACTOR_ARMS))
     return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #516112d9
+# %% ../../nbs/papers/kalmanovich.ipynb #c70f0cad
 _BUDGET = dict(falling='all arms have one budget of updates by design')
 
 def _claim(key, text, place, ask, expect, reported, cmds): return Claim('kalmanovich', key, text, place, ask, expect, reported, cmds, 'floor', _BUDGET)
@@ -465,7 +443,7 @@ _ALL = [
         dict(as_written=Agreement(dict(kind='reconstruction', tuned=True), of=('data', 'arm'))), Expect('<', 1), 'six means of three splits',
         _commands('joint', *_SETS, readings=['as_written']))]
 
-# %% ../../nbs/papers/kalmanovich.ipynb #4faf5773
+# %% ../../nbs/papers/kalmanovich.ipynb #fcefbc12
 def _beyond(data, name):
     "Questions that the paper does not answer: depth, learning-rate factor, the convolutional autoencoder"
     c = lambda key, text, ask, cmds: _claim(f'{key}-{data}', f'{text} on {name}', 'beyond the paper', ask, _LESS, 'asked', cmds)
