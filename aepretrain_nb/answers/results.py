@@ -145,6 +145,12 @@ def told(self:Results,
     values = self.rows[name].dropna().unique() if name in self.rows else []
     return values[0] if len(values)==1 else default
 
+# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
+@patch(as_prop=True)
+def labels(self:Results)->list: # of the label sizes
+    "The sizes, in the order of the tables."
+    return list(self.about.get('labels') or dict.fromkeys(self.every.labels))
+
 # %% ../../nbs/answers/13_results.ipynb #f8c5bf41
 @patch(as_prop=True)
 def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; where recorded the means of balanced and f1
@@ -249,12 +255,6 @@ def _seeds(every):
 def _named(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
-
-# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
-@patch(as_prop=True)
-def labels(self:Results)->list: # of the label sizes
-    "The sizes, in the order of the tables."
-    return list(self.about.get('labels') or dict.fromkeys(self.every.labels))
 
 # %% ../../nbs/answers/13_results.ipynb #9090cc97
 @patch

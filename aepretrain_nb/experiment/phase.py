@@ -14,7 +14,7 @@ from ..data.corrupt import corruption
 from ..data.labels import idx_digest
 from ..data.loader import ImageDL, image_dls
 from ..data.sets import ImageSet, generator
-from ..nets.loss import excess_bce
+from ..nets.loss import entropy, excess_bce
 from ..nets.staged import StagedAE
 from ..train.learner import torch_opt
 from ..train.schedule import Phase, run_schedule
@@ -89,6 +89,14 @@ def _parts(step, splits):
     tr,va = picked(step, splits)
     return splits.train.take(tr),splits.train.take(va),idx_digest(tr)
 
+def _least(ae, phase, held, loss):
+    "The least possible value of a phase's loss: the entropy of what it reconstructs, images or codes"
+    if loss!='bce': return 0.
+    x = ImageDL(held, len(held), target='x').one_batch()[1]
+    with torch.no_grad():
+        for n in ae.names[:ae.level(phase.target)]: x = ae.encoder.stages[n](x)
+    return entropy(x).mean().item()
+
 def _scored(ae, step, phase, splits, held):
     "Error on test images (of a fold, on its own) and on held-out ones of an autoencoder of all levels; nothing of a smaller one"
     if phase.top!=ae.names[-1]: return {}
@@ -109,19 +117,22 @@ def train_phase(
 )->tuple: # (the autoencoder, results for its row)
     "One phase of a schedule; raises `StepFailed` where its error is not finite."
     start,f,phase = time.perf_counter(),step.fit,phase_of(step)
-    ae = build_staged(step, splits, weights).to(device)
+    ae = build_staged(step, splits, weights)
     train,held,subset = _parts(step, splits)
     layout = torch.channels_last if any(p.dim()==4 for p in ae.parameters()) else torch.contiguous_format
     dls = image_dls(train.unlabelled(), held.unlabelled(), f.get('bs', Fit.bs), target='x', device=device, memory_format=layout)
     how = dict(loss=f.get('loss', 'mse'), reduction=f.get('reduction', 'mean'), every=f.get('every'))
     with alone('phase', step.key):
+        least = _least(ae, phase, held, how['loss'])
+        ae.to(device)
         log = run_schedule(ae, [phase], DataLoaders(dls.train, dls.valid.new(bs=1000)), corruption(f.get('corrupt')), lr=f['lr'],
             opt_func=_optimiser(f), normalised_grad=f.get('normalised_grad', False), seed=step.seeds['encoder'], **how).iloc[0]
     found = _scored(ae, step, phase, splits, held)
     if not math.isfinite(found.get('valid') or log.curve[-1]): raise StepFailed(f'diverged: error {found.get("valid")} on held-out images at lr {f["lr"]:g}')
     which = dict(n_train=len(train), n_valid=len(held), subset=subset)
     spent = dict(seconds=time.perf_counter()-start, steps=phase.steps, images=phase.steps*f.get('bs', Fit.bs))
-    return ae, found | which | spent | dict(curve=log.curve, lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
+    seen = dict(curve=log.curve, least=least)
+    return ae, found | which | spent | seen | dict(lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
 
 def draw(
     step, # of kind 'draw'
