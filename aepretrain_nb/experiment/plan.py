@@ -55,6 +55,7 @@ DO = dict(
     draw=Do(_here+'phase:draw', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
     phase=Do(_here+'phase:train_phase', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
     classify=Do(_here+'stack:classify', _here+'run:build_classifier', 'finetune', 'labels', NETS),
+    joint=Do(_here+'joint:joint', _here+'joint:build_joint', 'finetune', 'labels', NETS),
     knn=Do(_here+'stack:vote', _here+'run:build_classifier', 'finetune', 'labels', NETS))
 
 # %% ../../nbs/experiment/04_plan.ipynb #844a1e64
