@@ -10,6 +10,7 @@ __all__ = ['seeds', 'compare', 'settings', 'report', 'power', 'ledger', 'data_li
 # %% ../nbs/03_cli.ipynb #9fe9e337
 import argparse, re, shlex, sys
 from functools import partial
+from pathlib import Path
 from .commands import *
 
 # %% ../nbs/03_cli.ipynb #037f94fc
@@ -93,6 +94,8 @@ def report(
 )->int:  # exit code
     "Write the report of a folder of results: one self-contained HTML file with verdict, figures and settings."
     from aepretrain_nb.answers.report import report
+    from aepretrain_nb.compare import read_results
+    if (Path(kw['results'])/'experiment.json').exists(): kw['results'] = read_results(kw['results'])
     print(report(**kw))
     return 0
 

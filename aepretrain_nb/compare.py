@@ -155,9 +155,11 @@ def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
 
 def _opened(plan, folder, encoders, files, progress):
     "The store of a call, with what it takes over from elsewhere"
+    odd = _odd(plan)
+    for other in encoders: experiment(other)
     store = Store(folder or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(plan.splits, plan.recipe)
-    store.warn(_odd(plan), progress)
+    store.warn(odd, progress)
     for other in encoders: store.borrow(other, plan.steps())
     for digest,path in files.items(): write_whole(store.file('weights', digest, 'safetensors'), lambda t: shutil.copyfile(path, t))
     return store

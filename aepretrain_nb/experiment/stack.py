@@ -40,10 +40,11 @@ def together(
     splits # its data
 )->str: # equal for steps that can be trained as one; None for one that is trained by itself
     "What a step has in common with those whose heads it can be trained with."
-    f = step.fit
     alike = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
+    if not alike: return None
+    f = step.fit
     plain = f.get('precision', 'fp32')=='fp32' and f.get('opt', Fit.opt) in HEAD_OPTS and not f.get('weight_decay') and not f.get('partial')
-    if not (alike and plain and _is_linear(step, splits)): return None
+    if not (plain and _is_linear(step, splits)): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
     return canonical([step.data['digest'], source, step.net, {k: v for k,v in f.items() if k not in _OWN}])
 
