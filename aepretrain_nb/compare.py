@@ -53,7 +53,8 @@ def options(
     "Options of a grid as changes to a recipe's sections; what is None stays the recipe's."
     asked = dict(seeds=dict(crossed=crossed, one_encoder=one_encoder), labels=dict(valid=valid, n_valid=n_valid, policy=policy),
         images=dict(n=n_unlabelled))
-    known = {part: {k: v for k,v in own.items() if v is not None} for part,own in asked.items()}
+    plainly = lambda v: v.item() if isinstance(v, np.generic) else v
+    known = {part: {k: plainly(v) for k,v in own.items() if v is not None} for part,own in asked.items()}
     return {part: own for part,own in known.items() if own}
 
 

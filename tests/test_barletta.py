@@ -33,7 +33,7 @@ def test_random_beats_the_others_as_often_as_their_own_numbers_say():
 
 def test_parameter_counts():
     g = torch.Generator()
-    assert count(encoder(1))==372 and count(softmax_net(encoder(1), 1, 28, 28, 10, g).head)==1970 and count(softmax_net(encoder(1, (5, 5)), 1, 28, 28, 10, g, dropout=.2))==2740
+    assert count(encoder(1))==372 and count(softmax_net(encoder(1), 1, 28, 28, 10, g).head)==1970 and count(softmax_net(encoder(1, filters=(5, 5)), 1, 28, 28, 10, g, dropout=.2))==2740
 
 @pytest.mark.parametrize('c,h,w', [(1, 28, 28), (3, 32, 32), (1, 13, 9), (2, 7, 30)])
 def test_a_reconstruction_has_the_size_of_its_image(c, h, w):
@@ -125,7 +125,7 @@ def test_a_grid_of_heads_is_the_same_however_it_is_cut(tmp_path):
 def test_a_head_that_diverges_fails_alone(tmp_path):
     r = recipe('smoke', 'fair', 'frozen', finetune=dict(opt='sgd', clip=None))
     r['finetune'] |= dict(tune='each', lr=[1e-3])
-    wild = r | dict(arms=dict(tame=r['arms']['random'], wild=r['arms']['random'] | dict(change=dict(finetune=dict(lr=[1e38])))))
+    wild = r | dict(arms=dict(tame=r['arms']['random'], wild=r['arms']['random'] | dict(change=dict(finetune=dict(freeze=['encoder.'], lr=[1e38])))))
     got = compare(digits, recipe=wild, labels=[64, 160], seeds=1, store=tmp_path/'s', progress=False)
     assert set(got.rows.arm)=={'tame'} and got.missing.arm.tolist()==['wild']*2 and got.missing.reason.str.startswith('StepFailed: diverged at lr 1e+38').all()
 

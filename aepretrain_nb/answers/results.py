@@ -68,7 +68,8 @@ def _never(confused):
     return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
 
 def _fall(curve, lower):
-    "How far the end of a validation curve lies behind its best"
+    "How far the end of a validation curve lies behind its best; nan where there is none"
+    if not curve: return np.nan
     return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
 
 def _recorded(rows, records, lower):
