@@ -31,6 +31,7 @@ from .train.task import *
 from .experiment.schema import *
 from .experiment.step import *
 from .experiment.recipe import *
+from .experiment.seen import *
 from .experiment.plan import *
 from .experiment.run import *
 from .experiment.pretrain import *
@@ -58,7 +59,14 @@ from .answers.saved import *
 from .answers.results import *
 from .answers.page import *
 from .answers.report import *
+from .answers.estimates import *
+from .answers.runs import *
 from .answers.asks import *
+from .answers.extremes import *
+from .answers.claims import *
+from .answers.book import *
 from .answers.ledger import *
+from .answers.several import *
+from .again import *
 from .gather import *
 from .compare import *

@@ -1,5 +1,5 @@
 "Numbers that are what they say: errors of kept weights, steps that were taken, seeds that move what they name, scores from counts, failures that end one fit."
-import json, warnings
+import warnings
 from dataclasses import replace
 import numpy as np, pytest, torch
 from sklearn.decomposition import PCA
@@ -10,7 +10,7 @@ from aepretrain_nb.nets.loss import baselines, last_fifth, recon_error
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.compare import compare, options
+from aepretrain_nb.compare import compare
 from aepretrain_nb.experiment.plan import plan, seed_list
 from aepretrain_nb.experiment.pretrain import reconstruct
 from aepretrain_nb.experiment.recipe import candidates, check_recipe, find_recipe, merged
@@ -303,7 +303,7 @@ def test_numbers_and_names_in_all_their_forms():
     keys = lambda r=smoke,**kw: [t.key for t in plan(digits, r, **dict(arms=['pretrained'], labels=[50], seeds=[0]) | kw)]
     same = [dict(labels=50), dict(labels=np.int64(50)), dict(labels=np.array([50])), dict(labels=(50,)), dict(seeds=1), dict(seeds=np.int64(1)), dict(seeds=np.arange(1)), dict(seeds=range(1)), dict(arms='pretrained')]
     assert all(keys(**kw)==keys() for kw in same)
-    few = lambda n,v: keys(merged(smoke, json.loads(json.dumps(options(n_unlabelled=n, n_valid=v)))))
+    few = lambda n,v: compare(digits, 'pretrained', 50, 1, smoke, n_unlabelled=n, n_valid=v, progress=False).rows.key.tolist()
     assert few(np.int64(99), np.int32(9))==few(99, 9)!=keys()
     assert all(type(o) is int for run in seed_list(np.arange(2)) for o in run)
 
