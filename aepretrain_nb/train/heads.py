@@ -19,6 +19,8 @@ from .transfer import fc_head
 # %% ../../nbs/train/04_heads.ipynb #07d58020
 class HeadError(ValueError): "Heads that cannot be trained; the message is one line that names the reason"
 
+def _rows(o): return o if o is None else torch.as_tensor(o)
+
 @dataclass(eq=False)
 class HeadJob:
     "One head to train: a row of weights per class, on some rows of the features"
@@ -30,7 +32,7 @@ class HeadJob:
     steps:int=1000 # batches
     valid:Tensor=None # rows of its own to validate on
     at:tuple=() # steps after which it is scored, 0 for before the first; the end is added
-    def __post_init__(self): self.idx,self.valid = (o if o is None else torch.as_tensor(o) for o in (self.idx, self.valid))
+    def __post_init__(self): self.idx,self.valid = _rows(self.idx),_rows(self.valid)
 
 @patch(as_prop=True)
 def stops(self:HeadJob)->list: # whole numbers, rising
@@ -185,7 +187,9 @@ def sgd_(
     "PyTorch's SGD, in place: the momentum gathers gradients, not steps"
     w.sub_(torch.mul(m.mul_(momentum).add_(g), lr, out=tmp))
 
-HEAD_OPTS = dict(adam=(adam_, adam_rate), sgd=(sgd_, torch.ones_like)) # name -> update, factor of the learning rate at step t
+HEAD_OPTS = dict( # name -> update, factor of the learning rate at step t
+    adam=(adam_, adam_rate),
+    sgd=(sgd_, torch.ones_like))
 
 # %% ../../nbs/train/04_heads.ipynb #07f3a0ba
 def _up(n, m): return -(-n//m)*m
@@ -315,7 +319,8 @@ def _each(self:_Looks, job):
     "Name, features and classes of every set that a job is scored on"
     own = dict(train=job.idx if self.train else None, valid=job.valid)
     for name,s in (own | self.sets).items():
-        if s is not None: yield name, *(s if isinstance(s, tuple) else (self.x[s.to(self.x.device)], self.y[s.to(self.y.device)]))
+        if isinstance(s, tuple): yield name, *s
+        elif s is not None: yield name, self.x[s.to(self.x.device)], self.y[s.to(self.y.device)]
 
 @patch
 def look(self:_Looks,
@@ -340,7 +345,9 @@ class Heads:
     kept:list # per job: the step whose weights these are
     diverged:list # jobs whose weights or losses are not finite
     def __len__(self): return len(self.weight)
-    def __repr__(self): return f'Heads({len(self)} of {"x".join(map(str, self.weight.shape[1:]))}, {len(self.diverged)} diverged)'
+    def __repr__(self):
+        size = 'x'.join(map(str, self.weight.shape[1:]))
+        return f'Heads({len(self)} of {size}, {len(self.diverged)} diverged)'
 
 @patch
 def head(self:Heads,
@@ -353,51 +360,64 @@ def head(self:Heads,
     return h
 
 # %% ../../nbs/train/04_heads.ipynb #eb058d0f
+def _need(ok, said):
+    "Raises `HeadError` unless all is well"
+    if not ok: raise HeadError(said)
+
+def _is(o): return f'{o.dtype} of shape {tuple(o.shape)}'
+
 def _check_data(x, y):
     "Raise unless these are features and their classes"
-    if x.dim()!=2 or x.dtype!=torch.float32: raise HeadError(f'features are {x.dtype} of shape {tuple(x.shape)}: float32 of shape (n,d) is needed')
-    if y.shape!=x.shape[:1] or y.dtype!=torch.int64: raise HeadError(f'classes are {y.dtype} of shape {tuple(y.shape)}: int64 of shape ({len(x)},) is needed')
+    features = x.dim()==2 and x.dtype==torch.float32
+    _need(features, f'features are {_is(x)}: float32 of shape (n,d) is needed')
+    classes = y.shape==x.shape[:1] and y.dtype==torch.int64
+    _need(classes, f'classes are {_is(y)}: int64 of shape ({len(x)},) is needed')
 
 def _check_rows(o, n, what):
     "Raise unless `o` are numbers of rows"
-    if o.dim()!=1 or not len(o) or o.dtype!=torch.int64: raise HeadError(f'{what} is {o.dtype} of shape {tuple(o.shape)}: int64 numbers of rows are needed')
-    if not 0<=int(o.min())<=int(o.max())<n: raise HeadError(f'{what} must lie in 0..{n-1}, found {int(o.min())}..{int(o.max())}')
+    _need(o.dim()==1 and len(o) and o.dtype==torch.int64, f'{what} is {_is(o)}: int64 numbers of rows are needed')
+    low,high = int(o.min()),int(o.max())
+    _need(0<=low<=high<n, f'{what} must lie in 0..{n-1}, found {low}..{high}')
 
 def _check_start(j, k, d, what):
     "Raise unless a job's initial weights fit, or are left to be drawn"
-    if (j.weight is None)!=(j.bias is None): raise HeadError(f'{what}: weight and bias come together, or not at all')
-    if j.weight is not None and (j.weight.shape!=(k,d) or j.bias.shape!=(k,)):
-        raise HeadError(f'{what}: weight {tuple(j.weight.shape)} and bias {tuple(j.bias.shape)} are given, {(k,d)} and {(k,)} are needed')
+    _need((j.weight is None)==(j.bias is None), f'{what}: weight and bias come together, or not at all')
+    if j.weight is None: return
+    w,b = tuple(j.weight.shape),tuple(j.bias.shape)
+    _need((w, b)==((k,d), (k,)), f'{what}: weight {w} and bias {b} are given, {(k,d)} and {(k,)} are needed')
 
 # %% ../../nbs/train/04_heads.ipynb #b744d195
 def _check_job(j, n, bs, last, keep, what):
     "Raise for a job that cannot be done"
     _check_rows(j.idx, n, f'{what}: idx')
     if j.valid is not None: _check_rows(j.valid, n, f'{what}: valid')
-    if last=='drop' and len(j.idx)<bs: raise HeadError(f"{what}: {len(j.idx)} images in batches of {bs} leave no batch with last='drop'")
-    if not 0<j.lr<math.inf: raise HeadError(f'{what}: lr is {j.lr}, a number above 0 is needed')
-    if j.steps<1: raise HeadError(f'{what}: steps is {j.steps}, a whole number from 1 is needed')
-    if not 0<=j.stops[0]<=j.stops[-1]<=j.steps: raise HeadError(f'{what}: at goes from {j.stops[0]} to {j.stops[-1]}, within 0..{j.steps} is possible')
-    if keep=='best' and j.valid is None: raise HeadError(f"{what}: keep='best' chooses on validation rows, give valid")
+    short = last=='drop' and len(j.idx)<bs
+    _need(not short, f"{what}: {len(j.idx)} images in batches of {bs} leave no batch with last='drop'")
+    _need(0<j.lr<math.inf, f'{what}: lr is {j.lr}, a number above 0 is needed')
+    _need(j.steps>=1, f'{what}: steps is {j.steps}, a whole number from 1 is needed')
+    first,end = j.stops[0],j.stops[-1]
+    _need(0<=first<=end<=j.steps, f'{what}: at goes from {first} to {end}, within 0..{j.steps} is possible')
+    blind = keep=='best' and j.valid is None
+    _need(not blind, f"{what}: keep='best' chooses on validation rows, give valid")
 
-def _one_of(what, v, names):
-    if v not in names: raise HeadError(f'{what} is {v!r}: one of {", ".join(names)}')
+def _one_of(what, v, names): _need(v in names, f'{what} is {v!r}: one of {", ".join(names)}')
 
 def _check(x, y, jobs, k, bs, last, keep):
     "The number of classes; raises for whatever is wrong"
     _one_of('last', last, LAST); _one_of('keep', keep, ('last','best'))
     _check_data(x, y)
-    if bs<1 or not jobs: raise HeadError(f'{len(jobs)} jobs in batches of {bs}: at least one of each is needed')
+    _need(bs>=1 and jobs, f'{len(jobs)} jobs in batches of {bs}: at least one of each is needed')
     for i,j in enumerate(jobs): _check_job(j, len(x), bs, last, keep, f'job {i}')
-    k = k or int(y.max())+1
-    if not 0<=int(y.min())<=int(y.max())<k: raise HeadError(f'classes must lie in 0..{k-1}, found {int(y.min())}..{int(y.max())}')
+    low,high = int(y.min()),int(y.max())
+    k = k or high+1
+    _need(0<=low<=high<k, f'classes must lie in 0..{k-1}, found {low}..{high}')
     for i,j in enumerate(jobs): _check_start(j, k, x.shape[1], f'job {i}')
     return k
 
 # %% ../../nbs/train/04_heads.ipynb #f62a9d9e
 @contextmanager
 def _calm():
-    "One thread and no gradients, both put back: bytes depend on the number of threads, and for work this small one is fastest"
+    "One thread and no gradients, both put back: bytes depend on the number of threads, and one is fastest here"
     n = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -435,10 +455,12 @@ def _train(stack, run, nums, looks):
 def _result(looks):
     "What `fit_heads` gives"
     _,at,w,b = zip(*(looks.kept[i] for i in range(len(looks.jobs))))
-    w,b,curve = torch.stack(w),torch.stack(b),pd.DataFrame(looks.rows, columns=None if looks.rows else ['job','step','set'])
+    w,b = torch.stack(w),torch.stack(b)
+    curve = pd.DataFrame(looks.rows, columns=None if looks.rows else ['job','step','set'])
     bad = {i for i,o in enumerate(zip(w, b)) if not all(t.isfinite().all() for t in o)}
     if 'loss' in curve: bad |= {*curve.job[~np.isfinite(curve.loss)]}
-    return Heads(w, b, curve.sort_values(['job','step'], kind='stable', ignore_index=True), list(at), sorted(map(int, bad)))
+    curve = curve.sort_values(['job','step'], kind='stable', ignore_index=True)
+    return Heads(w, b, curve, list(at), sorted(map(int, bad)))
 
 def fit_heads(
     x:Tensor, # (n,d) float32 features, from `features`
@@ -461,13 +483,14 @@ def fit_heads(
     "Train many softmax heads as one batched problem; raises `HeadError` for what cannot be trained"
     jobs,run = list(jobs),_run_of(opt, momentum, clip, double_softmax)
     k = _check(x, y, jobs, k, bs, last, keep)
-    looks = _Looks(x, y, jobs, score or {}, measure or partial(head_scores, double_softmax=double_softmax), keep, score_train)
+    measure = measure or partial(head_scores, double_softmax=double_softmax)
+    looks = _Looks(x, y, jobs, score or {}, measure, keep, score_train)
     D,idxs,done = _width(x.shape[1], k),[j.idx.cpu() for j in jobs],0
     with _calm():
         pool,py,where = _pool(x, y, idxs, D)
         for nums in _groups(jobs, k*D, group, x.device.type=='cpu'):
-            stack = HeadStack(pool, py, [replace(jobs[i], idx=where[idxs[i]]) for i in nums], k, x.shape[1], bs, last)
-            _train(stack, run, nums, looks)
+            own = [replace(jobs[i], idx=where[idxs[i]]) for i in nums]
+            _train(HeadStack(pool, py, own, k, x.shape[1], bs, last), run, nums, looks)
             done += len(nums)
             if progress: progress(done/len(jobs))
         return _result(looks)
