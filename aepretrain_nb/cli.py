@@ -50,7 +50,7 @@ def compare(
     from aepretrain_nb.experiment.recipe import find_recipe
     setting,change = setting or setting_for(data),together(set)
     out,executor = out or _folder(data, recipe, setting, change),kw.pop('executor', processes)
-    made = find_recipe(recipe, setting, **change)
+    made = find_recipe(recipe, setting, data, **change)
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:
         print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:', file=sys.stderr)
@@ -118,7 +118,7 @@ def power(
     "How many seeds a finished grid would take, by size and control: for an interval, and to find a difference."
     from aepretrain_nb.answers.design import seeds_needed
     from aepretrain_nb.answers.rows import rows_of
-    rows = rows_of(path, kw.pop('root', None))
+    rows = rows_of(path)
     every,best = (_counted(seeds_needed(rows, margin, best=only, **kw)) for only in (False, True))
     said = '; '.join(map(_planned, best.to_dict('records')))
     print(f'for an interval of ±{margin:g} against the best random start: {said}')

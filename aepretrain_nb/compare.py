@@ -7,10 +7,11 @@ Docs: https://aepretrain.github.io/aepretrain_nb/compare.html.md"""
 # %% auto #0
 __all__ = ['setting_for', 'compare', 'read_results']
 
-# %% ../nbs/03_compare.ipynb #2adbb886
+# %% ../nbs/03_compare.ipynb #b62bcf21
 from .imports import *
-import shutil, tempfile
+import tempfile
 from types import SimpleNamespace
+from safetensors.torch import save_file
 from .answers.results import Results
 from .answers.rows import check_treatment
 from .answers.scores import check_metric
@@ -33,7 +34,7 @@ from .train.transfer import read_weights
 from .again import again
 from .gather import gather
 
-# %% ../nbs/03_compare.ipynb #6768b28b
+# %% ../nbs/03_compare.ipynb #2f9b7f17
 def setting_for(
     data # name of a data set, or `Splits`
 )->str: # name of a setting
@@ -41,7 +42,7 @@ def setting_for(
     own = isinstance(data, Splits) and not data.as_loaded()
     return 'digits' if getattr(data, 'name', data)=='digits' and not own else 'smoke'
 
-# %% ../nbs/03_compare.ipynb #875e131a
+# %% ../nbs/03_compare.ipynb #902544b6
 _ASKED = dict(crossed='seeds', one_encoder='seeds', policy='labels', valid='labels', n_valid='labels', n_unlabelled='images')
 _NAMES = dict(n_unlabelled='n')
 
@@ -63,7 +64,7 @@ def _asked(recipe, lr, tune, precision, options):
     check_recipe(r)
     return r
 
-# %% ../nbs/03_compare.ipynb #da9e4bae
+# %% ../nbs/03_compare.ipynb #0307c9c8
 def _others(splits, arms, given, root, download):
     "name -> `Splits` of what arms pre-train on beside `splits`"
     names = {t['images']['data'] for a in arms.values() for t in a['steps'] if isinstance(t, dict) and t.get('images', {}).get('data')}
@@ -92,7 +93,7 @@ def _rehearsed(plan, files, device):
         weights = [(read_weights(files[s.file])[0], s.names) for s in step.start if s.file]
         rehearse(step, plan.splits, weights, device, plan.others)
 
-# %% ../nbs/03_compare.ipynb #dc9375e7
+# %% ../nbs/03_compare.ipynb #5235ae72
 def _second(pilot, margin, most):
     "The second stage after a pilot's `Results`; it is kept in the store"
     best,controls = pilot.verdict().best,dict.fromkeys(pilot.labels)
@@ -112,12 +113,16 @@ def _announced(stage, margin, steps, store, executor):
     width = executor if isinstance(executor, int) else 1
     return stage_words(stage, margin, kinds.count('fit'), kinds.count('encoder'), expected_seconds(todo, done)/width)
 
-# %% ../nbs/03_compare.ipynb #1bffd1e0
+# %% ../nbs/03_compare.ipynb #9dffc958
+def _records(d):
+    "A table as plain JSON, its numbers in full"
+    return d.astype(object).where(d.notna(), None).to_dict('records')
+
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
     old = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[])
     cells = old['cells'] | {s.key: t for s,t in zip(steps, told)}
-    rows = [] if tuning is None else json.loads(tuning.to_json(orient='records'))
+    rows = [] if tuning is None else _records(tuning)
     calls = [o for o in old['calls'] if o!=call] + [call]
     store.put('cells', dict(cells=cells, tuning=rows or old['tuning'], calls=calls), 'plan')
     return calls
@@ -130,7 +135,7 @@ def _in_order(steps, arms):
         return (*seeds, s.data.get('labels', s.data.get('n')), known.get(s.arm, len(known)), s.arm)
     return sorted(steps, key=place)
 
-# %% ../nbs/03_compare.ipynb #84bf6acb
+# %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
     "The plan of a call"
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
@@ -144,10 +149,12 @@ def _opened(plan, folder, encoders, files, progress):
     store.adopt(plan.splits, plan.recipe)
     store.warn(_odd(plan), progress)
     for other in encoders: store.borrow(other, plan.steps())
-    for digest,path in files.items(): write_whole(store.file('weights', digest, 'safetensors'), lambda t: shutil.copyfile(path, t))
+    for digest,path in files.items():
+        state = {k: v.contiguous() for k,v in read_weights(path)[0].items()}
+        write_whole(store.file('weights', digest, 'safetensors'), lambda t: save_file(state, t))
     return store
 
-# %% ../nbs/03_compare.ipynb #74d6f991
+# %% ../nbs/03_compare.ipynb #e8e43b0a
 @dataclass
 class _Call:
     "A plan on its way through an executor into a store"
@@ -173,7 +180,7 @@ class _Call:
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
 
-# %% ../nbs/03_compare.ipynb #86673f04
+# %% ../nbs/03_compare.ipynb #be430468
 def compare(
     data, # name of a data set (see `DATASETS`), or `Splits`
     arms=None, # names of arms; all of the recipe's by default
@@ -205,7 +212,7 @@ def compare(
     timeout=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data))
+    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data), getattr(data, 'name', data))
     asked = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled)
     r = _asked(found, lr, tune, precision, asked)
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
@@ -232,7 +239,7 @@ def _grown(pilot, plan, call, margin, most):
     if call.progress: print(_announced(stage, margin, both.steps(), call.store, call.executor), file=sys.stderr)
     return call.run(both)
 
-# %% ../nbs/03_compare.ipynb #9235e290
+# %% ../nbs/03_compare.ipynb #b334c1c1
 def read_results(
     folder, # of a store
     root=None, # where named data sets lie, see `dataset`

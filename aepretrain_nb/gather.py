@@ -7,8 +7,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/gather.html.md"""
 # %% auto #0
 __all__ = ['learnt', 'about', 'gather']
 
-# %% ../nbs/02_gather.ipynb #c51f4854
+# %% ../nbs/02_gather.ipynb #3e599bbe
 from .imports import *
+from itertools import chain as joined
 from safetensors.torch import load_file
 from .answers.results import Results
 from .data.loader import ImageDL
@@ -22,7 +23,7 @@ from .train.transfer import copy_weights
 from .experiment.finetune import first_filters
 from .answers.rows import SEEDS
 
-# %% ../nbs/02_gather.ipynb #c4369935
+# %% ../nbs/02_gather.ipynb #fcf431e0
 def _size(step): return step.data.get('labels', step.data.get('n'))
 
 def _seeds(step):
@@ -39,7 +40,7 @@ def _gap(step, store):
     "The row of a step that has no result"
     return dict(arm=step.arm, labels=_size(step), **_seeds(step), reason=store.why(step))
 
-# %% ../nbs/02_gather.ipynb #e69cef19
+# %% ../nbs/02_gather.ipynb #546b7c59
 def _curve(step, record):
     "Validation along a fit, with the losses"
     n = len(record['curve'])
@@ -49,7 +50,7 @@ def _curve(step, record):
     looks = enumerate(zip(record['curve'], losses))
     return [who | dict(step=steps*(i+1)//n, valid=v, train_loss=train, valid_loss=valid) for i,(v,(train,valid)) in looks]
 
-# %% ../nbs/02_gather.ipynb #75d5b5ef
+# %% ../nbs/02_gather.ipynb #cdecfe5b
 def _autoencoder(arm, step, record, recipe):
     "The row of an autoencoder that an arm started from, with its errors along the way"
     opt,lr = candidates(step.fit)[0]
@@ -65,7 +66,7 @@ def _autoencoders(steps, store, recipe):
     d = pd.DataFrame([_autoencoder(*o, recipe) for o in found])
     return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
 
-# %% ../nbs/02_gather.ipynb #6555cd74
+# %% ../nbs/02_gather.ipynb #95e3fbcc
 def learnt(
     steps, # scored ones
     store:Store, # where they are
@@ -82,7 +83,7 @@ def learnt(
     with torch.no_grad(): recon = after.reconstruct(x[0])
     return dict(images=x[1], outputs=recon, before=first_filters(before.encoder), after=first_filters(after.encoder))
 
-# %% ../nbs/02_gather.ipynb #1d322cbf
+# %% ../nbs/02_gather.ipynb #2764c1ea
 def _images(splits):
     "What the images are, in words"
     n = f'{len(splits.train):,} training, {len(splits.test):,} test and {len(splits.unlabelled):,} unlabelled'
@@ -91,7 +92,7 @@ def _images(splits):
 
 def _unique(values): return list(dict.fromkeys(v for v in values if v is not None))
 
-# %% ../nbs/02_gather.ipynb #2d0e0e70
+# %% ../nbs/02_gather.ipynb #c49cad0f
 def about(
     steps, # scored ones
     splits, # their data
@@ -109,7 +110,7 @@ def about(
         encoders=len(pre))
     return json.loads(json.dumps(own | more))
 
-# %% ../nbs/02_gather.ipynb #03ce1025
+# %% ../nbs/02_gather.ipynb #966dc36e
 def gather(
     steps, # scored ones, from `plan`
     store:Store, # where their records are
@@ -125,7 +126,7 @@ def gather(
     found = [(s, o) for s,o in zip(steps, records) if o]
     rows = pd.DataFrame([_row(s, o, recipe, t) for s,o,t in zip(steps, records, told) if o])
     if len(rows): rows = rows.astype(dict(n_unlabelled='Int64'))
-    curves = pd.DataFrame(sum((_curve(s, o) for s,o in found), []))
+    curves = pd.DataFrame(list(joined.from_iterable(_curve(s, o) for s,o in found)))
     missing = pd.DataFrame([_gap(s, store) for s,o in zip(steps, records) if not o], columns=['arm', 'labels', *SEEDS, 'reason'])
     res = Results(rows, missing, curves, _autoencoders(steps, store, recipe), tuning, about(steps, splits, recipe, **about_more or {}),
         store.get('data', 'plan') or [], store.get('seeds', 'plan'), [o for _,o in found], partial(learnt, steps, store, splits), **kw)

@@ -21,7 +21,10 @@ from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.experiment.store import Store
-from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.gather import gather
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.compare import read_results
 from aepretrain_nb.experiment.work import revision
@@ -56,10 +59,10 @@ def interleaved(runs, n=7):
     med = {k: statistics.median(v) for k,v in times.items()}
     return med, {k: statistics.median(b/a for a,b in zip(times[first], v)) for k,v in times.items()}
 
-def timed(f):
-    t = time.perf_counter()
+def timed(f, clock=time.perf_counter):
+    t = clock()
     f()
-    return time.perf_counter()-t
+    return clock()-t
 
 def row(what, ours, peer, ratio, goal, better='<=', **more):
     met = None if goal is None else bool(ratio<=goal if better=='<=' else ratio>=goal)
@@ -153,26 +156,27 @@ ARMS,SIZES = ['pretrained', 'random_default'],[50, 100]  # of a seed: an encoder
 def engine(folder, seeds):
     "A function that fills `folder` as if `seeds` x 5 steps had run, with the records of one seed; and what is measured, by name"
     splits,r,store = dataset('digits'),find_recipe('kohlbrenner', 'smoke'),Store(folder)
-    planned = lambda n=seeds: plan(splits, r, ARMS, SIZES, n)
-    steps = lambda fits: {t.key: t for f in fits for t in (f.encoder, f) if t}
-    like = lambda t: (t.kind, t.arm, t.labels)
+    def planned(n=seeds): return plan(splits, r, ARMS, SIZES, n)
+    def steps(fits): return {s.key: s for fit in fits for s in chain(fit)}
+    def like(s): return s.do, s.arm, s.data.get('labels')
     def fill():
         compare(splits, ARMS, SIZES, 1, r, store=folder, progress=False)
-        one = {like(t): (store.get(t.key), store.file('encoders', t.key, 'safetensors')) for t in steps(planned(1)).values()}
-        for t in steps(planned()).values():
-            record,weights = one[like(t)]
-            seed = {k: getattr(t, k) for k in ('subset_seed', 'encoder_seed', 'head_seed') if k in record['row']}
-            new = record | dict(trial=dataclasses.asdict(t), row=record['row'] | dict(key=t.key) | seed)
-            store.file('trials', t.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
-            copy_to = store.file('encoders', t.key, 'safetensors')
+        one = {like(s): (store.get(s.key), store.file('weights', s.key, 'safetensors')) for s in steps(planned(1)).values()}
+        for s in steps(planned()).values():
+            record,weights = one[like(s)]
+            new = record | dict(step=to_json(s), row=record['row'] | dict(key=s.key))
+            store.file('steps', s.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
+            copy_to = store.file('weights', s.key, 'safetensors')
             if weights.exists() and not copy_to.exists(): os.link(weights, copy_to)
+        asked = store.get('cells', 'plan')
+        store.put('cells', asked | dict(cells={s.key: {} for s in planned()}), 'plan')
     fits = planned()
     return fill,{'planning': planned, 'resuming': lambda: needed(fits, store),
-        'gathering, given the plan': lambda: Results(fits, store, splits, r).rows,
+        'gathering, given the plan': lambda: gather(fits, store, splits, r).rows,
         'gathering, from the folder': lambda: read_results(folder).rows}
 
 def finished():
-    "Seconds of planning, resuming and gathering grids whose every step is finished, a step of 10,000 against one of 1,000"
+    "Seconds of planning, resuming and gathering grids whose every step is finished; processor time of a step of 10,000 against one of 1,000"
     us = {}
     for n in (100, 1000, 10_000):
         with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +185,8 @@ def finished():
             assert not stages['resuming'](), 'the grid is not finished'
             assert len(stages['gathering, from the folder']())==len(stages['planning']())==n*4//5, 'fits are missing'
             t = {k: min(timed(f) for _ in range(3)) for k,f in stages.items()}
-        us[n] = {k: 1e6*v/n for k,v in t.items()}
+            cpu = {k: min(timed(f, time.process_time) for _ in range(3)) for k,f in stages.items()}
+        us[n] = {k: 1e6*v/n for k,v in cpu.items()}
         total,goal = sum(t.values())-t['gathering, from the folder'],10. if n==10_000 else None
         yield row(f'{n:,} finished steps: planning, resuming, gathering', 'seconds', 'one second', total, goal, us_ours=1e6*total/n)
     for k in us[1000]:

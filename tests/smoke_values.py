@@ -152,28 +152,42 @@ def _borrowed(
     return dict(encoders=[folder/'other'])
 
 def _kalmanovich(
-    what,     # name of an experiment, or 'figure4', 'conv', 'find_n', 'search'
+    what,     # name of a study
     reading,  # 'as_written' or 'fair'
     seeds=(0,),
     grid=None, # of the search
     **change  # entries of the setting
 ):            # rows
-    from aepretrain_nb.experiment.store import Store
-    from aepretrain_nb.papers import kalmanovich as K
-    make = K.conv_settings if what=='conv' else K.settings
-    data,s,seeds = _data('digits'),make('digits', 'smoke', **change),list(seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        if what=='find_n': rows = K.budget_rows(data, 'smoke', s, store, seeds[0])
-        elif what=='search': rows = K.search(data, 'smoke', s, store, grid, seed=seeds[0])
-        elif what in ('figure4', 'conv'): rows = getattr(K, what)(data, 'smoke', s, store, seeds, reading)
-        else: rows = K.reconstruct(what, data, 'smoke', s, store, seeds, reading)
-        return [_kalmanovich_row(o, store, grid) for o in rows.to_dict('records')]
+    own = change | (dict(grid=grid) if grid else {})
+    studies = ['conv', 'conv_fits'] if (what, reading)==('conv', 'fair') else [what]
+    return [o for s in studies for o in _kalmanovich_rows(s, reading, list(seeds), own)]
 
-def _kalmanovich_row(row, store, grid):
-    record = store.get(row['key']) or {}
-    along = {k: digest(row.get(k) or record.get(k)) for k in DIGESTS}
-    return row | along | dict(seeds=_seeds(row), which=' '.join(f'{k}={row[k]}' for k in grid or ()))
+def _kalmanovich_rows(study, reading, seeds, change):
+    from aepretrain_nb.compare import compare
+    from aepretrain_nb.papers.kalmanovich import as_recorded, recipe
+    with tempfile.TemporaryDirectory() as folder:
+        r = recipe('smoke', reading, study, 'digits', change)
+        res = compare(_data('digits'), seeds=seeds, recipe=r, progress=False, store=folder)
+        return [_kalmanovich_row(o, res.store) for o in as_recorded(res).to_dict('records')]
+
+def _kalmanovich_row(row, store):
+    record,kind = store.get(row['key']),row['kind']
+    along = {k: row.get(k) or record.get(k) for k in ('curve', 'tuning')}
+    if kind=='classification': # shares of validation images are rounded to 4 digits now: here they are in full again
+        along['curve'] = [_in_full(v, row['n_valid']) for v in along['curve']]
+        row = row | dict(valid=100-max(along['curve']))
+        along['tuning'] = None
+    unknown = dict.fromkeys(_UNKNOWN + _UNKNOWN_OF.get(kind, ())) # what was not in a row of the kind
+    return row | unknown | {k: digest(v) for k,v in along.items()} | dict(seeds=_seeds(row), which=row.get('configuration'))
+
+_UNKNOWN = 'n_test', 'n_unlabelled', 'cosine', 'opt', 'train', 'mse', 'loss', 'losses'
+_UNKNOWN_OF = {'classification': ('steps', 'updates'), 'conv classification': ('epochs', 'updates'),
+    'find_n': ('lr', 'steps', 'updates', 'subset'), 'search': ('value', 'steps', 'updates', 'subset')}
+
+def _in_full(
+    percent, # a share of validation images, rounded
+    n        # how many there are
+): return 100*float(torch.tensor(round(percent*n/100)/n))
 
 def _background(
     steps # updates
@@ -183,7 +197,10 @@ def _background(
     with tempfile.TemporaryDirectory() as folder:
         res = compare(_data('digits'), seeds=1, recipe=recipe(pretrain=dict(steps=steps)), store=folder, progress=False)
         rows = [o for o in res.rows.to_dict('records')]
-        for o in rows: o |= dict(seeds=_seeds(o), **{k: digest(res.store.get(o['key']).get(k)) for k in DIGESTS})
+        for o in rows:
+            record = res.store.get(o['key']) | ({} if o['steps'] else dict(curve=None))  # the control's only look
+            o |= dict(kind='encoder', seeds=f'-/{o["encoder_seed"]}/-', labels=None, mse=None, n_test=None, opt='sgd')
+            o |= {k: digest(record.get(k)) for k in DIGESTS}
         return rows
 
 # The cases: name -> what gives its rows

@@ -74,11 +74,18 @@ def installed(tmp_path_factory):
     return lambda *args: run(*args, PYTHONPATH=str(tmp/'site'))
 
 def test_a_wheel_carries_the_recorded_results(installed):
-    have = installed('-c', 'from aepretrain_nb.answers import ledger as l; print(l.__file__, l._results(), *sorted(p.name for p in l._results().iterdir()), len(l.recorded("digits")))').split()
-    module, folder, *names, n = have
+    code = 'import aepretrain_nb; from aepretrain_nb.answers.rows import recorded, results_folder as f; '
+    code += 'print(aepretrain_nb.__file__, f(), *sorted(p.name for p in f().iterdir()), len(recorded("digits")))'
+    module, folder, *names, n = installed('-c', code).split()
     assert Path(folder)==Path(module).parent/'results' and not Path(folder).is_relative_to(ROOT)
     assert names==sorted(p.name for p in (ROOT/'results').glob('*.csv'))
     assert int(n)==len((ROOT/'results'/'digits.csv').read_text(encoding='utf-8').splitlines())-1
+
+def test_a_wheel_carries_the_templates_and_the_published_numbers(installed):
+    code = 'import aepretrain_nb; from pathlib import Path; here = Path(aepretrain_nb.__file__).parent; '
+    code += 'print(*sorted(p.relative_to(here).as_posix() for d in ("templates", "reported") for p in (here/d).iterdir()))'
+    here = ROOT/LIB
+    assert installed('-c', code).split()==sorted(p.relative_to(here).as_posix() for d in ('templates', 'reported') for p in (here/d).iterdir())
 
 def test_the_ledger_of_a_wheel_is_that_of_the_checkout(installed):
     assert installed('-m', LIB, 'ledger', '--csv')==(ROOT/'results'/'ledger.csv').read_text(encoding='utf-8')

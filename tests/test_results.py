@@ -1,12 +1,17 @@
 "Results from tables: the same numbers whatever they were read from, scores of every direction and unit, and what is refused."
 import json
-import numpy as np, pandas as pd, pytest
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.answers.rows import AnswerError, SEEDS, pair_of, recorded, take_rows
 from aepretrain_nb.answers.saved import read_csv
 from aepretrain_nb.answers.scores import METRICS, at_chance, bounds_of, metric_of, stuck, widest
 from aepretrain_nb.train.scores import SCORES
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close('all')
 
 ARMS = dict(pretrained=88., random=84., random_small=83.)
 

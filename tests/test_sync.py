@@ -32,12 +32,12 @@ def test_check_sees_an_edited_module_and_a_dirty_notebook(tmp_path):
     for f in sync.files(ROOT) | {'pyproject.toml'}:
         (tmp_path/f).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/f).write_bytes((ROOT/f).read_bytes())
-    py, nb = tmp_path/'aepretrain_nb'/'layers.py', tmp_path/'nbs'/'02_layers.ipynb'
+    py, nb = tmp_path/'aepretrain_nb'/'nets'/'layers.py', tmp_path/'nbs'/'nets'/'00_layers.ipynb'
     py.write_text(py.read_text(encoding='utf-8')+'# edited by hand\n', encoding='utf-8')
     d = json.loads(nb.read_text(encoding='utf-8'))
     next(c for c in d['cells'] if c['cell_type']=='code')['execution_count'] = 7
     nb.write_text(json.dumps(d), encoding='utf-8')
-    assert set(sync.check(tmp_path)) >= {'aepretrain_nb/layers.py', 'nbs/02_layers.ipynb'}
+    assert set(sync.check(tmp_path)) >= {'aepretrain_nb/nets/layers.py', 'nbs/nets/00_layers.ipynb'}
 
 def test_every_generated_module_has_its_notebook():
     for py in MODULES:
@@ -47,8 +47,8 @@ def test_every_generated_module_has_its_notebook():
 def test_no_public_name_stands_in_two_modules():
     "aepretrain_nb.all would show only one of them"
     seen = {}
-    for m in re.findall(r'from \.(\w+) import', (ROOT/'aepretrain_nb'/'all.py').read_text(encoding='utf-8')):
-        tree = ast.parse((ROOT/'aepretrain_nb'/f'{m}.py').read_text(encoding='utf-8'))
+    for m in re.findall(r'from \.([\w.]+) import', (ROOT/'aepretrain_nb'/'all.py').read_text(encoding='utf-8')):
+        tree = ast.parse((ROOT/'aepretrain_nb'/f'{m.replace(".", "/")}.py').read_text(encoding='utf-8'))
         names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id=='__all__')
         for n in names: assert seen.setdefault(n, m)==m, f'{n} is in {seen[n]} and in {m}'
 

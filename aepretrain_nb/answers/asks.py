@@ -11,6 +11,7 @@ __all__ = ['Found', 'aside_of', 'doubted_of', 'how_of', 'Ask', 'Difference', 'Co
 import itertools
 import numpy as np, pandas as pd
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from scipy import special
 from .estimates import Block, Estimate, noted, sum_interval
 from .rows import SEEDS
@@ -63,13 +64,16 @@ def how_of(
 # %% ../../nbs/answers/18_asks.ipynb #804e1f54
 class Ask:
     "A question that is answered by a sum of means; `blocks(rows)` gives a `Found`, or None."
+    @cached_property
+    def key(self): return repr(self) # of what was found, in rows that are `Kept`
     def __call__(self, rows, conf=.95):
-        found = once(rows, repr(self), lambda: self.blocks(rows))
+        found = once(rows, self.key, lambda: self.blocks(rows))
         if found is None: return None
         value, low, high, n, why = sum_interval(found.blocks, conf)
         unit = found.unit if self.unit is None else self.unit
-        return Estimate(float(value), float(low), float(high), n, unit, kind=self.kind, how=how_of(found.how, found.blocks),
-            note=noted(why, found.note), doubts=found.doubts)
+        how, note = how_of(found.how, found.blocks), noted(why, found.note)
+        value, low, high = map(float, (value, low, high))
+        return Estimate(value, low, high, n, unit, kind=self.kind, how=how, note=note, doubts=found.doubts)
 
 # %% ../../nbs/answers/18_asks.ipynb #082bbf6c
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def _in_place(blocks, names, both):
     return None if first is None else first.reindex(both)
 
 def _joined(first, second, c=-1.):
-    "Blocks of `first` plus `c` times `second`: one block over the runs that both have, else all of them as independent."
+    "Blocks of `first` plus `c` times `second`: one block over the runs that both have, else all as independent."
     one = [b.values for b in (*first, *second)] if len(first)==len(second)==1 else []
     named = one and all('run_' not in v.index.names for v in one) and one[0].index.names==one[1].index.names
     both = one[0].index.intersection(one[1].index) if named else []
@@ -135,7 +139,7 @@ def _weights(x, log):
     return (u-u.mean())/((u-u.mean())**2).sum()
 
 def _slope(values, w, *runs):
-    "Blocks of the slope along the columns of `values`: by run where at least two are complete, else the columns as independent."
+    "Blocks of the slope along the columns of `values`: by run where two are complete, else the columns as independent."
     whole = values.dropna()
     if len(whole)>1: return [block_of(1., (whole*w).sum(axis=1), *runs)]
     return [block_of(k, values[c].dropna(), *runs) for k, c in zip(w, values)]
@@ -200,7 +204,7 @@ class Mean(Ask):
 
 # %% ../../nbs/answers/18_asks.ipynb #d7dcdb48
 def _log_blocks(a, b, both):
-    "Blocks of the logarithm of the ratio of the means of two blocks, to first order; `both` are the runs that form pairs."
+    "Blocks of the logarithm of the ratio of two means, to first order; `both` are the runs that form pairs."
     x, y = (o.values.loc[both] if len(both) else o.values for o in (a, b))
     mx, my = x.mean(), y.mean()
     if len(both): return mx/my, [replace(a, values=x/mx-y/my)]
@@ -220,11 +224,13 @@ def _share(values):
     together = ((d@d.T)**2).sum()
     return min(1., whole**2/together/cells) if len(d)>1 and together>0 else 1/cells
 
+# %% ../../nbs/answers/18_asks.ipynb #60356e75
 def _spread(values):
-    "Standard deviation within the columns of `values`, pooled, and its degrees of freedom were the columns independent."
+    "Standard deviation within the columns of `values`, pooled, and its degrees of freedom if these were independent."
     df = int((values.count()-1).clip(lower=0).sum())
     return (((values-values.mean())**2).sum().sum()/df)**.5 if df else np.nan, df
 
+# %% ../../nbs/answers/18_asks.ipynb #08aa3c91
 def _f_ratio(a, b, conf):
     "Ratio of the standard deviations of two tables with its F interval, n and note."
     (sa, da), (sb, db), n = _spread(a), _spread(b), int(min(a.count().min(), b.count().min()))

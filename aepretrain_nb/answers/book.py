@@ -16,8 +16,9 @@ from .estimates import figure_of
 
 # %% ../../nbs/answers/21_book.ipynb #4a4f64e3
 _ASKED = ['low', 'high', 'n', 'unit', 'setting', 'how', 'note', 'why', 'outcome']
-COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high', 'n',
-    'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect', 'kind', 'reading',
+COLUMNS = ['paper', 'claim', 'outcome', 'scale', 'why', 'p', 'p_holm', 'p_bh', 'survives', 'difference', 'low', 'high',
+    'n', 'unit', 'setting', 'place', 'reported', 'as_written', 'fair', 'other_scales', 'command', 'text', 'expect',
+    'kind', 'reading',
     'how', 'note', 'reported_outcome', *(f'as_written_{c}' for c in _ASKED), *(f'fair_{c}' for c in _ASKED)]
 
 # %% ../../nbs/answers/21_book.ipynb #21ecc8f6
@@ -46,7 +47,8 @@ def book_of(
     return t.astype({c: _kind(c) for c in COLUMNS}).fillna({c: '' for c in COLUMNS if _kind(c) is object})
 
 # %% ../../nbs/answers/21_book.ipynb #2f17d1d9
-SIGNS = {'holds': '✓', 'does not hold': '✗', 'not shown': '○', 'not settled': '?', 'too short': '…', 'not run here': '–'} # of outcomes
+SIGNS = {'holds': '✓', 'does not hold': '✗', 'not shown': '○', 'not settled': '?', 'too short': '…',
+    'not run here': '–'} # of outcomes
 
 def _said(r, reading):
     "What a row says of one reading, as text."
@@ -66,12 +68,15 @@ def _expected(r):
     units = {r[f'{o}_unit'] for o in READINGS}-{''}
     return f'{r.expect}, in {r.unit}' if len(units)<2 and r.unit not in ('', 'times') else r.expect
 
+# %% ../../nbs/answers/21_book.ipynb #664366b3
 def _came_out(r):
     "The outcome with its scale and reason, as text."
     return f'{r.outcome}{", " + r.scale if r.scale else ""}' + (f': {r.why}' if r.why else '')
 
+# %% ../../nbs/answers/21_book.ipynb #4d6411a9
 def _small(p): return f'below {10**SMALLEST:.0e}' if p<=10**SMALLEST else f'{p:.2g}'
 
+# %% ../../nbs/answers/21_book.ipynb #6d498dc4
 def _chances(r):
     "The p of a row and its corrections, as text; '' where there is none."
     if not r.p>0: return ''
@@ -117,6 +122,7 @@ _CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3
 
 def _td(text, style='', tag='td', more=''): return f'<{tag} style="{_CELL}; {style}"{more}>{text}</{tag}>'
 
+# %% ../../nbs/answers/21_book.ipynb #18f5e1df
 def _rows(r):
     "A claim as two rows of a table: what was found, and the command."
     e = html.escape
@@ -131,6 +137,7 @@ def _rows(r):
     wide = _td(code, 'padding-top: 0; font-size: .85em', more=' colspan=5')
     return out + (f'<tr>{wide}</tr>' if r.command else '')
 
+# %% ../../nbs/answers/21_book.ipynb #d542bd23
 @patch
 def page(self:Ledger) -> str: # HTML
     "The ledger as a table for a page."

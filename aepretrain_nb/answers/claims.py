@@ -24,7 +24,7 @@ _MARGIN = {'>': ' (and {m} would matter)', '<': ' (and {m} would matter)', 'no g
 @dataclass(frozen=True)
 class Expect:
     "The relation that a claim asserts; raises `LedgerError` for one that cannot be judged."
-    relation:str # '>' or '<' (than the bound), '=' (within the margin of it), 'no gain' (not above it, or by less than the margin)
+    relation:str # '>' or '<' (than the bound), '=' (within the margin of it), 'no gain' (less than the margin above it)
     bound:float=0. # in the unit of the estimate
     margin:float=None # smallest difference that would matter, above 0; needed for '='
     def __post_init__(self):
@@ -32,7 +32,7 @@ class Expect:
         if self.margin is not None and not self.margin>0:
             raise LedgerError(f'margin={self.margin}: give the smallest difference that would matter, above 0')
         if self.relation=='=' and self.margin is None:
-            raise LedgerError("relation '=' needs a margin: no finite number of runs shows that two numbers are the same")
+            raise LedgerError("relation '=' needs a margin: no number of runs shows that two numbers are the same")
     def __str__(self):
         said = _WORDS[self.relation].format(b=f'{self.bound:g}', m=f'{self.margin or 0:g}')
         return said + (_MARGIN.get(self.relation, '').format(m=f'{self.margin:g}') if self.margin else '')
@@ -52,7 +52,8 @@ def judge(
     "What an estimate says of a claim."
     if est is None: return 'not run here'
     yes, no = (0, 0) if est.bare else _slack(est, expect)
-    return 'holds' if yes>0 else 'does not hold' if no>0 else 'not shown'
+    if yes>0: return 'holds'
+    return 'does not hold' if no>0 else 'not shown'
 
 # %% ../../nbs/answers/20_claims.ipynb #a3ac4cb8
 SMALLEST = -12. # log10 of the least p that is told from 0
@@ -62,11 +63,13 @@ def _takes_conf(ask):
     names = inspect.signature(ask).parameters
     return 'conf' in names or len(names)>1
 
+# %% ../../nbs/answers/20_claims.ipynb #9a8e2362
 def _level(inside, low, high):
     "Where between `low` and `high`, log10 of levels, `inside` becomes positive; 0 where it does not."
     if not inside(high)>0: return 0.
     return low if inside(low)>0 else brentq(inside, low, high, xtol=1e-6)
 
+# %% ../../nbs/answers/20_claims.ipynb #c0959b88
 def p_value(
     ask, # rows -> `Estimate`, also at another `conf`
     rows:pd.DataFrame, # recorded
@@ -84,14 +87,15 @@ def p_value(
 # %% ../../nbs/answers/20_claims.ipynb #d4e936a3
 @dataclass(frozen=True)
 class All(Least):
-    "Whether each of several asks, of any units, is above 0: the one that decides; None where one has no runs. For `Expect('>')` only."
+    "Whether each of several asks is above 0: the one that decides; None where one has no runs. For `Expect('>')` only."
     asks:tuple # asks that take `conf`
     def __call__(self, rows, conf=.95):
         both = answers_of(self.asks, rows, conf)
         if both is None: return None
         found = [replace(e, high=s.high) for e, s in zip(*both)]
         i = min(range(len(found)), key=lambda i: _strength(found[i]))
-        return replace(found[i], how=f'weakest of {len(found)}, {found[i].how}', by=by_of(self.asks, found, i), doubts=together_of(found))
+        how, by = f'weakest of {len(found)}, {found[i].how}', by_of(self.asks, found, i)
+        return replace(found[i], how=how, by=by, doubts=together_of(found))
 
 def _strength(est):
     "Of an estimate that is to be above 0: the word, and the value for the width of the interval."
@@ -108,12 +112,12 @@ class Claim:
     name:str # of the claim: lower-case words joined by hyphens
     text:str # the claim in our words
     place:str # where it stands, such as 'Table 2' or 'section 4.1.1'
-    ask:object # rows -> `Estimate`, or None: an ask or a function, which should take `conf` too; a dict has one for each reading
+    ask:object # rows -> `Estimate`, or None: an ask, or a function that takes `conf`; a dict has one for each reading
     expect:Expect # the relation that the claim asserts
     reported:str=None # the paper's own figure; None: computed by the same ask from rows whose reading is 'reported'
-    commands:dict = field(default_factory=dict) # reading -> the command that makes its rows; {setting} in it is the one that decided
+    commands:dict = field(default_factory=dict) # reading -> the command that makes its rows, with a place for {setting}
     setting:str='quick' # the {setting} of a command where nothing was run
-    exempt:dict = field(default_factory=dict) # kind of doubt -> why it is no matter here, such as falling='both have one budget by design'
+    exempt:dict = field(default_factory=dict) # kind of doubt -> why it is no matter here
     def __post_init__(self):
         if not re.fullmatch(r'[a-z0-9]+(-[a-z0-9]+)*', self.name):
             raise LedgerError(f'claim {self.name!r} of {self.paper}: a name is lower-case words joined by hyphens')
@@ -122,7 +126,8 @@ class Claim:
             raise LedgerError(f'{me}: a claim needs an ask that can be called and an Expect')
         if bad := {*self.commands, *asks}-{*READINGS, 'reported'}:
             raise LedgerError(f'{me}: {sorted(bad)[0]!r} is no reading: {", ".join(READINGS)}')
-        if bad := {*self.exempt}-{*KINDS}: raise LedgerError(f'{me}: {sorted(bad)[0]!r} is no kind of doubt: {", ".join(KINDS)}')
+        if bad := {*self.exempt}-{*KINDS}:
+            raise LedgerError(f'{me}: {sorted(bad)[0]!r} is no kind of doubt: {", ".join(KINDS)}')
         if any(isinstance(a, All) for a in asks.values() or [self.ask]) and self.expect!=Expect('>'):
             raise LedgerError(f"{me}: All asks whether each part is above 0, so it expects Expect('>')")
 

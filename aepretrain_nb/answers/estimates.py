@@ -33,7 +33,7 @@ class Estimate:
     n:int=0 # pairs, or runs of the smallest group
     unit:str='' # of value, low and high
     setting:str='' # in which the rows were made
-    kind:str='difference' # 'difference', 'contrast', 'trend' (shown with their sign), 'mean', 'ratio' or a word of the ask's own
+    kind:str='difference' # 'difference', 'contrast', 'trend' (with their sign), 'mean', 'ratio' or an ask's own word
     how:str='' # how the interval was made
     note:str='' # what to know about it, such as why there is no interval
     by:str='' # of several asks, the one whose value it is

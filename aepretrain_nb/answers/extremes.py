@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fastcore.all import listify
 from .asks import Found, aside_of, doubted_of, how_of
 from .estimates import Estimate, noted, sum_interval
-from .runs import (Below, LedgerError, block_of, matching, means_of, named_cell, once, read_side, side_of)
+from aepretrain_nb.answers.runs import (Below, LedgerError, block_of, matching, means_of, named_cell, once, read_side,
+    side_of)
 from .rows import SEEDS
 from .scores import points_of
 
@@ -50,8 +51,9 @@ class Least:
         if len(units)>1: raise LedgerError(f'no {name} of numbers in {" and ".join(units)}')
         i, bare = self.pick(range(len(found)), key=lambda i: found[i].value), [e for e in found if e.bare]
         low, high = (np.nan, np.nan) if bare else (self.pick(e.low for e in lows), self.pick(e.high for e in highs))
-        return replace(bare[0] if bare else found[i], value=found[i].value, low=low, high=high, n=min(e.n for e in found),
-            how=f'{name} of {len(found)}, {found[i].how}', by=by_of(self.asks, found, i), doubts=together_of(found))
+        one, how, n = found[i], f'{name} of {len(found)}, {found[i].how}', min(e.n for e in found)
+        return replace(bare[0] if bare else one, value=one.value, low=low, high=high, n=n, how=how,
+            by=by_of(self.asks, found, i), doubts=together_of(found))
 
 @dataclass(frozen=True)
 class Greatest(Least):
@@ -75,7 +77,8 @@ def _traits(o, at=()):
     if isinstance(o, Least):
         first, *rest = [_traits(a, at) for a in o.asks] or [{}]
         return {k: v for k, v in first.items() if _in_all(k, v, rest)}
-    if is_dataclass(o) and not isinstance(o, Below): o = {f.name: getattr(o, f.name) for f in fields(o) if f.name not in _SAME}
+    if is_dataclass(o) and not isinstance(o, Below):
+        o = {f.name: getattr(o, f.name) for f in fields(o) if f.name not in _SAME}
     elif at[-1:] in (('a',), ('b',)) and o is not None: o = side_of(o)
     if not isinstance(o, dict): return {at: o} if at else {}
     out = {}
@@ -91,6 +94,7 @@ def commas(
     "Parts in a row."
     return ', '.join(filter(None, parts))
 
+# %% ../../nbs/answers/19_extremes.ipynb #242d7931
 _PLACE = dict(a='left', first='left', b='right', second='right') # of a side of an ask
 
 def _apart_from(one, others):
@@ -102,6 +106,7 @@ def _apart_from(one, others):
     sides = ' against '.join(filter(None, map(commas, (said['left'], said['right']))))
     return commas([sides, *said['']])
 
+# %% ../../nbs/answers/19_extremes.ipynb #9959ef3b
 def by_of(
     asks, # of one question each
     found, # what they gave
@@ -132,7 +137,7 @@ def that_trained(
 # %% ../../nbs/answers/19_extremes.ipynb #3c57fe4a
 @dataclass(frozen=True)
 class Agreement:
-    "Largest distance between our means and the reported ones over the cells of both; None where they have none in common."
+    "Largest distance between our means and the reported ones over the cells of both; None where they share none."
     where:dict = field(default_factory=dict) # columns of both, such as {'data': 'mnist'}
     of:tuple=('arm', 'labels') # column(s) that name a cell
     over:tuple=() # column(s) whose cells are averaged within each run first
@@ -184,5 +189,6 @@ def _largest(ask, found, conf):
     note = noted(f'ours is {"higher" if value[i]>0 else "lower"}', why, f.note)
     least = np.maximum(0., np.maximum(sure[:, 0], -sure[:, 1])).max()
     unit, by = f.unit if ask.unit is None else ask.unit, commas(named_cell(k, v) for k, v in cell.items())
-    return Estimate(abs(value[i]), least, np.maximum(abs(low), abs(high)).max(), n.min(), unit, kind='distance',
-        how=how_of(f'largest of {len(found)}, {f.how}', f.blocks), note=note, by=by, doubts=together_of(f for _, f in found))
+    how, most = how_of(f'largest of {len(found)}, {f.how}', f.blocks), np.maximum(abs(low), abs(high)).max()
+    return Estimate(abs(value[i]), least, most, n.min(), unit, kind='distance', how=how, note=note, by=by,
+        doubts=together_of(f for _, f in found))

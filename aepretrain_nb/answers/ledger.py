@@ -78,11 +78,13 @@ def _own(claim, est, reading):
 # %% ../../nbs/answers/22_ledger.ipynb #42e5927e
 def _reading(r): return r.replace('_', ' ')
 
+# %% ../../nbs/answers/22_ledger.ipynb #9a2defa6
 def _scale(at, decides):
     "The scale of a line as text, the reading that decides first."
     if len({*at.values()})<2: return at.get(decides, '')
     return ', '.join(f'{_reading(r)} at {at[r]}' for r in sorted(at, key=lambda r: r!=decides))
 
+# %% ../../nbs/answers/22_ledger.ipynb #2d91481f
 def _elsewhere(claim, found, at):
     "What other scales say, as text."
     said = []
@@ -109,7 +111,8 @@ def _line(claim, rows):
     est, theirs = told.get(reading), next(iter(_answers_of(claim, rows, 'reported').values()), None)
     command = claim.commands.get(reading or 'fair') or next(iter(claim.commands.values()), '')
     line = dict(paper=claim.paper, claim=claim.name, place=claim.place, text=claim.text, expect=str(claim.expect),
-        reading=reading, scale=_scale(at, reading), other_scales=_elsewhere(claim, found, at), outcome=judge(None, claim.expect),
+        reading=reading, scale=_scale(at, reading), other_scales=_elsewhere(claim, found, at),
+        outcome=judge(None, claim.expect),
         reported=str(theirs) if claim.reported is None and theirs else claim.reported,
         command=command.replace('{setting}', est and est.setting or claim.setting))
     if theirs: line |= dict(reported_outcome=judge(theirs, claim.expect))
@@ -145,8 +148,8 @@ def counts(
 ) -> pd.DataFrame: # a row for each paper, reading and scale
     "How many claims came out how."
     by = ['paper', 'reading', 'scale']
-    of = lambda r: pd.DataFrame(dict(paper=book.paper, reading=r, scale=book[f'{r}_setting'], outcome=book[f'{r}_outcome'],
-        survive=book.survives & (book.reading==r)))
+    of = lambda r: pd.DataFrame(dict(paper=book.paper, reading=r, scale=book[f'{r}_setting'],
+        outcome=book[f'{r}_outcome'], survive=book.survives & (book.reading==r)))
     t = pd.concat([of(r) for r in READINGS])
     t = t[t.outcome!='not asked']
     n = t.groupby([*by, 'outcome'], sort=False).size().unstack(fill_value=0).reindex(columns=[*SIGNS], fill_value=0)
@@ -165,11 +168,13 @@ def claims_of(
 def _load(name, ep):
     "The claims of one entry point."
     try: found = list(ep.load())
-    except (ImportError, AttributeError, TypeError) as e: raise LedgerError(f'claims of {name!r} cannot be loaded from {ep.value}: {e}') from None
+    except (ImportError, AttributeError, TypeError) as e:
+        raise LedgerError(f'claims of {name!r} cannot be loaded from {ep.value}: {e}') from None
     if bad := [c for c in found if not isinstance(c, Claim) or c.paper!=name]:
         raise LedgerError(f'{ep.value} is not a list of claims of {name!r}: it holds {bad[0]!r:.60}')
     names = [c.name for c in found]
-    if twice := {n for n in names if names.count(n)>1}: raise LedgerError(f'{ep.value} holds {sorted(twice)[0]!r} twice')
+    twice = sorted({n for n in names if names.count(n)>1})
+    if twice: raise LedgerError(f'{ep.value} holds {twice[0]!r} twice')
     return found
 
 # %% ../../nbs/answers/22_ledger.ipynb #3912ea1c
@@ -191,7 +196,7 @@ def ledger(
     paper:str=None, # short name; all papers by default
     results=None # folder of results, or the rows themselves; by default what was recorded here
 ) -> Ledger: # a row for each claim
-    "The claims of a paper, or of all, answered from recorded rows; raises `LedgerError` for an unknown paper, `AnswerError` for a folder."
+    "The claims of a paper, or of all, answered from recorded rows; raises `AnswerError` for what is not there."
     lines, given = [], isinstance(results, pd.DataFrame)
     folder = None if given else results_folder(results)
     for name, claims in claims_of(paper).items():
@@ -206,5 +211,6 @@ def recorded_ledger(
     "The ledger as `make ledger` wrote it; raises `LedgerError` for a paper that is not in it."
     book = book_of(recorded('ledger', folder))
     if paper is None: return book
-    if paper not in set(book.paper): raise LedgerError(f'no claims of {paper!r} in the recorded ledger{near(paper, book.paper.unique())}')
+    papers = list(book.paper.unique())
+    if paper not in papers: raise LedgerError(f'no claims of {paper!r} in the recorded ledger{near(paper, papers)}')
     return book[book.paper==paper].reset_index(drop=True)

@@ -29,11 +29,13 @@ def made_up(
 ) -> pd.DataFrame: # one row a run
     "Runs whose truth is known, for examples."
     rng, rows = np.random.default_rng(of), []
-    for (labels, gain), s in itertools.product((gains or {100: 2., 1000: 0.}).items(), range(seeds)):
+    cells = (gains or {100: 2., 1000: 0.}).items()
+    for (labels, gain), s in itertools.product(cells, range(seeds)):
         base = 70 + 5*np.log10(labels) + np.random.default_rng([labels, s]).normal(0, 2)
         for arm, v in dict(random=base, pretrained=base+gain+rng.normal(0, noise)).items():
-            rows.append(dict(data='toy', arm=arm, labels=labels, reading=reading, setting='quick', subset_seed=s, encoder_seed=s,
-                head_seed=s, subset=f'{labels}-{s}', value=round(v, 2), unit='%', **more))
+            seeds = dict(subset_seed=s, encoder_seed=s, head_seed=s, subset=f'{labels}-{s}')
+            own = dict(data='toy', arm=arm, labels=labels, reading=reading, setting='quick')
+            rows.append(own | seeds | dict(value=round(v, 2), unit='%') | more)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/answers/17_runs.ipynb #5a3e4be2
@@ -99,6 +101,7 @@ def _key(d, pair, by):
     rest = [c for c in seeds if c!='encoder_seed']
     return rest if rest and not d.duplicated(rest+by).any() else seeds
 
+# %% ../../nbs/answers/17_runs.ipynb #9900be6e
 def _doubled(d, key, where):
     "One line about the first place with two values."
     two = d[d.duplicated(key, keep=False)]
@@ -108,6 +111,7 @@ def _doubled(d, key, where):
     said = ', '.join(named_cell(k, v) for k, v in where.items())
     return f'two rows for {said} at one seed' + (f': they differ in {", ".join(by)}' if by else '')
 
+# %% ../../nbs/answers/17_runs.ipynb #306fcfdc
 def _unit(d, value):
     "The unit of a column: the rows' own, or that of a score that stands beside it."
     if value in ('value', 'valid'): return next(iter(d.unit.dropna().unique()), '') if 'unit' in d else ''
@@ -128,7 +132,7 @@ def runs_of(
     by=(), # columns that tell cells apart
     told=() # columns to be told of
 ) -> Runs: # None where there are none
-    "The values that `where` describes, with a column for each value of `by`; raises `LedgerError` for two in one place."
+    "The values that `where` describes, a column for each value of `by`; raises `LedgerError` for two in one place."
     d = matching(rows, where)
     if value not in d or any(c not in d for c in by): return None
     d = d[d[list(by)].notna().all(axis=1)]
@@ -145,8 +149,8 @@ def runs_of(
     wide = d.assign(v_=d[value].astype(float)).pivot(index=key, columns=by, values=['v_', 'subset'])
     encoder = d.assign(e_=d.encoder_seed).groupby(key).e_.first() if 'encoder_seed' in d else None
     said = {c: sorted(d[c].dropna().astype(str).unique()) if c in d else [] for c in listify(told)}
-    return Runs(wide['v_'].astype(float), wide['subset'], bool(seeds), _unit(d, value), lost, encoder, _images(wide['subset']),
-        said, by, d, rows)
+    values, digests = wide['v_'].astype(float), wide['subset']
+    return Runs(values, digests, bool(seeds), _unit(d, value), lost, encoder, _images(digests), said, by, d, rows)
 
 # %% ../../nbs/answers/17_runs.ipynb #397edec6
 @patch

@@ -67,7 +67,7 @@ def check_metric(
 def _only(rows, column, default):
     "The one value of a column; `default` where it says nothing"
     told = list(rows[column].dropna().unique()) if column in rows else []
-    if len(told)>1: raise AnswerError(f'rows with several values of {column!r}: {", ".join(map(str, told))}: choose one')
+    if len(told)>1: raise AnswerError(f'rows of several values of {column!r}: {", ".join(map(str, told))}: choose one')
     return told[0] if told else default
 
 # %% ../../nbs/answers/03_scores.ipynb #66c2a622
@@ -99,7 +99,8 @@ def bounds_of(
     told = set(rows.metric.dropna()) if 'metric' in rows else set()
     known = {METRICS[m].bounds for m in told if m in METRICS}
     percent = 'unit' in rows and set(rows.unit.dropna())=={'%'}
-    bounds = known.pop() if len(known)==1 and told<=set(METRICS) else (0, 100) if percent else None
+    bounds = (0, 100) if percent else None
+    if len(known)==1 and told<=set(METRICS): bounds = known.pop()
     values = scale*rows[column].astype(float).dropna()
     inside = bounds and np.isfinite(bounds).all() and values.between(*bounds).all()
     return bounds if inside else None

@@ -67,13 +67,14 @@ def check_classes(
     if empty: out.append(f'there is no image of class {listed(empty)}, which the classes name')
     return out
 
-# %% ../../nbs/data/06_check.ipynb #e20ccb15
+# %% ../../nbs/data/06_check.ipynb #d24fb29c
 def _shared(a, b):
     "Groups that occur in both, None for neither"
     return [] if a is None or b is None else b[torch.isin(b, a)].unique().tolist()
 
 def _count(groups): return f'{len(groups)} group{"s"*(len(groups)>1)} (the first is {groups[0]})'
 
+# %% ../../nbs/data/06_check.ipynb #e20ccb15
 def check_groups(
     splits:Splits # the data
 ) -> list: # warnings

@@ -14,9 +14,10 @@ from ..imports import *
 @dataclass(frozen=True)
 class Corruption:
     "Noise for a batch of images: called with images and a generator, it returns new ones"
-    space: str = field(default='unit', kw_only=True) # where it is applied: 'unit' ([0,1]), or 'normalised', after mean and sd
+    space: str = field(default='unit', kw_only=True) # where it is applied: in 'unit' ([0,1]), or 'normalised'
     def __post_init__(self):
-        if self.space not in ('unit','normalised'): raise ValueError(f'unknown space {self.space!r}: one of unit, normalised')
+        if self.space in ('unit','normalised'): return
+        raise ValueError(f'unknown space {self.space!r}: one of unit, normalised')
     @property
     def config(self): return dict(kind=type(self).__name__.lower(), **asdict(self))
 

@@ -73,7 +73,7 @@ def _whole_groups(y, groups, n, gen):
     g = groups.unique(return_inverse=True)[1]
     size,per = torch.bincount(g),_per_group(y, g)
     if len(size)<2:
-        raise DataError(f'labels of {len(size)} group: validation by group needs at least 2; spend more, or leave groups out')
+        raise DataError(f'labels of {len(size)} group: validation by group needs 2; spend more, or leave groups out')
     walk = list(dict.fromkeys(g[_fair_order(y, gen).flip(0)].tolist()))
     chosen,count,left = [],0,per.sum(0)
     for i in walk:

@@ -68,7 +68,7 @@ def reset(self:ImageDL) -> ImageDL: # itself
     self._queue = torch.empty(0, dtype=torch.long)
     return self
 
-# %% ../../nbs/data/10_loader.ipynb #979f7cca
+# %% ../../nbs/data/10_loader.ipynb #0b9232a5
 @patch
 def _normalise(self:ImageDL, x): return x if self.norm is None else (x-self._mean)/self._std
 
@@ -81,6 +81,7 @@ def _taken(self:ImageDL, idx):
     if ds.y is None: return x,None
     return x, take(ds.y).long() if ds.task=='segment' else take(ds.y)
 
+# %% ../../nbs/data/10_loader.ipynb #979f7cca
 @patch
 def batch(self:ImageDL,
     idx # a slice, or indices on the device

@@ -9,7 +9,8 @@ __all__ = ['TASKS', 'seed_of', 'generator', 'fitting_task', 'ImageSet', 'as_unit
 
 # %% ../../nbs/data/03_sets.ipynb #f508764b
 from ..imports import *
-from .arrays import DataError, as_array, as_images, as_targets, as_tensor, as_whole, check_unit, class_names
+from .arrays import DataError, as_array, as_images, as_targets, as_tensor, as_whole
+from .arrays import check_unit, class_names
 from .grid import show_images
 from fastcore.basics import patch
 

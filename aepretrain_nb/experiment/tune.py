@@ -12,6 +12,7 @@ from ..imports import *
 from fastcore.basics import patch
 from .plan import Plan, do_of, part_of
 from .schema import SECTIONS, ExperimentError, Fit
+from .step import UNTRAINED
 from .store import Store
 
 # %% ../../nbs/experiment/13_tune.ipynb #582d4ca0
@@ -52,7 +53,7 @@ def _several(fit):
 
 def _is_shared(fit, do):
     "Is a section's rate sought on the level of the grid, rather than within a step?"
-    return _several(fit) and (fit.get('tune')=='first' or fit.get('seek')=='outward' or do=='phase')
+    return do not in UNTRAINED and _several(fit) and (fit.get('tune')=='first' or fit.get('seek')=='outward' or do=='phase')
 
 # %% ../../nbs/experiment/13_tune.ipynb #e79c82e1
 class Rates:
@@ -88,12 +89,14 @@ def judge(self:Rates,
     key:tuple, # from `key`
     lr:float # a rate to try
 ): # a `Step`
-    "The step whose validation error judges a rate: the last one before another rate is sought."
+    "The step whose validation error judges a rate: the last one before another rate is sought, or before a phase's encoder sees labels."
     part,arm,size,seeds = key
     size,seeds = size or self.plan.sizes[0],seeds or self.plan.seeds_of(arm, self.plan.runs[0])
     def rate(p): return lr if p==part else self(p, arm, size, seeds)
-    parts = [part_of(t) for t,_ in self.plan.prepared[arm]]
-    later = [i for i,p in enumerate(parts) if (p, arm) in self.sought and i>parts.index(part) and p!=part]
+    dos,parts = zip(*((t['do'], part_of(t)) for t,_ in self.plan.prepared[arm]))
+    first = parts.index(part)
+    def ends(i): return (parts[i], arm) in self.sought or dos[first]=='phase' and do_of(dos[i]).sees=='labels'
+    later = [i for i in range(first, len(parts)) if parts[i]!=part and ends(i)]
     return self.plan.steps_of(arm, size, seeds, rate)[min(later, default=len(parts))-1]
 
 # %% ../../nbs/experiment/13_tune.ipynb #1c45a1ec

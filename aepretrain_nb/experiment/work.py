@@ -144,7 +144,7 @@ def row_of(
 
 # %% ../../nbs/experiment/10_work.ipynb #2a66acaa
 _turn = threading.Lock()  # one thread and one global random stream: one step at a time in a process
-_KEPT = 'losses', 'tuning', 'confusion'
+_KEPT = 'losses', 'tuning', 'confusion', 'least'
 
 def _record(step, splits, store, net, res, device, keep):
     "What is kept of a step that ended well"

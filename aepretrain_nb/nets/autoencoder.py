@@ -22,7 +22,7 @@ def one_layer(
     "The only layer with filters in a stage; `ValueError` where there are several, or none"
     own = [m for m in stage.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     if len(own)==1: return own[0]
-    raise ValueError(f"stage {name!r} has {len(own)} layers with filters, a tied way back wants one: use another decoder")
+    raise ValueError(f"stage {name!r} has {len(own)} layers with filters, a tied way back wants one: take another")
 
 # %% ../../nbs/nets/03_autoencoder.ipynb #f0693499
 def n_in(

@@ -102,6 +102,7 @@ class Staged(nn.Module):
         "The code alone"
         return self.encode(x).z
 
+# %% ../../nbs/nets/01_encoder.ipynb #40b6fa78
 class ConvEncoder(Staged): "Named `ConvStage`s, one after the other"
 
 # %% ../../nbs/nets/01_encoder.ipynb #9bd5934f

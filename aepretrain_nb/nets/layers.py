@@ -55,7 +55,8 @@ def _out_pad(h, o, k, s, p, d):
     lo = (h-1)*s - 2*p + d*(k-1) + 1
     top = lo+max(s,d)-1
     if lo<=o<=top: return o-lo
-    raise ValueError(f"back through filter {k}, stride {s}, padding {p}: this takes size {h} to {lo}..{top}, not to {o}")
+    way = f'back through filter {k}, stride {s}, padding {p}'
+    raise ValueError(f"{way}: this takes size {h} to {lo}..{top}, not to {o}")
 
 # %% ../../nbs/nets/00_layers.ipynb #7e8518dc
 def tied_conv_transpose(
@@ -127,7 +128,7 @@ class FixedUnpool(nn.Module):
     "Spread each value over its `k`x`k` block at a fixed `position`, zeros elsewhere; copies everywhere for 'nearest'"
     def __init__(self,
         k:int=2, # side of a block, the pool's kernel and stride
-        position:str='center', # 'center' (k//2, as in Zhang et al.'s code: lower right for 2x2), 'upper_left', 'nearest'
+        position:str='center', # 'center' (k//2 as in Zhang et al.'s code, lower right of 2x2), 'upper_left', 'nearest'
     ):
         super().__init__()
         known = 'center', 'upper_left', 'nearest'
@@ -175,6 +176,7 @@ def slow_matmul()->bool: # False where it is not known
     info = Path('/proc/cpuinfo')
     return torch.backends.cpu.get_cpu_capability()=='AVX512' and info.exists() and 'AuthenticAMD' in info.read_text()
 
+# %% ../../nbs/nets/00_layers.ipynb #fafaa793
 class _OneDNNLinear(torch.autograd.Function):
     "x W^T + b and its gradients, by oneDNN"
     @staticmethod
@@ -247,7 +249,7 @@ def _check_spec(spec):
 # %% ../../nbs/nets/00_layers.ipynb #9d0b7084
 def init_(
     module:nn.Module, # every convolution and linear layer within is filled in place, in the order of `module.modules()`
-    spec:dict, # `dist`: normal, trunc_normal (with `mean`, `std`), xavier_uniform, he_uniform or default; `bias`: 0, PyTorch's for default
+    spec:dict, # `dist`; `mean` and `std` of the normal ones; `bias`: 0, or PyTorch's own for 'default'
     gen:torch.Generator, # the stream to draw from, on the device of the weights
 )->nn.Module: # `module`
     "Initialise the weights as `spec` says and the biases with its constant; `ValueError` for an unknown spec"

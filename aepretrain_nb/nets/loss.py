@@ -68,6 +68,7 @@ def entropy(
     x = x.detach().flatten(1).double()
     return -(torch.xlogy(x, x)+torch.xlogy(1-x, 1-x)).sum(1)
 
+# %% ../../nbs/nets/05_loss.ipynb #868d5f9f
 def excess_bce(
     pre:Tensor, # reconstructions before their activation, (n, ...)
     target:Tensor, # clean images in [0,1], the same shape

@@ -9,6 +9,7 @@ __all__ = ['ENCODERS', 'timm_encoder', 'encoder_of', 'staged']
 
 # %% ../../nbs/nets/02_zoo.ipynb #f6fa5db8
 from ..imports import *
+from importlib import import_module
 from .encoder import Staged, conv_encoder, feature_sizes, prune
 from .layers import forked
 
@@ -61,7 +62,7 @@ def _maps(stages, paths, x, seen):
 # %% ../../nbs/nets/02_zoo.ipynb #feef16e9
 def _create(name, c, kw):
     "A timm net without its classifier; `ValueError` where timm is not there or does not know it"
-    try: import timm
+    try: timm = import_module('timm')
     except ImportError: raise ValueError(f'encoder timm:{name} needs timm: pip install "aepretrain_nb[timm]"') from None
     if not timm.is_model(name):
         near = timm.list_models(f'*{name[:6]}*')[:3]
@@ -112,8 +113,8 @@ def encoder_of(
     "The encoder factory with a short name; `ValueError` for others"
     if name.startswith('timm:'): return partial(timm_encoder, name=name.removeprefix('timm:'))
     if name in ENCODERS: return ENCODERS[name]
-    known = ', '.join(ENCODERS)
-    raise ValueError(f"unknown encoder {name!r}: {known}, timm:NAME such as timm:resnet18, or a factory's package.module:function")
+    known = f"{', '.join(ENCODERS)}, timm:NAME such as timm:resnet18"
+    raise ValueError(f"unknown encoder {name!r}: {known}, or a factory's package.module:function")
 
 # %% ../../nbs/nets/02_zoo.ipynb #b372c56b
 def staged(

@@ -16,7 +16,7 @@ from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder, TiedDecoder
 from ..nets.encoder import ConvEncoder, ConvStage
 from ..nets.filters import measure_filters
-from ..experiment.plan import Do, images_of
+from ..experiment.plan import Do
 from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
 from ..experiment.run import build_autoencoder
@@ -122,7 +122,7 @@ def untrained(
     "The control: filters that have learned nothing"
     ae = build_autoencoder(step, splits)
     w = conv_filters(ae)
-    found = scored(ae, step, splits, images_of(step, splits)[1])
+    found = scored(ae, step, splits)
     none = dict(steps=0, seconds=0., images=0, curve=[found['valid']])
     return ae, found | none | dict(columns=_measures(w, w))
 

@@ -11,7 +11,7 @@ __all__ = ['SCORES', 'Score', 'confusion_counts', 'count_scores', 'precision_rec
 # %% ../../nbs/train/06_scores.ipynb #3b762391
 from ..imports import *
 from fastcore.basics import patch
-from ..answers.runs import _unit
+from ..data.sets import as_unit
 from ..nets.layers import act_layer
 from ..nets.loss import entropy, excess_bce
 
@@ -224,10 +224,10 @@ def chance(self:ImageTally,
 )->dict: # as `scores`
     "What always answering the mean of these images would score"
     parts = x.split(1000)
-    mean = sum(_unit(o).double().sum(0) for o in parts)/max(len(x), 1)
+    mean = sum(as_unit(o).double().sum(0) for o in parts)/max(len(x), 1)
     same = type(self)(self.out_act)
     for o in parts:
-        o = _unit(o).double()
+        o = as_unit(o).double()
         same._keep('mse', (o-mean).pow(2).flatten(1).mean(1))
         bits = torch.xlogy(o, mean) + torch.xlogy(1-o, 1-mean)
         if self.in_nats: same._keep('nats', -bits.flatten(1).sum(1)-entropy(o))
