@@ -24,6 +24,7 @@ from .train.learner import *
 from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
+from .train.one_head import *
 from .train.heads import *
 from .train.named_heads import *
 from .train.scores import *

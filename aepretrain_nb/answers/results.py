@@ -161,9 +161,8 @@ def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; wher
     d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
     known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
     d = d.assign(**{k: g[k].mean() for k in known}).reset_index()
-    order = dict(labels=self.labels, arm=self.arms)
-    place = {c: {v: i for i, v in enumerate(vs)} for c, vs in order.items()}
-    return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place[s.name]), kind='stable', ignore_index=True)
+    place = {v: i for i, v in enumerate([*self.labels, *self.arms])}
+    return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place), kind='stable', ignore_index=True)
 
 # %% ../../nbs/answers/13_results.ipynb #49bc40b5
 @patch
@@ -283,8 +282,7 @@ def label_curve(self:Results,
     **kw # as in `viz.label_curve`, such as `ax`
 )->plt.Axes:
     "The score against labels, with a band and a dot for each run."
-    unit = f' ({self.score.unit})' if self.score.unit else ''
-    return label_curve(self.rows, **dict(ylabel=f'test {self.metric}{unit}') | kw)
+    return label_curve(self.rows, **kw)
 
 @patch
 def pretraining(self:Results,
