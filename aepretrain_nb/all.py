@@ -58,7 +58,14 @@ from .answers.saved import *
 from .answers.results import *
 from .answers.page import *
 from .answers.report import *
+from .answers.estimates import *
+from .answers.runs import *
 from .answers.asks import *
+from .answers.extremes import *
+from .answers.claims import *
+from .answers.book import *
 from .answers.ledger import *
+from .answers.several import *
+from .again import *
 from .gather import *
 from .compare import *

@@ -4,7 +4,7 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-import copy, logging, platform, statistics, sys, tempfile, time, warnings
+import copy, dataclasses, json, logging, platform, statistics, sys, tempfile, time, warnings
 from pathlib import Path
 
 import pandas as pd, torch, torch.nn.functional as F
@@ -19,8 +19,17 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls, next_order
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import HeadJob, fit_alone, fit_heads
-from aepretrain_nb.experiment.experiment import compare, revision
-from aepretrain_nb.experiment.trial import find_recipe
+from aepretrain_nb.answers.results import Results
+from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.gather import gather
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.experiment.step import chain, to_json
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.compare import read_results
+from aepretrain_nb.experiment.work import revision
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory
@@ -50,10 +59,10 @@ def interleaved(runs, n=7):
     med = {k: statistics.median(v) for k,v in times.items()}
     return med, {k: statistics.median(b/a for a,b in zip(times[first], v)) for k,v in times.items()}
 
-def timed(f):
-    t = time.perf_counter()
+def timed(f, clock=time.perf_counter):
+    t = clock()
     f()
-    return time.perf_counter()-t
+    return clock()-t
 
 def row(what, ours, peer, ratio, goal, better='<=', **more):
     met = None if goal is None else bool(ratio<=goal if better=='<=' else ratio>=goal)
@@ -139,6 +148,51 @@ def grid():
         pairs = [(run(None), run(ex)) for _ in range(5)]
     one,two = (statistics.median(v) for v in zip(*pairs))
     yield row('grid of 20 fits', 'two processes', 'one process', statistics.median(a/b for a,b in pairs), 1.7, '>=', us_ours=1e6*two/20, us_peer=1e6*one/20)
+
+# Grids that are finished ---------------------------------------------------------------------------------------------------------
+
+ARMS,SIZES = ['pretrained', 'random_default'],[50, 100]  # of a seed: an encoder and four fits
+
+def engine(folder, seeds):
+    "A function that fills `folder` as if `seeds` x 5 steps had run, with the records of one seed; and what is measured, by name"
+    splits,r,store = dataset('digits'),find_recipe('kohlbrenner', 'smoke'),Store(folder)
+    def planned(n=seeds): return plan(splits, r, ARMS, SIZES, n)
+    def steps(fits): return {s.key: s for fit in fits for s in chain(fit)}
+    def like(s): return s.do, s.arm, s.data.get('labels')
+    def fill():
+        compare(splits, ARMS, SIZES, 1, r, store=folder, progress=False)
+        one = {like(s): (store.get(s.key), store.file('weights', s.key, 'safetensors')) for s in steps(planned(1)).values()}
+        for s in steps(planned()).values():
+            record,weights = one[like(s)]
+            new = record | dict(step=to_json(s), row=record['row'] | dict(key=s.key))
+            store.file('steps', s.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
+            copy_to = store.file('weights', s.key, 'safetensors')
+            if weights.exists() and not copy_to.exists(): os.link(weights, copy_to)
+        asked = store.get('cells', 'plan')
+        store.put('cells', asked | dict(cells={s.key: {} for s in planned()}), 'plan')
+    fits = planned()
+    return fill,{'planning': planned, 'resuming': lambda: needed(fits, store),
+        'gathering, given the plan': lambda: gather(fits, store, splits, r).rows,
+        'gathering, from the folder': lambda: read_results(folder).rows}
+
+def finished():
+    "Seconds of planning, resuming and gathering grids whose every step is finished; processor time of a step of 10,000 against one of 1,000"
+    us = {}
+    for n in (100, 1000, 10_000):
+        with tempfile.TemporaryDirectory() as folder:
+            fill,stages = engine(Path(folder)/'grid', n//5)
+            fill()
+            assert not stages['resuming'](), 'the grid is not finished'
+            assert len(stages['gathering, from the folder']())==len(stages['planning']())==n*4//5, 'fits are missing'
+            t = {k: min(timed(f) for _ in range(3)) for k,f in stages.items()}
+            cpu = {k: min(timed(f, time.process_time) for _ in range(3)) for k,f in stages.items()}
+        us[n] = {k: 1e6*v/n for k,v in cpu.items()}
+        total,goal = sum(t.values())-t['gathering, from the folder'],10. if n==10_000 else None
+        yield row(f'{n:,} finished steps: planning, resuming, gathering', 'seconds', 'one second', total, goal, us_ours=1e6*total/n)
+    for k in us[1000]:
+        for n,goal in ((100, None), (10_000, 1.5)):
+            ours,peer = us[n][k],us[1000][k]
+            yield row(f'{k}, a step of {n:,}', f'of {n:,}', 'of 1,000', ours/peer, goal, us_ours=ours, us_peer=peer)
 
 # The networks of Kohlbrenner et al. ------------------------------------------------------------------------------------------------
 
@@ -300,7 +354,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

@@ -73,7 +73,9 @@ def drawn(
 def _data(
     name # one of those below
 ):       # `Splits`
-    from aepretrain_nb.data import ImageSet, Splits, dataset
+    from aepretrain_nb.data.named import dataset
+    from aepretrain_nb.data.sets import ImageSet
+    from aepretrain_nb.data.splits import Splits
     if name=='digits': return dataset('digits')
     if name=='fashion_mnist': return Splits(name, ImageSet(*drawn(400, seed=1)), ImageSet(*drawn(50, seed=2)))
     if name=='few':
@@ -112,13 +114,13 @@ def _compare(
     own=None,    # called with a folder and the recipe, gives more arguments
     **kw
 ):               # rows
-    from aepretrain_nb.experiment import compare
-    from aepretrain_nb.trial import find_recipe
+    from aepretrain_nb.compare import compare
+    from aepretrain_nb.experiment.recipe import find_recipe, merged
     r = find_recipe(recipe, 'smoke', reading=reading, study=study, **change)
     with tempfile.TemporaryDirectory() as folder:
         more = own(Path(folder), r) if own else {}
         sets = {n: _data(n) for n in others}
-        return _grid_rows(compare(_data(data), labels=labels, seeds=seeds, recipe=r | more.pop('recipe', {}), progress=False,
+        return _grid_rows(compare(_data(data), labels=labels, seeds=seeds, recipe=merged(r, more.pop('recipe', {})), progress=False,
             store=Path(folder)/'store', pretrain_sets=sets, **kw | more))
 
 def _from_file(
@@ -127,7 +129,8 @@ def _from_file(
 ):          # an arm that starts from a file of weights
     from safetensors.torch import save_file
     from aepretrain_nb.papers.kohlbrenner import tied_cae
-    net = tied_cae(1, 8, 8, torch.Generator().manual_seed(7), **r['model'])
+    sized = {k: r['encoder'][k] for k in ('width', 'pools', 'act')}
+    net = tied_cae(1, 8, 8, torch.Generator().manual_seed(7), **sized)
     save_file({k: v.contiguous() for k,v in net.state_dict().items()}, folder/'own.safetensors')
     return dict(arms=[f'file:{folder/"own.safetensors"}', 'random_paper'])
 
@@ -136,14 +139,15 @@ def _wild(
     r       # recipe
 ):          # one arm that diverges, and one that does so at one of two rates
     start = r['arms']['random_paper']
-    arms = dict(wild=start | dict(init=dict(dist='normal', std=3e38)), tame=start)
+    wild = dict(steps=start['steps'], change=dict(encoder=dict(init=dict(dist='normal', std=3e38))))
+    arms = dict(wild=wild, tame=start)
     return dict(recipe=dict(arms=arms), arms=list(arms))
 
 def _borrowed(
     folder, # where it may write
     r       # recipe
 ):          # the autoencoders of another grid
-    from aepretrain_nb.experiment import compare
+    from aepretrain_nb.compare import compare
     compare(_data('digits'), ['pretrained'], [100], 1, r, store=folder/'other', progress=False)
     return dict(encoders=[folder/'other'])
 
@@ -188,12 +192,16 @@ def _in_full(
 def _background(
     steps # updates
 ):        # rows
-    from aepretrain_nb.experiment import Store
-    from aepretrain_nb.papers.kohlbrenner_background import background
+    from aepretrain_nb.compare import compare
+    from aepretrain_nb.papers.kohlbrenner_background import recipe
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        rows = background(_data('digits'), 'smoke', 1, store, steps=steps, progress=False).to_dict('records')
-        return [o | dict(seeds=_seeds(o), **{k: digest((store.get(o['key']) or {}).get(k)) for k in DIGESTS}) for o in rows]
+        res = compare(_data('digits'), seeds=1, recipe=recipe(pretrain=dict(steps=steps)), store=folder, progress=False)
+        rows = [o for o in res.rows.to_dict('records')]
+        for o in rows:
+            record = res.store.get(o['key']) | ({} if o['steps'] else dict(curve=None))  # the control's only look
+            o |= dict(kind='encoder', seeds=f'-/{o["encoder_seed"]}/-', labels=None, mse=None, n_test=None, opt='sgd')
+            o |= {k: digest(record.get(k)) for k in DIGESTS}
+        return rows
 
 # The cases: name -> what gives its rows
 
@@ -202,7 +210,8 @@ KOHLBRENNER = 'main', 'surplus', 'relu', 'sigmoid', 'layers', 'loss', 'regularis
 BARLETTA = 'main', 'frozen', 'cnn', 'clipping', 'momentum', 'starts', 'penalty', 'finetuned', 'knn', 'stopped'
 KALMANOVICH = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth'
 
-_small = dict(model=dict(width=.1), pretrain=dict(bs=32, steps=20, evals=4),
+_width = dict(encoder=dict(width=.1), head=dict(width=.1))
+_small = dict(**_width, pretrain=dict(bs=32, steps=20, evals=4),
     finetune=dict(opt='adam', lr=.01, bs=32, steps=30, evals=3))
 _change = {None: {}, 'as_written': {},
     'fair': dict(pretrain=dict(opt=dict(sgd=[.5], adam=[.01])), finetune=dict(lr=[.003, .01]))}
@@ -218,7 +227,7 @@ def _kohlbrenner(reading=None, study='main', change=None, **kw):
     change = _sections(_small, _change[reading], change or {})
     return partial(_compare, 'kohlbrenner', reading, study, **dict(data='digits', change=change, labels=[100]) | kw)
 
-_lively = dict(pretrain=dict(opt='adam', lr=.01), model=dict(width=.1, act='relu', dropout=0.), finetune=dict(steps=40))
+_lively = dict(pretrain=dict(opt='adam', lr=.01), encoder=dict(act='relu'), head=dict(act='relu', dropout=0.), finetune=dict(steps=40))
 
 def _variant(change=None, **kw):
     "A grid that learns, with something else than usual."

@@ -6,7 +6,7 @@ from aepretrain_nb.experiment import trial as core
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import Store
+from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.nets.filters import measure_filters
 from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.papers.kohlbrenner_background import *

@@ -6,7 +6,9 @@ from aepretrain_nb.data.sets import generator
 from aepretrain_nb.experiment.experiment import compare
 from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
-from aepretrain_nb.experiment.trial import build_classifier, plan, train_autoencoder
+from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.trial import train_autoencoder
 
 digits = dataset('digits')
 others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))

@@ -54,7 +54,7 @@ def test_a_path_without_a_function_is_one_line():
 
 def test_words_of_the_shell_reach_the_call(monkeypatch, tmp_path):
     "compare as it is called: text has become values, defaults stay the function's"
-    import aepretrain_nb.experiment.experiment as core
+    import aepretrain_nb.compare as core
     class Stop(Exception): pass
     def fake(*args, **kw): raise Stop(args, kw)
     monkeypatch.setattr(core, 'compare', fake)

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 import filelock, psutil, pytest, submitit
 from distributed import Client, LocalCluster
-from aepretrain_nb.experiment import executor, experiment
+from aepretrain_nb.experiment import executor
+from aepretrain_nb.experiment.store import experiment
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.executor import Processes, WorkerLost, check_executor, executor_of
 from aepretrain_nb.experiment.experiment import TIMES, compare
 from aepretrain_nb.papers.kohlbrenner import cnn
-from aepretrain_nb.experiment.trial import ExperimentError, find_recipe
+from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.recipe import find_recipe
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')

@@ -8,7 +8,7 @@ from aepretrain_nb.data.loader import ImageDL
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import Store
+from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.answers.ledger import settle
 from aepretrain_nb.train.schedule import PhaseNet, budget
 from aepretrain_nb.papers import kalmanovich as K

@@ -9,7 +9,8 @@ from aepretrain_nb.nets.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
 from aepretrain_nb.answers.ledger import ledger, settle
 from aepretrain_nb.answers.rows import recorded
-from aepretrain_nb.experiment.trial import at_edge, candidates, steps_at
+from aepretrain_nb.experiment.recipe import at_edge, candidates
+from aepretrain_nb.experiment.plan import steps_at
 
 few = settings(max_examples=25, deadline=None)
 def gen(s=0): return torch.Generator().manual_seed(s)

@@ -8,10 +8,18 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from aepretrain_nb.answers import ledger as L
-from aepretrain_nb.answers.asks import Agreement, Block, Found, _f_ratio, _largest, _t, that_trained
-from aepretrain_nb.answers.ledger import (All, COLUMNS, Claim, Expect, Ledger, claims_of, counts, judge, ledger, p_value, settle)
-from aepretrain_nb.answers.rows import recorded
-from aepretrain_nb.answers.asks import (Below, Contrast, Difference, Estimate, Greatest, Kept, Least, LedgerError, Mean, Ratio, SEEDS, Trend, at_each)
+from aepretrain_nb.answers.extremes import Agreement, _largest, that_trained
+from aepretrain_nb.answers.estimates import Block, sum_interval
+from aepretrain_nb.answers.asks import Found, _f_ratio
+from aepretrain_nb.answers.claims import All, Claim, Expect, judge, p_value
+from aepretrain_nb.answers.book import COLUMNS, NUMBERS, Ledger
+from aepretrain_nb.answers.ledger import claims_of, counts, ledger, settle
+from aepretrain_nb.answers.rows import AnswerError, recorded
+from aepretrain_nb.answers.runs import Below, Kept, LedgerError
+from aepretrain_nb.answers.asks import Contrast, Difference, Mean, Ratio, Trend
+from aepretrain_nb.answers.estimates import Estimate
+from aepretrain_nb.answers.extremes import Greatest, Least, at_each
+from aepretrain_nb.answers.rows import SEEDS
 from aepretrain_nb.answers.differences import differences
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,7 +124,7 @@ def test_a_trend_needs_a_control_that_was_run():
 @pytest.mark.parametrize('coefs,sizes,sds', [((1, -1, -1, 1), (5, 5, 5, 5), (1, 1, 1, 1)), ((1, -1, -1, 1), (10, 10, 5, 5), (2, .5, 1, 1)), ((-.7, -.1, .8), (4, 4, 4), (1, 2, .5))])
 def test_intervals_hold_the_truth_as_often_as_they_say(coefs, sizes, sds):
     rng, truth = np.random.default_rng(0), sum(c*i for i, c in enumerate(coefs))
-    hits = [low<truth<high for _, low, high, *_ in (_t([Block(c, rng.normal(i, s, n)) for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))], .95) for _ in range(2000))]
+    hits = [low<truth<high for _, low, high, *_ in (sum_interval([Block(c, rng.normal(i, s, n)) for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))], .95) for _ in range(2000))]
     assert .95-.015 < np.mean(hits) < .95+.03, 'Satterthwaite errs on the safe side where blocks are few and unequal'
 
 def test_spreads_are_pooled_over_cells():
@@ -727,8 +735,8 @@ def test_only_the_paper_asked_for_is_loaded(monkeypatch, tmp_path):
 def test_papers_without_results_are_not_run_here(monkeypatch, tmp_path):
     declare(monkeypatch, Point([claim]))
     assert list(ledger(results=tmp_path).outcome)==['not run here']
-    with pytest.raises(LedgerError, match='is no folder of results'): ledger('toy', tmp_path/'nowhere')
-    with pytest.raises(LedgerError, match="no recorded results of 'toy'"): recorded('toy', tmp_path)
+    with pytest.raises(AnswerError, match='is no folder of results'): ledger('toy', tmp_path/'nowhere')
+    with pytest.raises(AnswerError, match="no recorded results of 'toy'"): recorded('toy', tmp_path)
     assert list(ledger('toy', rows()).outcome)==['holds'] or ledger('toy', rows()).n[0]==5
 
 def test_the_command_line_prints_blocks_and_columns(monkeypatch, tmp_path, capsys):
@@ -745,7 +753,7 @@ def test_no_claims_is_an_empty_ledger(monkeypatch):
     assert len(ledger())==0 and list(ledger().columns)==COLUMNS
 
 def test_the_module_loads_neither_torch_nor_a_paper():
-    code = "import sys, aepretrain_nb.ledger; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'fastai') or m.startswith('aepretrain_nb.papers')])"
+    code = "import sys, aepretrain_nb.answers.ledger; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'fastai') or m.startswith('aepretrain_nb.papers')])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip()=='[]'
 
 # What is recorded
@@ -758,11 +766,11 @@ def tool():
 
 def test_every_row_of_the_recorded_ledger_follows_from_the_recorded_rows(tmp_path):
     tool().write(tmp_path/'ledger.csv')
-    new, old = (pd.read_csv(f, keep_default_na=False, na_values={c: [''] for c in L._NUMBERS}) for f in (tmp_path/'ledger.csv', ROOT/'results'/'ledger.csv'))
+    new, old = (pd.read_csv(f, keep_default_na=False, na_values={c: [''] for c in NUMBERS}) for f in (tmp_path/'ledger.csv', ROOT/'results'/'ledger.csv'))
     assert list(new.columns)==list(old.columns)==COLUMNS, 'run `make ledger`'
     assert list(zip(new.paper, new.claim))==list(zip(old.paper, old.claim)), 'run `make ledger`'
     for c in COLUMNS:
-        if c in L._NUMBERS: np.testing.assert_allclose(new[c].astype(float), old[c].astype(float), rtol=1e-4, atol=1e-6, err_msg=f'{c}: run `make ledger`')
+        if c in NUMBERS: np.testing.assert_allclose(new[c].astype(float), old[c].astype(float), rtol=1e-4, atol=1e-6, err_msg=f'{c}: run `make ledger`')
         else: assert new[c].tolist()==old[c].tolist(), f'{c}: run `make ledger`'
 
 def test_two_ledgers_are_compared(tmp_path):

@@ -1,4 +1,4 @@
-"Each method with each kind of encoder, on images of three sizes and one or three channels; and numbers that must not move."
+"Each method with each kind of encoder, on images of three sizes, grey and coloured; and numbers that must not move."
 import hashlib, pytest
 from aepretrain_nb.imports import *
 from aepretrain_nb.data.corrupt import Gaussian, Masking
@@ -43,7 +43,9 @@ def built(net, decoder, c, h, w, seed=0, **kw):
     enc = NETS[net](c, h, w, g)
     return Autoencoder(enc, decoder_of(decoder)(enc, c, h, w, gen=g, **kw), 'identity')
 
-def digest(m): return hashlib.sha256(b''.join(k.encode()+t.numpy().tobytes() for k,t in m.state_dict().items())).hexdigest()[:16]
+def digest(m):
+    state = b''.join(k.encode()+t.numpy().tobytes() for k,t in m.state_dict().items())
+    return hashlib.sha256(state).hexdigest()[:16]
 
 def steps(ae, x, n=4, lr=.01):
     "Losses before each of `n` steps of Adam, and after the last"
@@ -54,8 +56,9 @@ def steps(ae, x, n=4, lr=.01):
         opt.zero_grad(); loss.backward(); opt.step()
     return losses
 
-WAYS = {'mirror': dict(norm=True), 'upsample': {}, 'skip': dict(every=1), 'skip with the image': dict(every=2, image=True), 'unpool': {},
-    'unpool at the centre': dict(position='center'), 'tied': {}}
+WAYS = {'mirror': dict(norm=True), 'upsample': {}, 'tied': {},
+    'skip': dict(every=1), 'skip with the image': dict(every=2, image=True),
+    'unpool': {}, 'unpool at the centre': dict(position='center')}
 
 @every_net
 @every_size
@@ -71,8 +74,10 @@ def test_a_decoder_of_every_kind(net, h, w, c, way):
     losses = steps(ae, x)
     assert min(losses[1:])<losses[0]
 
-@pytest.mark.parametrize('net,way', [(n, w) for n in NETS for w in WAYS if (n, w)!=('timm', 'tied')])
+@every_net
+@pytest.mark.parametrize('way', WAYS)
 def test_same_seed_same_bytes(net, way):
+    if (net, way)==('timm', 'tied'): return  # an error, see above
     def trained(seed):
         ae = built(net, way.split()[0], 3, 29, 29, seed, **WAYS[way])
         before = digest(ae)
@@ -89,11 +94,12 @@ def loaders(c, h, w, n=16):
 @every_size
 @pytest.mark.parametrize('method', ['sparse', 'denoising', 'masked'])
 def test_penalties_and_corruption(net, h, w, method):
-    "Through fastai's loop: the penalty sees the code of every encoder, the noise the images, and the target stays clean"
+    "Through fastai's loop: the penalty sees the code of every encoder, the noise its images, the target is clean"
     def trained():
         ae,dls = built(net, 'mirror', 1, h, w, norm=True),loaders(1, h, w)
-        cb = dict(sparse=SparsityCB(.1), denoising=CorruptCB(Gaussian(.2)), masked=CorruptCB(Masking(.3)))[method]
-        learn = ImageLearner(dls, ae, ReconLoss('mse', 'identity'), torch_opt('adam'), lr=.01, cbs=cb, bar=False)
+        cbs = dict(sparse=SparsityCB(.1), denoising=CorruptCB(Gaussian(.2)), masked=CorruptCB(Masking(.3)))
+        loss,opt = ReconLoss('mse', 'identity'),torch_opt('adam')
+        learn = ImageLearner(dls, ae, loss, opt, lr=.01, cbs=cbs[method], bar=False)
         with learn.no_logging():
             first = learn.validate()[0]
             learn.fit(3)
@@ -109,7 +115,8 @@ def test_schedules(net, h, w, make):
     def trained(seed):
         ae = StagedAE(NETS[net](1, h, w, gen(seed)), (1, h, w), 'identity', seed)
         starts.append(digest(ae))
-        rows = run_schedule(ae, make(ae.names[:2], 3, 2), dls, None, loss='mse', lr=.01, seed=seed, every=2, opt_func=torch_opt('adam'))
+        schedule,opt = make(ae.names[:2], 3, 2),torch_opt('adam')
+        rows = run_schedule(ae, schedule, dls, None, loss='mse', lr=.01, seed=seed, every=2, opt_func=opt)
         return ae,rows
     (a,rows),(b,_),(other,_) = trained(0),trained(0),trained(1)
     assert digest(a)==digest(b)!=digest(other) and digest(a)!=starts[0]
@@ -125,7 +132,8 @@ def test_a_schedule_keeps_a_start_of_its_own():
 def test_a_schedule_ties_what_can_be_tied():
     ae = StagedAE(own(1, 29, 29), (1, 29, 29), 'identity', tied=True)
     assert ae(pictures(1, 29, 29), 'tied').shape==(4, 1, 29, 29)
-    with pytest.raises(ValueError, match="stage 'act1' has"): StagedAE(timms(1, 29, 29), (1, 29, 29), 'identity', tied=True)
+    with pytest.raises(ValueError, match="stage 'act1' has"):
+        StagedAE(timms(1, 29, 29), (1, 29, 29), 'identity', tied=True)
 
 @pytest.mark.parametrize('h,w', [(68, 65), (8, 8), (31, 30)])
 @every_net
@@ -142,7 +150,8 @@ def test_flat_codes():
 def test_skips_count_from_the_code():
     enc = staged('conv', 1, 16, 16, widths=(2,)*5, pool=None)
     wants = lambda **kw: list(decoder_of('skip')(enc, 1, 16, 16, **kw).wants['taps'])
-    assert [wants(), wants(every=1), wants(every=3, image=True)]==[['conv3','conv1'], ['conv4','conv3','conv2','conv1'], ['conv2','input']]
+    assert wants()==['conv3','conv1'] and wants(every=3, image=True)==['conv2','input']
+    assert wants(every=1)==['conv4','conv3','conv2','conv1']
     with pytest.raises(ValueError, match='at least 1'): wants(every=0)
 
 def test_the_image_skip_adds_the_image():
@@ -170,7 +179,8 @@ def test_timms_own_weights_fit_and_give_timms_own_maps():
     enc = timms(3, 29, 29).eval()
     rows = copy_weights(whole, enc.net)
     x = pictures(3, 29, 29)
-    assert rows.copied.all() and torch.equal(enc(x), whole.forward_intermediates(x, indices=[2], intermediates_only=True)[0])
+    theirs = whole.forward_intermediates(x, indices=[2], intermediates_only=True)[0]
+    assert rows.copied.all() and torch.equal(enc(x), theirs)
 
 def test_building_a_timm_net_leaves_the_global_stream():
     state = torch.get_rng_state()
@@ -199,28 +209,37 @@ def test_heads(net, head, average):
     assert a(enc(pictures(3, 29, 29))).shape==(4, 5) and digest(a)==digest(b)!=digest(other)
     if average: assert a(enc(pictures(3, 68, 65))).shape==(4, 5)
 
-@pytest.mark.parametrize('call,say', [
-    (lambda: encoder_of('resnet18'), 'timm:resnet18'), (lambda: decoder_of('miror'), 'tied, mirror, upsample, skip, unpool'), (lambda: head_of('fc'), 'linear, mlp'),
-    (lambda: staged('timm:resnet19', 3, 8, 8), "timm has no net 'resnet19'"), (lambda: staged('timm:test_vit', 3, 160, 160), 'is no row of blocks'),
-    (lambda: staged('timm:convnext_atto', 3, 8, 8), 'does not take 3x8x8'), (lambda: own(1, 8, 8)(torch.rand(1, 1, 4, 4)), "stage 'high' does not take 6x1x1"),
-    (lambda: MirrorDecoder(own(1, 8, 8)), "stage 'low' is no single convolution"), (lambda: Staged(dict(input=nn.ReLU())), "called 'input'"),
-    (lambda: own(1, 8, 8).encode(torch.rand(1, 1, 8, 8), taps=['top']), "no stage 'top' to tap: one of input, low, mid, high"),
-    (lambda: decoder_of('unpool')(own(1, 8, 8), 1, 8, 8, position='middle'), 'center, upper_left, nearest'),
-    (lambda: decoder_of('mirror')(own(1, 8, 8), 1, 8, 8, init=dict(dist='default')), 'give gen')])
-def test_errors_in_one_line(call, say):
-    with pytest.raises(ValueError) as e: call()
+ERRORS = {
+    'timm:resnet18': lambda: encoder_of('resnet18'),
+    'tied, mirror, upsample, skip, unpool': lambda: decoder_of('miror'),
+    'linear, mlp': lambda: head_of('fc'),
+    "timm has no net 'resnet19'": lambda: staged('timm:resnet19', 3, 8, 8),
+    'is no row of blocks': lambda: staged('timm:test_vit', 3, 160, 160),
+    'does not take 3x8x8': lambda: staged('timm:convnext_atto', 3, 8, 8),
+    "stage 'high' does not take 6x1x1": lambda: own(1, 8, 8)(torch.rand(1, 1, 4, 4)),
+    "stage 'low' is no single convolution": lambda: MirrorDecoder(own(1, 8, 8)),
+    "called 'input'": lambda: Staged(dict(input=nn.ReLU())),
+    "no stage 'top' to tap: one of input, low, mid, high": lambda: own(1, 8, 8).encode(torch.rand(1, 1, 8, 8), ['top']),
+    'center, upper_left, nearest': lambda: decoder_of('unpool')(own(1, 8, 8), 1, 8, 8, position='middle'),
+    'give gen': lambda: decoder_of('mirror')(own(1, 8, 8), 1, 8, 8, init=dict(dist='default'))}
+
+@pytest.mark.parametrize('say', ERRORS)
+def test_errors_in_one_line(say):
+    with pytest.raises(ValueError) as e: ERRORS[say]()
     assert say in str(e.value) and '\n' not in str(e.value)
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(ValueError, match=r'pip install "aepretrain_nb\[timm\]"'): staged('timm:resnet18', 3, 8, 8)
 
-# Values of the code before decoders went by shapes: initial weights to the bit, the rest as far as another processor rounds alike.
+# Values of the code before decoders went by shapes: initial weights to the bit, the rest up to rounding.
 
 def three_kinds(norm):
     "A pool, a stride and neither"
-    def stage(a, b, k, s, act, pool): return ConvStage(nn.Conv2d(a, b, k, s, k//2), act, pool, norm=nn.BatchNorm2d(b) if norm else None)
-    return ConvEncoder(dict(a=stage(2, 5, 5, 1, 'scaled_tanh', 'max'), b=stage(5, 6, 3, 2, 'relu', 'stride'), c=stage(6, 7, 3, 1, 'tanh', None)))
+    def stage(a, b, k, s, act, pool):
+        return ConvStage(nn.Conv2d(a, b, k, s, k//2), act, pool, norm=nn.BatchNorm2d(b) if norm else None)
+    a,b = stage(2, 5, 5, 1, 'scaled_tanh', 'max'),stage(5, 6, 3, 2, 'relu', 'stride')
+    return ConvEncoder(dict(a=a, b=b, c=stage(6, 7, 3, 1, 'tanh', None)))
 
 def three_steps(ae, x):
     "Initial weights, sum of the first output, loss of the third step of plain gradient descent"
@@ -232,14 +251,17 @@ def three_steps(ae, x):
     return start,total,loss.item()
 
 @pytest.mark.parametrize('D,norm,start,total,loss', [
-    (TiedDecoder, False, '36e73c328c456afd', 402.6536612, .1593165546), (TiedDecoder, True, 'a997d97025e1d1f7', 436.8114478, .1562948376),
-    (MirrorDecoder, False, '426ac93a6d1c7bcc', -851.6516464, .1992565393), (MirrorDecoder, True, '1ee4b5e9f2228c06', -860.3298922, .1992431432)])
+    (TiedDecoder, False, '36e73c328c456afd', 402.6536612, .1593165546),
+    (TiedDecoder, True, 'a997d97025e1d1f7', 436.8114478, .1562948376),
+    (MirrorDecoder, False, '426ac93a6d1c7bcc', -851.6516464, .1992565393),
+    (MirrorDecoder, True, '1ee4b5e9f2228c06', -860.3298922, .1992431432)])
 def test_tied_and_mirrored_as_before(D, norm, start, total, loss):
     enc,x = three_kinds(norm),torch.rand(4, 2, 29, 27, generator=gen(9))
     ae = init_(Autoencoder(enc, D(enc)), dict(dist='default'), gen(1))
     assert three_steps(ae, x)==(start, pytest.approx(total, rel=1e-5), pytest.approx(loss, rel=1e-5))
 
-@pytest.mark.parametrize('h,w,total,loss', [(28, 28, 142.9321567, .1157989725), (29, 27, 143.7346929, .1145786345), (7, 65, 72.9536783, .1246258765)])
+@pytest.mark.parametrize('h,w,total,loss', [
+    (28, 28, 142.9321567, .1157989725), (29, 27, 143.7346929, .1145786345), (7, 65, 72.9536783, .1246258765)])
 def test_upsampling_as_barletta_did(h, w, total, loss):
     g,x = gen(2),torch.rand(4, 1, h, w, generator=gen(9))
     convs = dict(conv1=nn.Conv2d(1, 8, 3, padding=1), conv2=nn.Conv2d(8, 4, 3, padding=1))
@@ -248,12 +270,15 @@ def test_upsampling_as_barletta_did(h, w, total, loss):
     assert three_steps(ae, x)==('01f181e0d7ea850c', pytest.approx(total, rel=1e-5), pytest.approx(loss, rel=1e-5))
 
 @pytest.mark.parametrize('net,start,make,decoder,valid', [
-    ('dense', '43a4a07603c0dd10', stacked, 'chain', (40.3401108, 6.2759476)), ('dense', '43a4a07603c0dd10', gradual, 'tied', (40.6222649, 39.2418594)),
-    ('conv', '7f7ded732dd3cf40', stacked, 'tied', (41.6565247, 44.0900040)), ('conv', '7f7ded732dd3cf40', gradual, 'chain', (41.4030952, 39.5285835))])
+    ('dense', '43a4a07603c0dd10', stacked, 'chain', (40.3401108, 6.2759476)),
+    ('dense', '43a4a07603c0dd10', gradual, 'tied', (40.6222649, 39.2418594)),
+    ('conv', '7f7ded732dd3cf40', stacked, 'tied', (41.6565247, 44.0900040)),
+    ('conv', '7f7ded732dd3cf40', gradual, 'chain', (41.4030952, 39.5285835))])
 def test_schedules_as_before(net, start, make, decoder, valid):
     digits = dataset('digits').train
     dls = image_dls(digits.take(range(100)), digits.take(range(100, 140)), bs=20, target='x')
-    conv = ConvEncoder({n: ConvStage(nn.Conv2d(a, b, 3, padding=1), 'sigmoid') for n,a,b in (('c1', 1, 4), ('c2', 4, 5))})
+    stage = lambda a,b: ConvStage(nn.Conv2d(a, b, 3, padding=1), 'sigmoid')
+    conv = ConvEncoder(dict(c1=stage(1, 4), c2=stage(4, 5)))
     ae = StagedAE(DenseEncoder(64, [9, 7]) if net=='dense' else conv, (1, 8, 8), seed=4, tied=True)
     assert digest(ae)==start
     rows = run_schedule(ae, make(ae.names, 6, 4, decoder=decoder), dls, seed=1)

@@ -12,8 +12,12 @@ from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.experiment import compare
 from aepretrain_nb.train.transfer import Classifier
-from aepretrain_nb.experiment.trial import (ExperimentError, TrialFailed, build_autoencoder, build_classifier, candidates, check_recipe, find_recipe, looks,
-    merged, plan, rehearse, scores_of, seed_list, train_autoencoder, train_classifier, train_heads)
+from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.trial import TrialFailed, scores_of, train_autoencoder, train_classifier
+from aepretrain_nb.experiment.run import build_autoencoder, build_classifier, looks, rehearse
+from aepretrain_nb.experiment.recipe import candidates, check_recipe, find_recipe, merged
+from aepretrain_nb.experiment.plan import plan, seed_list
+from aepretrain_nb.experiment.stack import train_heads
 from torchvision.models import resnet18  # after the package, which mends the import
 
 digits = dataset('digits')

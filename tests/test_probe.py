@@ -13,7 +13,9 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.labels import idx_digest, label_subset, split_valid
 from aepretrain_nb.train.probe import (LAMS, PROBES, ProbeError, choose_lam, knn, layer_features, layer_sizes, linear_probe, probe, softmax_regression)
 from aepretrain_nb.train.transfer import Classifier, features, freeze
-from aepretrain_nb.experiment.trial import build_autoencoder, build_classifier, find_recipe, plan
+from aepretrain_nb.experiment.run import build_autoencoder, build_classifier
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.plan import plan
 from torchvision.models import resnet18
 
 def images(n=20, c=1, size=8, y=None, name=''): return ImageSet(torch.randint(0, 256, (n,c,size,size), generator=generator('probe', n, c)).to(torch.uint8), y, name=name)
@@ -275,7 +277,7 @@ def test_a_table_says_what_was_asked(digits, kind):
     assert r.value==round(100*(pred==digits.test.y).double().mean().item(), 4)
 
 def test_subsets_are_those_of_a_grid(digits):
-    from aepretrain_nb.experiment.trial import _labelled
+    from aepretrain_nb.answers.viz import _labelled
     ts = plan(digits, find_recipe('kohlbrenner', 'smoke'), ['random_default'], [50,100], 2)
     assert {_labelled(t, digits)[2] for t in ts}==set(probe(nn.Flatten(), digits, 'input', 'knn', [50,100], 2).subset)
 

@@ -32,12 +32,12 @@ def test_check_sees_an_edited_module_and_a_dirty_notebook(tmp_path):
     for f in sync.files(ROOT) | {'pyproject.toml'}:
         (tmp_path/f).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path/f).write_bytes((ROOT/f).read_bytes())
-    py, nb = tmp_path/'aepretrain_nb'/'layers.py', tmp_path/'nbs'/'02_layers.ipynb'
+    py, nb = tmp_path/'aepretrain_nb'/'nets'/'layers.py', tmp_path/'nbs'/'nets'/'00_layers.ipynb'
     py.write_text(py.read_text(encoding='utf-8')+'# edited by hand\n', encoding='utf-8')
     d = json.loads(nb.read_text(encoding='utf-8'))
     next(c for c in d['cells'] if c['cell_type']=='code')['execution_count'] = 7
     nb.write_text(json.dumps(d), encoding='utf-8')
-    assert set(sync.check(tmp_path)) >= {'aepretrain_nb/layers.py', 'nbs/02_layers.ipynb'}
+    assert set(sync.check(tmp_path)) >= {'aepretrain_nb/nets/layers.py', 'nbs/nets/00_layers.ipynb'}
 
 def test_every_generated_module_has_its_notebook():
     for py in MODULES:

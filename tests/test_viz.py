@@ -103,7 +103,7 @@ def test_label_curve_of_few_runs_and_many_sizes(n, sizes):
 
 def test_forest_row_order_and_numbers():
     d = differences(trials())
-    ax = forest(d)
+    ax = forest(d, scale=100)
     assert len(ax.texts)==6 and ax.get_ylim()[0]>ax.get_ylim()[1]
     assert [t.get_text() for t in ax.get_yticklabels()][:2]==['10 labels vs r1', '10 labels vs r2']
     assert ax.texts[0].get_text().startswith(f"{100*d['diff'][0]:+.2f} [{100*d.low[0]:.2f}")

@@ -3,14 +3,15 @@ import errno, gzip, json, os, re, resource, shutil, signal, struct, subprocess, 
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
-from aepretrain_nb.experiment import experiment
+from aepretrain_nb.experiment.store import experiment
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.named import DATASETS, dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
-from aepretrain_nb.experiment.experiment import compare, read_results
+from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.compare import read_results
 from aepretrain_nb.train.transfer import save_encoder
-from aepretrain_nb.experiment.trial import find_recipe
+from aepretrain_nb.experiment.recipe import find_recipe
 
 smoke = find_recipe('kohlbrenner', 'smoke')
 SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()

@@ -16,10 +16,13 @@ from safetensors.torch import load_file
 
 from aepretrain_nb.data.loader import ImageDL
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import read_results, write_whole
+from aepretrain_nb.compare import read_results
+from aepretrain_nb.data.ground import write_whole
 from aepretrain_nb.nets.filters import smoothness
 from aepretrain_nb.train.transfer import copy_weights
-from aepretrain_nb.experiment.trial import build_autoencoder, first_filters, load_object
+from aepretrain_nb.experiment.run import build_autoencoder
+from aepretrain_nb.experiment.finetune import first_filters
+from aepretrain_nb.data.ground import load_object
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'

@@ -57,18 +57,21 @@ def two_way(
 ) -> SampleMean: # of all values
     "Mean of a full grid of random subsets and random encoders."
     x = np.asarray(x, dtype=float)
-    if x.ndim!=2 or min(x.shape)<2: raise ValueError(f'a grid of shape {x.shape}: give at least two subsets and two encoders')
+    if x.ndim!=2 or min(x.shape)<2:
+        raise ValueError(f'a grid of shape {x.shape}: give at least two subsets and two encoders')
     v, df = _variance(*_squares(x))
     return SampleMean(float(x.mean()), float((v/x.size)**.5), 1. if min(x.shape)==2 else float(df), 'two-way')
 
 # %% ../../nbs/answers/00_crossed.ipynb #93892d92
 def _by(x, groups): return pd.Series(x).groupby(groups, sort=False).mean().to_numpy()
 
+# %% ../../nbs/answers/00_crossed.ipynb #70b06cbb
 def _share(rest, groups):
     "Variance of the mean of `rest` that its groups account for, and its degrees of freedom."
     sums = pd.Series(rest).groupby(groups).sum()
     return float((sums**2).sum())/len(rest)**2*len(sums)/(len(sums)-1), len(sums)-1
 
+# %% ../../nbs/answers/00_crossed.ipynb #313be35e
 def _gaps(x, s, e):
     "Mean of a grid with missing cells; `s` and `e` name the subset and the encoder of each value."
     parts = [_share(x-x.mean(), g) for g in (s, e)]
@@ -83,11 +86,13 @@ def _names(v, n):
     codes = pd.factorize(pd.Series(list(v)))[0]
     return np.where(codes<0, n+np.arange(n), codes)
 
+# %% ../../nbs/answers/00_crossed.ipynb #6d3deff5
 def _nested(x, groups, how, scope=''):
     "Mean of the means of `groups`, plain where each has one value."
     means = _by(x, groups)
     return plain(means, how if len(means)<len(x) else '', scope)
 
+# %% ../../nbs/answers/00_crossed.ipynb #e53847b7
 def _cells(x, s, e):
     "Mean of values of at least two subsets and two encoders."
     cells = pd.DataFrame(dict(x=x, s=s, e=e)).groupby(['s', 'e'], as_index=False).x.mean()
@@ -96,6 +101,7 @@ def _cells(x, s, e):
     if n==E: return _nested(x, s, 'by subset')
     return two_way(cells.pivot(index='s', columns='e', values='x')) if n==S*E else _gaps(cells.x, cells.s, cells.e)
 
+# %% ../../nbs/answers/00_crossed.ipynb #fa593d49
 def crossed(
     x, # values, such as paired differences, (n,)
     subset=None, # name of the label subset of each value, (n,); None: all differ

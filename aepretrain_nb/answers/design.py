@@ -29,6 +29,7 @@ class Plan:
     half:float # half-width that they give
     capped:bool # were more pairs asked for than allowed?
 
+# %% ../../nbs/answers/08_design.ipynb #70c4abb7
 def _spread(t):
     "Number of pairs and largest standard deviation of a difference in a table of differences."
     t = t[t.se>0]
@@ -36,6 +37,7 @@ def _spread(t):
     if odd: raise ValueError(f'the test is {odd[0]!r}, but a plan needs pairs that share no encoder and no subset')
     return (int(t.n_a.min()), float((t.se*t.n_a**.5).max())) if len(t) else (0, np.nan)
 
+# %% ../../nbs/answers/08_design.ipynb #7d923998
 def stein(
     pilot, # paired differences of the pilot, (n,), or its table of `stats.differences`, whose most demanding row counts
     margin:float, # half-width asked for, positive, in the unit of the values
@@ -55,16 +57,19 @@ def stein(
 @patch
 def __str__(self:Plan):
     "The plan in a line."
-    more = f'{self.total-self.pilot} more than the pilot of {self.pilot}' if self.total>self.pilot else 'the pilot is enough'
+    n = self.total-self.pilot
+    more = f'{n} more than the pilot of {self.pilot}' if n>0 else 'the pilot is enough'
     miss = f'larger than the {self.margin:g} asked for, for which more pairs are needed than allowed'
-    return f'{self.total} pairs, {more}: half-width {self.half:.3g}' + (f', {miss}' if self.capped else f' ({self.margin:g} asked for)')
+    asked = f', {miss}' if self.capped else f' ({self.margin:g} asked for)'
+    return f'{self.total} pairs, {more}: half-width {self.half:.3g}{asked}'
 
 # %% ../../nbs/answers/08_design.ipynb #5c3124c1
 def _seeds(t):
-    "The number of seeds behind each row: of pairs or groups, of runs of the smaller arm, of one side of a crossed grid."
+    "The number of seeds behind each row: of pairs or groups, of runs of the smaller arm, of a side of a crossed grid."
     own = t.units.fillna(t[['n_a', 'n_b']].min(axis=1)) if 'units' in t else t[['n_a', 'n_b']].min(axis=1)
     return own.where(~t.test.str.startswith('two-way'), t.n_a**.5)
 
+# %% ../../nbs/answers/08_design.ipynb #bbabc245
 def _needed(row, margin, factor, most):
     "Smallest number of seeds with which `factor(df)` standard errors are within `margin`; nan beyond `most`."
     def fits(k):
@@ -77,6 +82,7 @@ def _needed(row, margin, factor, most):
         low, high = (low, mid) if fits(mid) else (mid, high)
     return high
 
+# %% ../../nbs/answers/08_design.ipynb #7744f2ac
 def power(
     diffs:pd.DataFrame, # table of `stats.differences`, or `Verdict.best` for the headline's control
     margin:float, # half-width of the interval, and true difference to be found; positive
@@ -94,7 +100,8 @@ def power(
     def finds(m): return lambda df: noncentrality(df, chance, (1-conf)/m)
     sizes = t.groupby(['treatment', 'control']).se.transform('count').clip(lower=1)
     if 'chosen' in t: sizes[:] = t.se.notna().sum()
-    need = [(_needed(r, margin, width, most), _needed(r, margin, finds(m), most)) for r, m in zip(t.itertuples(), sizes)]
+    both = lambda r, m: (_needed(r, margin, width, most), _needed(r, margin, finds(m), most))
+    need = [both(r, m) for r, m in zip(t.itertuples(), sizes)]
     out = t[[*t.columns[:list(t.columns).index('control')+1], 'test', 'seeds']].assign(half=width(t['df'])*t.se)
     return out.assign(for_width=[a for a, _ in need], for_power=[b for _, b in need])
 

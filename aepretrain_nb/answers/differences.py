@@ -57,7 +57,8 @@ def _check(df, cols, key, arm, treatment):
     "One line for what is wrong with the table."
     if lack := [c for c in cols if c not in df]:
         there = ', '.join(map(str, df))
-        raise ValueError(f'no column {lack[0]!r} among {there}: pair=() if nothing is paired, subset=None if all pairs share their images')
+        how = 'pair=() if nothing is paired, subset=None if all pairs share their images'
+        raise ValueError(f'no column {lack[0]!r} among {there}: {how}')
     if treatment not in set(df[arm]):
         raise ValueError(f"no arm {treatment!r}: choose the treatment from {', '.join(map(str, df[arm].unique()))}")
     if (dup := df.duplicated(key)).any():
@@ -75,7 +76,8 @@ def _bounds(df, metric, bounds):
 def _staged(d, x, first, conf, bounds):
     "`two_stage` of the matched pairs `d`, whose plain test was `x`; `first` are the keys of the pilot."
     if not x.se>0: return x
-    if x.kind!='paired t': raise ValueError(f'pilot: the test is {x.kind!r}, but a plan needs pairs that share no encoder and no subset')
+    if x.kind!='paired t':
+        raise ValueError(f'pilot: the test is {x.kind!r}, but a plan needs pairs that share no encoder and no subset')
     return two_stage(d[0].value, d[1].value, int(d[0].index.isin(first).sum()), conf, bounds)
 
 # %% ../../nbs/answers/04_differences.ipynb #e51515d2
@@ -105,7 +107,7 @@ def differences(
     bounds='auto', # (lowest, highest) possible value; None: none; 'auto': as `bounds_of` says
     pilot:int=None # number of pairs that the others were planned from, see `answers.design.stein`; None: no plan
 ) -> pd.DataFrame: # a row per cell and control: `by`, treatment (a), control (b), test, and the columns told below
-    "Compare the `treatment` to every other arm in every cell; `ValueError` for an absent column or arm and for doubled trials."
+    "Compare the `treatment` to every other arm in every cell; `ValueError` for an absent column or arm, or two of one."
     by, pair = listify(by), listify(pair)
     if pair: key = pair
     else: df, key, subset = df.assign(run_=df.groupby([*by, arm]).cumcount()), ['run_'], None

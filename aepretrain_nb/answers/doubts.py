@@ -55,8 +55,10 @@ def _arms(rows):
     "Each arm with its rows."
     return list(rows.groupby(rows.arm.fillna('').astype(str), sort=False)) if 'arm' in rows else [('', rows)]
 
+# %% ../../nbs/answers/10_doubts.ipynb #8869a3a9
 def _half(k, n): return 2*k>=n
 
+# %% ../../nbs/answers/10_doubts.ipynb #cf42a1c4
 def _untrained_arms(rows, by):
     "A `Doubt` about each arm of which runs are at chance."
     at = dead(rows)

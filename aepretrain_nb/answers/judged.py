@@ -112,7 +112,8 @@ def _unshown(row, p, unit):
     if row.low>0 or row.high<0:
         test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} sizes'
         return f'the interval leaves out 0, but {test}'
-    if row.shown: return f'p = {rounded(row.p_holm)}, but the interval, made for skewed scores near their bound, reaches 0'
+    skewed = 'but the interval, made for skewed scores near their bound, reaches 0'
+    if row.shown: return f'p = {rounded(row.p_holm)}, {skewed}'
     seen = row.detectable_holm
     if not row.can or not seen<=widest(unit): return 'so few runs cannot show one'
     return f'a difference of {_up(seen)}{unit and f" {unit}"} or more would probably have been seen'
@@ -171,11 +172,13 @@ def sizes_of(
     "The columns that make a cell: those before `treatment`."
     return list(t.columns[:list(t.columns).index('treatment')])
 
+# %% ../../nbs/answers/06_judged.ipynb #471444d0
 def _at(row):
     "The cell of a `row`: the columns before `treatment`."
     cols = list(row.index)[:list(row.index).index('treatment')]
     return ', '.join(f'{c}={row[c]}' for c in cols)
 
+# %% ../../nbs/answers/06_judged.ipynb #f21d028d
 def compared(
     row:pd.Series # of a table of differences
 ) -> str:

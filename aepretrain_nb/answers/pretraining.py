@@ -32,9 +32,9 @@ def _told(r, most):
 _ERRORS = 'mse', 'mean_image', 'pca', 'last_fifth'
 
 def pretraining(
-    encoders:pd.DataFrame, # a row per autoencoder: arm; mse, mean_image, pca, last_fifth or curve as far as they are known
+    encoders:pd.DataFrame, # a row per autoencoder: arm; mse, mean_image, pca, last_fifth or curve where known
     most:float=.05 # relative fall over the last fifth that counts as still improving
-) -> pd.DataFrame: # per data, reading, setting and arm: n, means, median last_fifth, no_better, untrained, falling, words
+) -> pd.DataFrame: # by data, reading, setting, arm: n, means, median last_fifth, no_better, untrained, falling, words
     "Did the autoencoders learn, and had they finished? What is not known is nan."
     if not len(encoders): encoders = pd.DataFrame(columns=['arm'])
     if 'arm' not in encoders: raise ValueError("no column 'arm': give a row for each autoencoder")

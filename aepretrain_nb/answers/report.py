@@ -11,7 +11,7 @@ __all__ = ['report']
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
-from .page import FIGURE, data_uri, numbers, page, part, shortened, table
+from .page import FIGURE, as_text, data_uri, duration, numbers, page, part, shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
@@ -58,7 +58,8 @@ def _verdict(v):
     t = v.table
     if not len(t): return part('verdict', [])
     a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'verdict']
-    tables = [table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows())) for c, d in t.groupby('control', sort=False)]
+    of = lambda c, d: table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows()))
+    tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
 
 # %% ../../nbs/answers/15_report.ipynb #38cbad95
@@ -79,8 +80,10 @@ def _titled(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
 
+# %% ../../nbs/answers/15_report.ipynb #cb6dea7c
 def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=res.metric]
 
+# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _mean(res, c):
     "A row of the table of means."
     also = [f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)]
@@ -136,7 +139,8 @@ def _labels(res):
         _legend_below(ax)
     alt = f'{res.score.title} against the number of labels, a line for each arm; the table of means holds its numbers'
     return part('figure', [data_uri(ax.figure)], alt,
-        'Means with 95 % intervals; each run is a dot. Bands of two arms may overlap although their paired difference is real.')
+        'Means with 95 % intervals; each run is a dot. '
+        'Bands of two arms may overlap although their paired difference is real.')
 
 # %% ../../nbs/answers/15_report.ipynb #49fdc997
 def _panel(g, n, y, what):
@@ -156,15 +160,18 @@ def _curves(res):
     y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {_titled(own)}'
     panels = [_panel(g, n, y, what) for n, g in shortened(c, res.arms).groupby('labels')]
     return part('figure', panels, f'{what} along training, a line for each arm',
-        'A thin line for each run, a thick one for their mean. Validation images chose the weights that were tested; test images chose nothing.')
+        'A thin line for each run, a thick one for their mean. '
+        'Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
+# %% ../../nbs/answers/15_report.ipynb #6f819461
 def _times(chosen, runs):
     "Values with how often they were chosen, where there is more than one run"
     return ', '.join(f'{k} (× {n})' if runs>1 else f'{k}' for k, n in chosen.items())
 
+# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _optimisers(e):
     "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
     opt = e.opt.astype(str)+' ' if 'opt' in e else ''
@@ -201,7 +208,8 @@ def _pictures(res):
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
     return part('figure', [data_uri(fig, 'png')],
         'Images above their reconstructions, and filters of the first layer before and after pre-training',
-        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
+        'One autoencoder: images it was trained on above what it makes of them, '
+        'and its first-layer filters on one scale.')
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."
@@ -220,19 +228,12 @@ def _rates(res):
     r = res.rows[res.rows.lrs.fillna('').astype(str).str.contains(' ')] if 'lrs' in res.rows else res.rows[:0]
     if not len(r): return None
     rows = ((f'{n:,}', a, *_chosen(g)) for (n, a), g in r.groupby(['labels', 'arm'], sort=False))
-    return part('rates', _and(r.lrs.iloc[0].split()), table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows))
-
-# %% ../../nbs/answers/15_report.ipynb #7e7d2d84
-def _plain(v):
-    "Plain JSON as a line of text."
-    inner = lambda o: f'({_plain(o)})' if isinstance(o, dict) else _plain(o)
-    if isinstance(v, dict): return ', '.join(f'{k} = {inner(o)}' for k, o in v.items()) or 'none'
-    if isinstance(v, (list, tuple)): return '[' + ', '.join(map(_plain, v)) + ']'
-    if v is None: return 'none'
-    return f'{v:g}' if isinstance(v, float) else str(v)
+    chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
+    return part('rates', _and(r.lrs.iloc[0].split()), chosen)
 
 # %% ../../nbs/answers/15_report.ipynb #a67c7cb2
-_WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels', test='the test images: a leak')
+_WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels',
+    test='the test images: a leak')
 
 def _validation(res):
     "Where validation images come from, and how many there are."
@@ -240,8 +241,13 @@ def _validation(res):
     where = _WHERE.get(res.told('valid', res.told('valid_policy')), 'not known')
     return where + (': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got) if got else '')
 
-def _runs(res): return list(res.every[list(SEEDS)].drop_duplicates().sort_values(list(SEEDS)[::-1]).itertuples(index=False, name=None))
+# %% ../../nbs/answers/15_report.ipynb #004a7836
+def _runs(res):
+    "The seeds of each run of a cell"
+    seeds = res.every[list(SEEDS)].drop_duplicates().sort_values(list(SEEDS)[::-1])
+    return list(seeds.itertuples(index=False, name=None))
 
+# %% ../../nbs/answers/15_report.ipynb #4ae63199
 def _seeds(res):
     "The runs of a cell, in words."
     p, runs, unit = res.plan, _runs(res), res.score.points
@@ -258,29 +264,29 @@ def _named(res):
     name = ' version '.join(str(recipe[k]) for k in ('name', 'version') if k in recipe) or 'not known'
     return name + (f', setting {setting}' if setting else '')
 
+_ELSEWHERE = 'name', 'version', 'setting', 'arms', 'labels', 'seeds' # parts of a recipe that are told in other places
+
 def _settings(res):
     "Recipe, arms and how images were chosen."
     about, recipe = res.about, res.about.get('recipe') or {}
     pre = about.get('n_unlabelled')
     images = f'{res.told("data")}: {about["images"]}' if 'images' in about else res.told('data')
-    rows = [('data', images), ('recipe', _named(res)), ('labelled images', _and(about.get('policy') or ['not known'])),
-        ('validation images', _validation(res)), ('seeds', _seeds(res)),
-        ('images for the autoencoder', _and(f'{n:,}' for n in pre) if pre else 'none'), ('precision', res.told('precision', 'not known'))]
-    rows += [(k, _plain(v)) for k, v in recipe.items() if k not in ('name', 'version', 'setting', 'arms', 'labels', 'seeds')]
-    specs = [(a, _plain(v)) for a, v in dict(about.get('arms') or {}).items()]
-    return table('How it was done', ['what', 'value'], rows) + table('Arms', ['arm', 'where its encoder comes from'], specs)
+    rows = {'data': images, 'recipe': _named(res), 'labelled images': _and(about.get('policy') or ['not known']),
+        'validation images': _validation(res), 'seeds': _seeds(res),
+        'images for the autoencoder': _and(f'{n:,}' for n in pre) if pre else 'none',
+        'precision': res.told('precision', 'not known')}
+    rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
+    specs = [(a, as_text(v)) for a, v in dict(about.get('arms') or {}).items()]
+    done = table('How it was done', ['what', 'value'], rows.items())
+    return done + table('Arms', ['arm', 'where its encoder comes from'], specs)
 
-# %% ../../nbs/answers/15_report.ipynb #1489bf33
-def _time(s):
-    "Seconds in the unit that suits them."
-    unit, name = (1, 's') if s<60 else (60, 'min')
-    return f'{s/unit:.1f} {name}' if s<3600 else f'{s/3600:.1f} h'
-
+# %% ../../nbs/answers/15_report.ipynb #c5b48358
 def _spent(rows, n):
     "How many of `n` trials finished, and their time."
     seconds = rows.seconds.sum() if 'seconds' in rows else 0
-    return f'{len(rows)} of {n} finished, {_time(seconds)} of training in all'
+    return f'{len(rows)} of {n} finished, {duration(seconds)} of training in all'
 
+# %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
     every = lambda c: _and(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
@@ -295,8 +301,10 @@ def _title(res):
     name = res.told('data')
     return f'Does pre-training help on {name}?' if res.treatment=='pretrained' else f'{res.treatment} on {name}'
 
+# %% ../../nbs/answers/15_report.ipynb #c88095c9
 def _count(n, one): return f'{n} {one}' + ('' if n==1 else 's')
 
+# %% ../../nbs/answers/15_report.ipynb #e5cc772a
 def _lead(res):
     "What was run, in a line."
     runs = res.every[['labels', *SEEDS]].drop_duplicates().groupby('labels').size()
@@ -304,7 +312,8 @@ def _lead(res):
     seeds = f'{low} to {high} seeds' if low<high else _count(high, 'seed')
     ran = [_count(len(res.arms), 'arm'), _count(len(runs), 'label size'), seeds]
     setting = res.told('setting')
-    return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}' + (f'; setting {setting}.' if setting else '.')
+    end = f'; setting {setting}.' if setting else '.'
+    return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}{end}'
 
 # %% ../../nbs/answers/15_report.ipynb #22246dcd
 def _sections(res, v, command):

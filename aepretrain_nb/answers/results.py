@@ -25,7 +25,7 @@ from ..data.ground import write_whole
 # %% ../../nbs/answers/13_results.ipynb #389c508f
 ABOUT = dict(
     data='name of the data set',
-    images='what the images are, in words: "1,437 training, 360 test and 1,437 unlabelled images of 1×8×8, 10 classes; digest 0123"',
+    images='what the images are, in words: "1,437 training and 360 test images of 1×8×8, 10 classes; digest 0123"',
     n_test='number of test images',
     classes='number of classes',
     setting='setting of the recipe, such as "smoke"',
@@ -54,7 +54,7 @@ def _as_metric(rows, metric):
     pair = {name, metric}<={'accuracy', 'error'}
     column = 'value' if pair else asked.column
     if (asked.column=='value' and not pair) or column not in rows or rows[column].isna().all():
-        raise AnswerError(f'no row carries its {asked.title}: the rows tell {own.title}, and are of an earlier version, or of another task')
+        raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or task')
     turn = [k for k in ('value', 'valid', 'train') if pair and k in rows]
     rows = rows.assign(value=rows[column], metric=metric, unit=asked.unit)
     if 'better' in rows: rows = rows.assign(better=asked.better)
@@ -67,10 +67,12 @@ def _never(confused):
     m = np.array(confused)
     return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
 
+# %% ../../nbs/answers/13_results.ipynb #913d2b01
 def _fall(curve, lower):
     "How far the end of a validation curve lies behind its best"
     return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
 
+# %% ../../nbs/answers/13_results.ipynb #c1ca10b8
 def _recorded(rows, records, lower):
     "`rows` with what their `records` add"
     if not records: return rows
@@ -94,7 +96,7 @@ class Results:
         pictures=None, # called with a number of images; images, outputs and filters as arrays, see `show_learnt`
         metric:str=None, # one of `METRICS`; None: what the rows say
         treatment:str=None, # the arm that is compared to the others, see `check_treatment`
-        margin:float=None # smallest difference that would matter, in the unit of a difference; None: equivalence is not asked
+        margin:float=None # smallest difference that would matter, in its unit; None: equivalence is not asked
     ):
         about, plan = dict(about or {}), plan or {}
         self.about, self.plan, self.odd, self.pictures, self.folder = about, plan, list(odd), pictures, None
@@ -113,17 +115,19 @@ def _take(self:Results, rows, metric):
     own = metric_of(rows)
     if metric: self.metric = check_metric(metric)
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
-    if len(rows): rows = self._told(_at_chance(rows), own)
+    if len(rows): rows = self._in_metric(_at_chance(rows), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
+# %% ../../nbs/answers/13_results.ipynb #0e3c2f8d
 @patch
-def _told(self:Results, rows, own):
+def _in_metric(self:Results, rows, own):
     "`rows` in the metric asked for, with what `about` and `records` add"
     if 'metric' not in rows or self.metric!=rows.metric.iloc[0]: rows = _as_metric(rows, self.metric)
     said = {k: self.about.get(k, '') for k in ('setting', 'reading') if k not in rows}
     return _recorded(rows.assign(**said), self.records, own.lower)
 
+# %% ../../nbs/answers/13_results.ipynb #6467efb5
 @patch(as_prop=True)
 def every(self:Results)->pd.DataFrame: # the columns of rows and of missing
     "All runs, those without a result among them."
@@ -149,7 +153,10 @@ def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; wher
     g = every.groupby(['labels', 'arm'], sort=False)
     d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
     known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
-    return d.assign(**{k: g[k].mean() for k in known}).reset_index()
+    d = d.assign(**{k: g[k].mean() for k in known}).reset_index()
+    order = dict(labels=self.labels, arm=self.arms)
+    place = {c: {v: i for i, v in enumerate(vs)} for c, vs in order.items()}
+    return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place[s.name]), kind='stable', ignore_index=True)
 
 # %% ../../nbs/answers/13_results.ipynb #49bc40b5
 @patch
@@ -167,10 +174,9 @@ def differences(self:Results,
 
 # %% ../../nbs/answers/13_results.ipynb #f317bb1a
 def _step(score, values):
-    "The gain on validation that is worth a word: .5 of a per cent, a two-hundredth of another range, or of the values themselves"
-    if score.unit=='%': return .5
-    low, high = score.bounds or (0, float(abs(values).mean()))
-    return (high-low)/200
+    "The gain on validation that is worth a word: a two-hundredth of the score's range, or of the values without one"
+    width = score.bounds[1]-score.bounds[0] if score.bounds else np.inf
+    return (width if np.isfinite(width) else float(abs(values).mean()))/200
 
 @patch
 def rising(self:Results,
@@ -182,7 +188,8 @@ def rising(self:Results,
         mean = g.groupby('step').valid.mean()
         rise = mean.iloc[-1] - mean.iloc[-1-max(1, len(mean)//5)] if len(mean)>1 else 0.
         if self.score.lower: rise = -rise
-        if rise>(_step(self.score, mean) if points is None else points): out.append(dict(labels=labels, arm=arm, rise=rise))
+        least = _step(self.score, mean) if points is None else points
+        if rise>least: out.append(dict(labels=labels, arm=arm, rise=rise))
     return pd.DataFrame(out, columns=['labels', 'arm', 'rise'])
 
 # %% ../../nbs/answers/13_results.ipynb #bd733a81
@@ -210,7 +217,8 @@ def warnings(self:Results)->list: # one line each
     if self.told('valid')=='test' or 'valid_policy' in rows and rows.valid_policy.eq('test').any():
         out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
     if self.told('setting')=='smoke':
-        out.append('setting smoke is too short to learn much: it shows that everything runs; quick or paper give an answer')
+        runs = 'it shows that everything runs; quick or paper give an answer'
+        out.append(f'setting smoke is too short to learn much: {runs}')
     if len(gone):
         first = gone.iloc[0]
         out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')
@@ -223,7 +231,7 @@ def warnings(self:Results)->list: # one line each
 # %% ../../nbs/answers/13_results.ipynb #497ebc7b
 @patch
 def verdict(self:Results,
-    margin:float=None, # smallest difference that would matter, in the unit of a difference; that of the results by default
+    margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
@@ -237,10 +245,12 @@ def _seeds(every):
     n = sorted(every.groupby('labels').head_seed.nunique().unique())
     return f'{n[0]}' + (f' to {n[-1]}' if len(n)>1 else '') + (' seed' if n[-1]==1 else ' seeds')
 
+# %% ../../nbs/answers/13_results.ipynb #a7e6b598
 def _named(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
 
+# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
 @patch(as_prop=True)
 def labels(self:Results)->list: # of the label sizes
     "The sizes, in the order of the tables."
@@ -268,10 +278,12 @@ def __repr__(self:Results): return self.text()
 
 # %% ../../nbs/answers/13_results.ipynb #fe97aa4a
 @patch
-def label_curve(self:Results)->plt.Axes:
+def label_curve(self:Results,
+    **kw # as in `viz.label_curve`, such as `ax`
+)->plt.Axes:
     "The score against labels, with a band and a dot for each run."
     unit = f' ({self.score.unit})' if self.score.unit else ''
-    return label_curve(self.rows, scale=1, ylabel=f'test {self.metric}{unit}')
+    return label_curve(self.rows, **dict(ylabel=f'test {self.metric}{unit}') | kw)
 
 @patch
 def pretraining(self:Results,
@@ -286,27 +298,36 @@ def pretraining(self:Results,
 def _tables(res):
     "File name -> table"
     tuning = () if res.tuning is None else res.tuning
-    return {'results.csv': res.rows, 'differences.csv': res.differences(), 'curves.csv': res.curves, 'encoders.csv': res.encoders,
-        'missing.csv': res.missing, 'tuning.csv': tuning}
+    return {'results.csv': res.rows, 'differences.csv': res.differences(), 'curves.csv': res.curves,
+        'encoders.csv': res.encoders, 'missing.csv': res.missing, 'tuning.csv': tuning}
 
+# %% ../../nbs/answers/13_results.ipynb #49ab2024
+def _figures(res):
+    "File name -> figure, None where there is nothing to draw"
+    curve = res.label_curve().figure if len(res.rows) else None
+    return {'label_curve.png': curve, 'pretraining.png': res.pretraining()}
+
+# %% ../../nbs/answers/13_results.ipynb #e0b154b6
 def _beside(res):
     "What is known beside the tables, as JSON"
-    own = dict(about=res.about, odd=res.odd, plan=res.plan, metric=res.metric, treatment=res.treatment, margin=res.margin)
+    own = {k: getattr(res, k) for k in ('about', 'odd', 'plan', 'metric', 'treatment', 'margin')}
     return json.dumps(own, indent=1, ensure_ascii=False)
 
+# %% ../../nbs/answers/13_results.ipynb #089185be
 @patch
 def save(self:Results,
     folder # where to write
 )->list: # names of the files
     "Write the rows, the differences, the curves, the pictures and what is known beside them."
-    folder, names = Path(folder), []
+    self.folder, names = Path(folder), []
+    folder = self.folder
     for name, t in _tables(self).items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
         else: (folder/name).unlink(missing_ok=True)
-    figures = {'label_curve.png': self.label_curve().figure if len(self.rows) else None, 'pretraining.png': self.pretraining()}
-    for name, fig in figures.items():
+    for name, fig in _figures(self).items():
         if fig is None: continue
-        write_whole(folder/name, lambda f: fig.savefig(f, dpi=150, bbox_inches='tight', format='png')); names.append(name)
+        write_whole(folder/name, lambda f: fig.savefig(f, dpi=150, bbox_inches='tight', format='png'))
+        names.append(name)
         plt.close(fig)
     write_whole(folder/'about.json', lambda f: f.write_text(_beside(self), encoding='utf-8'))
     if self.pictures and (arrays := self.pictures(10)):

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..data.ground import UserError, near, plain
 
 # %% ../../nbs/answers/01_rows.ipynb #e39b4ac6
-class AnswerError(UserError): "A question that rows cannot answer, or rows that are not there; the message is one line that names the thing and the way out."
+class AnswerError(UserError): "A question that rows cannot answer; the message is one line that names the way out."
 
 # %% ../../nbs/answers/01_rows.ipynb #d5f30155
 def reported(
@@ -93,7 +93,7 @@ def rows_of(
     "The rows of finished fits; raises `AnswerError` for a file that holds no such table."
     path = Path(path)
     file = path/'results.csv' if path.is_dir() else path
-    if not file.is_file(): raise AnswerError(f'{file} is not there: give a CSV of rows, or a folder that holds results.csv')
+    if not file.is_file(): raise AnswerError(f'{file} is not there: give a CSV, or a folder that holds results.csv')
     try: d = pd.read_csv(file, low_memory=False)
     except ValueError as e: raise AnswerError(f'{file} is no table in CSV ({str(e).splitlines()[0]})') from None
     d = d[d.kind=='fit'] if 'kind' in d else d

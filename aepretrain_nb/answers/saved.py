@@ -40,7 +40,8 @@ def read_folder(
     "The tables of a folder; raises `AnswerError` where it holds none."
     folder = Path(folder)
     rows, file = _table(folder/'results.csv'), folder/'about.json'
-    if rows is None and not file.is_file(): raise AnswerError(f'{folder} holds no results: there is no results.csv in it')
+    if rows is None and not file.is_file():
+        raise AnswerError(f'{folder} holds no results: there is no results.csv in it')
     beside = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
     tables = {k: _table(folder/f'{k}.csv') for k in ('missing', 'curves', 'encoders', 'tuning')}
     rows = pd.DataFrame() if rows is None else rows
@@ -53,7 +54,8 @@ def _same(rows):
     "What all rows have in common; raises `AnswerError` where they are of several data sets, readings or settings"
     there = {c: sorted(map(str, rows[c].dropna().unique())) for c in _ONE if c in rows}
     for c, vs in there.items():
-        if len(vs)>1: raise AnswerError(f'rows of several values of {c!r}: {", ".join(vs)}: choose one, as {c}={vs[0]!r}')
+        if len(vs)<2: continue
+        raise AnswerError(f'rows of several values of {c!r}: {", ".join(vs)}: choose one, as {c}={vs[0]!r}')
     return {c: vs for c, vs in there.items() if vs}
 
 def _beside(table, same):
@@ -63,6 +65,11 @@ def _beside(table, same):
     return table.dropna(axis=1, how='all') if len(table) else None
 
 # %% ../../nbs/answers/12_saved.ipynb #2f803618
+def _in_order(table, names):
+    "The rows by arm, in the order of `names`"
+    if table is None or 'arm' not in table: return table
+    return table.sort_values('arm', key=lambda s: s.map(names.index), kind='stable')
+
 def read_csv(
     path, # of the rows; curves are sought in NAME_curves.csv beside it
     arms=None, # names of the arms that are wanted, in that order; None: all
@@ -80,4 +87,5 @@ def read_csv(
     same = _same(rows) | dict(arm=names)
     encoders = _beside(every[every.kind=='encoder'], same) if kind else None
     curves = _beside(_table(path.with_name(f'{path.stem}_curves.csv')), same)
+    if wanted: rows, encoders, curves = (_in_order(t, names) for t in (rows, encoders, curves))
     return dict(rows=rows, encoders=encoders, curves=curves, about=dict(arms=dict.fromkeys(names)))

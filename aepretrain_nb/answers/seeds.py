@@ -17,7 +17,7 @@ PILOT = 5
 
 def check_seeds(
     seeds,       # a number, several, or 'auto'
-    margin=None, # half-width of the interval, in points
+    margin=None, # half-width of the interval, in the unit of a difference
     most=30,     # seeds of 'auto'
     arms:int=2,  # number of arms
     crossed=False, # every encoder with every subset?
@@ -40,7 +40,7 @@ def second_stage(
     rows,        # of the pilot's finished fits: labels, arm, subset_seed, head_seed, value
     controls:dict, # labels -> the control to compare with; None where there is none
     treatment:str, # the other arm
-    margin:float, # half-width of the interval, in points
+    margin:float, # half-width of the interval, in the unit of a difference
     most:int=30  # seeds of a size
 )->pd.DataFrame: # labels, control, pairs, sd, needed, seeds (with the pilot's): a row per size
     "How many seeds each size needs for an interval of at most `margin` on either side."
@@ -71,27 +71,28 @@ def _size(o):
 
 def stage_words(
     stage,    # from `second_stage`
-    margin:float, # half-width of the interval, in points
+    margin:float, # half-width of the interval, in that unit
     fits:int=0, # still to run
     encoders:int=0, # still to run
-    seconds:float=0. # they will take
+    seconds:float=0., # they will take
+    unit:str='points' # of a difference
 )->str:       # one line
     "What the second stage is, and what it costs."
     more = f'{fits} more fits and {encoders} more autoencoders, about {math.ceil(seconds/60)} min'
     takes = ', '.join(map(_size, stage.itertuples()))
-    takes = f'seeds auto: after {PILOT} seeds, an interval of ±{margin:g} points takes {takes}'
+    takes = f'seeds auto: after {PILOT} seeds, an interval of ±{margin:g} {unit} takes {takes}'
     return f'{takes}: {more if fits+encoders else "nothing more to run"}'
 
 # %% ../../nbs/answers/09_seeds.ipynb #97000f05
 def plan_warnings(
-    plan # margin, most, sizes: a dict for each row of `second_stage`
+    plan # margin, most, sizes: a dict for each row of `second_stage`; unit of a difference, where it is not points
 )->list: # one line each
     "Sizes whose intervals are wider than was asked."
-    out = []
+    out, unit = [], plan.get('unit', 'points')
     for o in plan['sizes']:
         at = f'{o["labels"]:,} labels'
         if not o['needed']: out.append(f'seeds auto: at {at} the pilot left nothing to compare')
         elif o['needed']>o['seeds']:
-            takes = f'an interval of ±{plan["margin"]:g} points takes {o["needed"]}'
+            takes = f'an interval of ±{plan["margin"]:g} {unit} takes {o["needed"]}'
             out.append(f'seeds auto ended at {o["seeds"]}: at {at} {takes}')
     return out

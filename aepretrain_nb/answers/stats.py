@@ -40,9 +40,11 @@ def sd_of(
     return float(x.std(ddof=1)) if len(x)>1 else np.nan
 
 # %% ../../nbs/answers/02_stats.ipynb #bcc0a17b
+def _closed(bounds): return bounds is not None and np.isfinite(bounds).all()
+
 def _reach(mean, se, t, bounds):
     "How far the limits lie below and above a `mean` that is `t` standard errors exact and cannot leave `bounds`."
-    if bounds is None or not se>0: return t*se, t*se
+    if not _closed(bounds) or not se>0: return t*se, t*se
     low, width = bounds[0], bounds[1]-bounds[0]
     x = (mean-low)/width
     odds = expit(logit(x)+np.array([-1, 1])*t*se/width/(x*(1-x)))
@@ -56,7 +58,8 @@ def _inside(bounds, *arms):
     x = np.concatenate(arms)
     out = int(((x<low) | (x>high)).sum())
     if not out: return low, high
-    raise ValueError(f'bounds=({low:g}, {high:g}), but {out} of {len(x)} values lie outside: give those of this metric, or None')
+    outside = f'{out} of {len(x)} values lie outside'
+    raise ValueError(f'bounds=({low:g}, {high:g}), but {outside}: give those of this metric, or None')
 
 # %% ../../nbs/answers/02_stats.ipynb #d1212bd6
 def interval(
@@ -73,7 +76,7 @@ def interval(
 # %% ../../nbs/answers/02_stats.ipynb #8fc79cee
 @dataclass(frozen=True)
 class Diff:
-    "The difference `mean_a - mean_b` of two arms, with its interval, t test and effect size; nan where the runs cannot tell."
+    "The difference of two arms, with its interval, t test and effect size; nan where the runs cannot tell."
     kind:str # 'paired t', 'Welch t', 'Student t'; of shared encoders or subsets 'two-way t', 't by encoder' ...
     n_a:int # runs of the first arm (the treatment)
     n_b:int # runs of the second arm (the control)
@@ -118,7 +121,7 @@ def hedges_g(
 # %% ../../nbs/answers/02_stats.ipynb #c38a50cb
 def _limits(a, b, d, t, bounds):
     "Limits of a difference from the `SampleMean` of each arm and of the difference, at `t` standard errors."
-    if bounds is None: return d.mean-t*d.se, d.mean+t*d.se
+    if not _closed(bounds): return d.mean-t*d.se, d.mean+t*d.se
     (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
     r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
     down, up = (la**2+ub**2-2*r*la*ub)**.5, (ua**2+lb**2-2*r*ua*lb)**.5
@@ -135,7 +138,8 @@ def diff_of(
 ) -> Diff: # of `a - b`
     "The record of a test that is told by its means and their standard errors."
     ma, mb, d = means
-    own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, sd_a=sd_of(a), sd_b=sd_of(b), diff=d.mean)
+    own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, diff=d.mean)
+    own |= dict(sd_a=sd_of(a), sd_b=sd_of(b))
     largest = max(abs(a).max(initial=0), abs(b).max(initial=0))
     if not d.se>1e-12*largest: return Diff(**own, conf=conf)
     t = d.mean/d.se
@@ -184,7 +188,8 @@ def _pairs(a, b):
     "`a` and `b` as vectors of one length."
     a, b = _vec(a, 'a'), _vec(b, 'b')
     if len(a)==len(b): return a, b
-    raise ValueError(f'paired: {len(a)} and {len(b)} values are no pairs: give both arms the same seeds, or use `welch`')
+    n = f'{len(a)} and {len(b)} values'
+    raise ValueError(f'paired: {n} are no pairs: give both arms the same seeds, or use welch')
 
 # %% ../../nbs/answers/02_stats.ipynb #8894a838
 _KIND = {'': 'paired t', 'by encoder': 't by encoder', 'by subset': 't by subset', 'two-way': 'two-way t',
@@ -198,7 +203,7 @@ def paired(
     subset=None, # name of the label subset of each pair, (n,); None: all differ
     encoder=None # name of the treatment's encoder in each pair, (n,); None: all differ
 ) -> Diff: # of `a - b`
-    "Difference of two arms whose i-th runs share subset and order (paired t test, two-sided); unequal lengths raise `ValueError`."
+    "Difference of two arms whose i-th runs share subset and order (paired t test); unequal lengths raise `ValueError`."
     a, b = _pairs(a, b)
     means = [crossed(x, subset, encoder) for x in (a, b, a-b)]
     return diff_of(_KIND[means[2].how], a, b, means, conf, bounds)
@@ -271,7 +276,8 @@ def two_stage(
 ) -> Diff: # of `a - b`; its interval is the planned one, cut where no difference can be
     "Difference of two paired arms whose number of pairs was planned from a pilot (Stein's test, two-sided)."
     a, b = _pairs(a, b)
-    if not 2<=pilot<=len(a): raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
+    if not 2<=pilot<=len(a):
+        raise ValueError(f'pilot={pilot} of {len(a)} complete pairs: at least 2, and at most all of them')
     means = [SampleMean(mean_of(x), sd_of(x[:pilot])/len(x)**.5, pilot-1.) for x in (a, b, a-b)]
     d = diff_of('two-stage t', a, b, means, conf, None)
     if _inside(bounds, a, b) is None: return d

@@ -19,7 +19,7 @@ from .pretraining import pretraining_warnings
 @dataclass(eq=False, repr=False)
 class Verdict:
     "What a table of differences says; `print` it."
-    table:pd.DataFrame # the differences, with family, p_holm, detectable_holm, p_equiv (with a margin), verdict and words
+    table:pd.DataFrame # the differences, with family, p_holm, detectable_holm, p_equiv, verdict and words
     warnings:list = field(default_factory=list) # of str, one line each
     unit:str='' # of the differences
     conf:float=.95 # confidence level of the intervals
@@ -47,7 +47,7 @@ def _pick(d, lower):
 
 # %% ../../nbs/answers/07_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained' (the only that did), 'only' or 'test'
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained', 'only' or 'test'
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
@@ -99,7 +99,8 @@ def _opponent(b):
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, sizes_of(b), len(b)) for c, d in b.groupby('control', sort=False)}
     first = b.control.iloc[0]
-    if len(names)==1 and (b.chosen=='trained').all(): return f'{first}, the only {kind.removeprefix("the best ")} that trained,'
+    alone = (b.chosen=='trained').all()
+    if len(names)==1 and alone: return f'{first}, the only {kind.removeprefix("the best ")} that trained,'
     if len(names)==1: return f'{kind} ({first}, chosen on validation)'
     told = _and([f'{c} at {at}' for c, at in names.items()])+', ' if len(b)<=3 else ''
     return f'{kind} ({told}chosen on validation)'
@@ -184,12 +185,13 @@ def _check(diffs, p, alpha, margin):
         raise ValueError(f'margin={margin}: give the smallest difference that would matter, above 0, or None')
     conf = diffs.conf if 'conf' in diffs else 2*stats.t.cdf((diffs.high-diffs['diff'])/diffs.se, diffs['df'])-1
     if (abs(conf-1+alpha)>1e-6).any():
-        raise ValueError(f'alpha={alpha}, but intervals of {100*np.nanmin(conf):.4g} %: make the table with conf={1-alpha:g}')
+        other = f'intervals of {100*np.nanmin(conf):.4g} %'
+        raise ValueError(f'alpha={alpha}, but {other}: make the table with conf={1-alpha:g}')
 
 # %% ../../nbs/answers/07_verdict.ipynb #9da8ed8d
 def verdict(
     diffs:pd.DataFrame, # table of `differences`, a row per size and control
-    margin:float=None, # smallest difference that would matter, in the unit of the values; None: equivalence is not asked
+    margin:float=None, # smallest difference that would matter, in the values' unit; None: equivalence is not asked
     alpha:float=.05, # two-sided level over all sizes of a control, in (0,.5); 1-conf of the intervals in `diffs`
     p:str='p', # column to judge by: 'p' (the t test), 'p_perm' (permutation)
     lower:bool=False, # are lower values better, as with errors and losses?

@@ -114,7 +114,7 @@ def _bare(ax, **kw):
 
 # %% ../../nbs/answers/11_viz.ipynb #92b816a6
 def _line(ax, d, metric, by, conf, scale, bounds, aside, label, color, marker):
-    "One arm of a label curve: band, line of means, a dot for each run at the factor `aside` to the right; without `aside` no marks."
+    "One arm of a label curve: band, line of means, and dots at the factor `aside` to the right; without it no marks."
     d = d[np.isfinite(d[metric])]
     found = {k: interval(v*scale, conf, bounds) for k, v in d.groupby(by)[metric]}
     m = pd.DataFrame(found, index=['mean', 'low', 'high']).T
@@ -155,10 +155,11 @@ def label_curve(
     bounds='auto', # (lowest, highest) possible value on the axis; None: none; 'auto': those of the rows' score
     ax:plt.Axes=None # where to draw; None: a new figure
 ) -> plt.Axes: # one line with band and dots per arm
-    "Score against labels: means, intervals, runs on a log axis; more than `MANY` sizes are plain lines on a linear one."
+    "Score against labels: means, intervals, runs on a log axis; more than `MANY` sizes as lines on a linear one."
     ax, sty, sizes = _ax(ax, (4.5, 2.6)), arm_styles(df[arm]), np.sort(df[by].unique())
     step,many = max(sizes[-1]/sizes[0], 2)**.02,len(sizes)>MANY
-    if isinstance(bounds, str): bounds = bounds_of(df if 'unit' in df else df.assign(unit=_axis(df, scale).unit), metric, scale)
+    known = df if 'unit' in df else df.assign(unit=_axis(df, scale).unit)
+    if isinstance(bounds, str): bounds = bounds_of(known, metric, scale)
     ms, ylabel = {}, _labelled(df, scale, 'test') if ylabel is None else ylabel
     for i, (a, s) in enumerate(sty.items()):
         aside = None if many else step**(i+1)
@@ -188,8 +189,8 @@ def boxes(
         own = [scale*df[(df[x]==g)&(df[arm]==a)][value] for g in groups]
         at = np.arange(len(groups))+(i-(len(sty)-1)/2)*w
         line = dict(color=s['color'])
-        ax.boxplot(own, positions=at, widths=.7*w, showfliers=False, patch_artist=True, boxprops=dict(fc='none', ec=s['color']),
-            medianprops=line, whiskerprops=line, capprops=line)
+        ax.boxplot(own, positions=at, widths=.7*w, showfliers=False, patch_artist=True,
+            boxprops=dict(fc='none', ec=s['color']), medianprops=line, whiskerprops=line, capprops=line)
         for p, v in zip(at, own): ax.plot(np.full(len(v), p), v, s['marker'], color=s['color'], ms=3, alpha=.6, lw=0)
         ax.plot([], [], s['marker'], color=s['color'], ms=4, label=a)
     ax.set_xticks(range(len(groups)), [f'{g:,}' if isinstance(g, (int, np.integer)) else str(g) for g in groups])
@@ -231,7 +232,8 @@ def forest(
     ax.set_yticks(range(len(diffs)), diffs.apply(_cell, axis=1))
     ax.tick_params(axis='y', length=0)
     ax.spines['left'].set_visible(False)
-    return _bare(ax, ylim=(len(diffs)-.5, -.5), xlabel=f'{diffs.treatment.iloc[0]} - control'+(f' ({unit})' if unit else ''))
+    xlabel = f'{diffs.treatment.iloc[0]} - control' + (f' ({unit})' if unit else '')
+    return _bare(ax, ylim=(len(diffs)-.5, -.5), xlabel=xlabel)
 
 # %% ../../nbs/answers/11_viz.ipynb #5ae02f49
 def confusion(

@@ -55,6 +55,7 @@ def _way_from(data):
     stack = 'torch.stack([o for o,_ in data])' if getattr(data, 'transform', None) else _STACK.format('o,_ in data')
     return f'a {name} gives one image at a time; stack them: ImageSet({stack}, [c for _,c in data], data.classes)'
 
+# %% ../../nbs/data/01_arrays.ipynb #73b7cb26
 def way_to_images(
     x # what was given as images
 ) -> str: # None where it may be an array
@@ -146,6 +147,7 @@ def _number_words(words, classes, what):
         raise DataError(f'{what}: label {strange[0]!r} is none of the classes {", ".join(names)}')
     return torch.tensor([number[o] for o in words], dtype=torch.long),names
 
+# %% ../../nbs/data/01_arrays.ipynb #cc788a29
 def as_targets(
     y, # numbers or words: a list, array, tensor or column of a table
     classes=None, # names of the classes, in order

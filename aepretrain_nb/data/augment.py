@@ -41,10 +41,10 @@ def take_pixels(
     if pad=='reflect': rows,cols = _mirrored(rows, h),_mirrored(cols, w)
     inside = ((rows>=0) & (rows<h))[:,:,None] & ((cols>=0) & (cols<w))[:,None]
     at = rows.clamp(0, h-1)[:,:,None]*w + cols.clamp(0, w-1)[:,None]
-    flat = x.reshape(len(x), -1, h*w)
-    out = flat.gather(2, at.flatten(1)[:,None].expand(-1, flat.shape[1], -1))
+    planes = torch.arange(x[...,0,0].numel(), device=x.device).view(len(x), -1, 1)*(h*w)  # where each channel begins
+    out = x.reshape(-1).index_select(0, (planes + at.flatten(1)[:,None]).flatten())
     shape = inside.shape[1:]
-    return out.view(*x.shape[:-2], *shape).masked_fill(~inside.view(len(x), *[1]*(x.dim()-3), *shape), fill)
+    return out.view(*x.shape[:-2], *shape).masked_fill_(~inside.view(len(x), *[1]*(x.dim()-3), *shape), fill)
 
 # %% ../../nbs/data/08_augment.ipynb #c1de7ebc
 def resampling(
@@ -81,13 +81,14 @@ def window_sizes(
     first = fits.int().argmax(1, keepdim=True)
     return high.gather(1, first)[:,0].clamp(1, h), wide.gather(1, first)[:,0].clamp(1, w)
 
-# %% ../../nbs/data/08_augment.ipynb #6d95e22b
+# %% ../../nbs/data/08_augment.ipynb #102934c4
 def _pair(name, v, high=math.inf):
     "A pair of increasing numbers above 0 and up to `high`, as a tuple"
     v = tuple(v) if isinstance(v, list) else v
     if isinstance(v, tuple) and len(v)==2 and 0<v[0]<=v[1]<=high: return v
     raise DataError(f'augment: {name} is {v!r}: give (least, most), above 0' + f' and up to {high}'*(high<math.inf))
 
+# %% ../../nbs/data/08_augment.ipynb #6d95e22b
 def _height_width(v):
     "One number or two as (height, width)"
     two = tuple(v) if isinstance(v, (list,tuple)) else (v,v)

@@ -11,11 +11,11 @@ __all__ = ['listed', 'check_parts', 'check_classes', 'check_groups', 'image_keys
 # %% ../../nbs/data/06_check.ipynb #10a3f102
 from ..imports import *
 from .arrays import DataError
-from .sets import ImageSet, _unit
+from .sets import ImageSet, as_unit
 from .splits import Splits
 from .labels import label_subset, split_valid
 
-# %% ../../nbs/data/06_check.ipynb #3549a51d
+# %% ../../nbs/data/06_check.ipynb #1be7e94f
 def listed(
     names, # of anything
     most:int=5 # how many are named
@@ -24,6 +24,7 @@ def listed(
     names = [str(o) for o in names]
     return ', '.join(names[:most]) + (f' and {len(names)-most} more' if len(names)>most else '')
 
+# %% ../../nbs/data/06_check.ipynb #3549a51d
 def _check_folds(splits):
     "Raise a `DataError` for folds outside the training images"
     n = len(splits.train)
@@ -55,7 +56,8 @@ def check_classes(
     "Raise a `DataError` for a class that only test has; warn of classes that lack images"
     tr,te,out = splits.train,splits.test,[]
     here,there = tr.present(),te.present()
-    alone,unseen = ([c for c in a if c not in b] for a,b in ((there, here), (here, there)))
+    alone = [c for c in there if c not in here]
+    unseen = [c for c in here if c not in there]
     if alone:
         words = f'there are test images of class {listed(alone)}, but no training image; those are of {listed(here)}'
         if tr.task=='classify': raise DataError(f'{splits.name}: {words}')
@@ -65,13 +67,14 @@ def check_classes(
     if empty: out.append(f'there is no image of class {listed(empty)}, which the classes name')
     return out
 
-# %% ../../nbs/data/06_check.ipynb #e20ccb15
+# %% ../../nbs/data/06_check.ipynb #d24fb29c
 def _shared(a, b):
     "Groups that occur in both, None for neither"
     return [] if a is None or b is None else b[torch.isin(b, a)].unique().tolist()
 
 def _count(groups): return f'{len(groups)} group{"s"*(len(groups)>1)} (the first is {groups[0]})'
 
+# %% ../../nbs/data/06_check.ipynb #e20ccb15
 def check_groups(
     splits:Splits # the data
 ) -> list: # warnings
@@ -95,10 +98,11 @@ def image_keys(
     "What identifies each image by its pixels"
     out = []
     for part in images.x.split(4096):
-        a = (_unit(part) if unit else part).cpu().contiguous().numpy()
+        a = (as_unit(part) if unit else part).cpu().contiguous().numpy()
         out += [hashlib.sha256(o).digest() for o in a.reshape(len(a), -1)]
     return out
 
+# %% ../../nbs/data/06_check.ipynb #237f8def
 def same_images(
     a:list, # keys of images, from `image_keys`
     b:list  # keys of other images
@@ -163,7 +167,7 @@ def check_light(
     dark = [k for k,o in parts.items() if _brightest(o.x)<1.5/255]
     return [f'images of {k} are nearly black: no pixel is above 1 of 255; was [0,1] made whole numbers?' for k in dark]
 
-# %% ../../nbs/data/06_check.ipynb #8e43e59f
+# %% ../../nbs/data/06_check.ipynb #666fe156
 def untaught(
     splits:Splits, # the data
     n:int, # labels spent
@@ -179,6 +183,7 @@ def untaught(
     left = tr.take(idx).present()
     return [c for c in tr.present() if c not in left]
 
+# %% ../../nbs/data/06_check.ipynb #8e43e59f
 def check_sizes(
     splits:Splits, # the data
     labels, # number of labels that will be spent, or several
@@ -195,7 +200,7 @@ def check_sizes(
         out.append(words + (f'; {enough} would do' if enough else ''))
     return out
 
-# %% ../../nbs/data/06_check.ipynb #2b1cc321
+# %% ../../nbs/data/06_check.ipynb #e5d6bcb8
 @dataclass(repr=False)
 class Findings:
     "What a look at the data found"
@@ -207,6 +212,7 @@ class Findings:
         if not self.warnings: return f'{self.name}: nothing odd was found'
         return '\n'.join([f'{self.name}:', *(f'warning: {w}' for w in self.warnings)])
 
+# %% ../../nbs/data/06_check.ipynb #2b1cc321
 def check_splits(
     splits:Splits, # the data
     labels=(), # number of labels that will be spent, or several

@@ -21,12 +21,17 @@ from .named import data_root
 
 # %% ../../nbs/data/12_ckplus.ipynb #bd7c8358
 EMOTIONS = 'anger','contempt','disgust','fear','happy','sadness','surprise'
-CK_PARTS = {'cohn-kanade-images': ('.png', 593), 'Landmarks': ('_landmarks.txt', 593), 'Emotion': ('_emotion.txt', 327)} # how names end, films that have one
+CK_PARTS = { # part -> how names end, films that have one
+    'cohn-kanade-images': ('.png', 593),
+    'Landmarks': ('_landmarks.txt', 593),
+    'Emotion': ('_emotion.txt', 327)}
 
 # %% ../../nbs/data/12_ckplus.ipynb #fb0ee64b
 _NEUTRAL = 0,0,1,0,0,0,1
-_MOVES = dict(anger=(-.06,.12,.8,-.05,0,0,.9), contempt=(0,0,.9,.03,.09,0,1), disgust=(-.05,.05,.5,-.08,0,.03,1), fear=(.1,-.08,1.5,-.03,0,.08,1.05),
-              happy=(.02,0,.8,.14,0,.05,1.3), sadness=(.03,-.12,.8,-.11,0,0,.9), surprise=(.16,0,1.7,0,0,.24,.75))
+_MOVES = dict(
+    anger=(-.06,.12,.8,-.05,0,0,.9), contempt=(0,0,.9,.03,.09,0,1), disgust=(-.05,.05,.5,-.08,0,.03,1),
+    fear=(.1,-.08,1.5,-.03,0,.08,1.05), happy=(.02,0,.8,.14,0,.05,1.3), sadness=(.03,-.12,.8,-.11,0,0,.9),
+    surprise=(.16,0,1.7,0,0,.24,.75))
 
 # %% ../../nbs/data/12_ckplus.ipynb #97a9d276
 def _ring(k, x, y, rx, ry):
@@ -87,14 +92,17 @@ def draw_ckplus(
     "Write drawn faces in the official layout of CK+; the films with labels take all emotions in turn"
     root,rng = Path(root),np.random.default_rng(seed_of('draw_ckplus', seed))
     for s in range(subjects):
+        colour = s%3==2
         size,*xy = rng.uniform((105,280,230), (150,360,280))
-        shades,wh = [int(v) for v in rng.uniform((150,20,90), (220,70,130))],(640,480 if s%3==2 else 490)
+        shades,wh = [int(v) for v in rng.uniform((150,20,90), (220,70,130))],(640,480 if colour else 490)
         for f in range(films):
             e,n = (s*(films-1)+f)%7, frames+f
             for t in range(n):
                 w = t/max(1, n-1)
-                p = _landmarks((1-w)*np.array(_NEUTRAL) + w*np.array(_MOVES[EMOTIONS[e]]))*size + xy + rng.normal(0, .3, (68,2))
-                _write(root, f'S{5*s+5:03}/{f+1:03}', t+1, _draw(p, shades, wh, s%3==2), p, e+1 if t==n-1 and f<films-1 else None)
+                move = (1-w)*np.array(_NEUTRAL) + w*np.array(_MOVES[EMOTIONS[e]])
+                p = _landmarks(move)*size + xy + rng.normal(0, .3, (68,2))
+                shown = e+1 if t==n-1 and f<films-1 else None
+                _write(root, f'S{5*s+5:03}/{f+1:03}', t+1, _draw(p, shades, wh, colour), p, shown)
     return root
 
 # %% ../../nbs/data/12_ckplus.ipynb #d7e4fb72
@@ -115,14 +123,16 @@ def part(self:CKPlus,
             if any(o.is_dir() for o in p.glob('S[0-9]*')): return p
 
 # %% ../../nbs/data/12_ckplus.ipynb #b0b1c8b2
+_ASK = ('CK+ is licensed, for research only, by agreement, and cannot be downloaded: ask the Affect Analysis Group of '
+    'the University of Pittsburgh (www.jeffcohn.net/Resources) and unpack it there')
+
 @patch
 def _parts(self:CKPlus):
-    "The folders of the three parts; a `DataError` that says what is missing, where it should be and where to ask for it"
+    "The folders of the three parts; a `DataError` that says what is missing, where it should be and where to ask"
     found = {o: self.part(o) for o in CK_PARTS}
     lost = [o for o,p in found.items() if p is None]
     if not lost: return found.values()
-    raise DataError(f'ckplus: no {" and no ".join(lost)} in {self.root/"ckplus"}; CK+ is licensed, for research only, by agreement, and cannot be downloaded: '
-                    'ask the Affect Analysis Group of the University of Pittsburgh (www.jeffcohn.net/Resources) and unpack it there')
+    raise DataError(f'ckplus: no {" and no ".join(lost)} in {self.root/"ckplus"}; {_ASK}')
 
 # %% ../../nbs/data/12_ckplus.ipynb #c0c46e37
 def _read_emotion(folder):
@@ -133,22 +143,34 @@ def _read_emotion(folder):
         if (e := float(f.read_text())) in range(8): return int(e),int(f.name.split('_')[-2])
     raise DataError(f'{f}: expected a number from 0 to 7, an emotion, and the frame that shows it in the name')
 
+def _numbered(film):
+    "(number, file) of the frames of a film, in order"
+    pattern = re.compile(r'{}_{}_(\d+)\.png'.format(*film.parts[-2:]))
+    return sorted((int(m[1]), p) for p in film.iterdir() if (m := pattern.fullmatch(p.name)))
+
+_FRAME = 'subject','film','frame','left','emotion','image','landmarks'
+
 @patch
-def frames(self:CKPlus) -> pd.DataFrame: # subject, film, frame, left (until the one with the emotion), emotion (of the film, or NA), image, landmarks
+def frames(self:CKPlus) -> pd.DataFrame: # `left` counts frames to the one with the emotion; emotion of the film, or NA
     "All frames, in order; `DataError` where a part is missing"
     images,marks,emotions = self._parts()
     rows = []
     for film in sorted(p for p in images.glob('S[0-9]*/[0-9]*') if p.is_dir()):
         s,q = film.parts[-2:]
-        named = sorted((int(m[1]), p) for p in film.iterdir() if (m := re.fullmatch(rf'{s}_{q}_(\d+)\.png', p.name)))
+        named = _numbered(film)
         (e,peak),there = _read_emotion(emotions/s/q), set((marks/s/q).glob('S*.txt'))
         for t,p in named:
             f = marks/s/q/f'{p.stem}_landmarks.txt'
             rows.append((s, q, t, (peak or named[-1][0])-t, e, p, f if f in there else None))
     if not rows: raise DataError(f'ckplus: no frame such as S005/001/S005_001_00000001.png in {images}')
-    return pd.DataFrame(rows, columns='subject film frame left emotion image landmarks'.split()).astype(dict(emotion='Int64'))
+    return pd.DataFrame(rows, columns=_FRAME).astype(dict(emotion='Int64'))
 
 # %% ../../nbs/data/12_ckplus.ipynb #b7cec960
+def _counted(name, n, found):
+    "A row that says how many films a part has"
+    if found is None: return name, f'{n} films', None, 'missing'
+    return name, f'{n} films', f'{found} films', 'ok' if found==n else 'altered'
+
 @patch
 def verify(self:CKPlus) -> pd.DataFrame: # a row per part: file, expected, found, status ('ok', 'missing', 'altered')
     "Count the films of each part"
@@ -156,7 +178,7 @@ def verify(self:CKPlus) -> pd.DataFrame: # a row per part: file, expected, found
     for name,(end,n) in CK_PARTS.items():
         p = self.part(name)
         found = None if p is None else len({f.parent for f in p.glob(f'S[0-9]*/[0-9]*/S*{end}')})
-        rows.append((name, f'{n} films', None if p is None else f'{found} films', 'missing' if p is None else 'ok' if found==n else 'altered'))
+        rows.append(_counted(name, n, found))
     return pd.DataFrame(rows, columns=['file','expected','found','status'])
 
 # %% ../../nbs/data/12_ckplus.ipynb #093d641e
@@ -165,7 +187,7 @@ FACE_SIZE,FACE_FACTOR = (68,65),5 # height and width of a face in pixels; what a
 def face_box(
     pts # landmarks (68,2) in pixels: x to the right, y down
 ) -> tuple: # (left, top, right, bottom) in whole pixels
-    "The window that becomes a face: `FACE_FACTOR` times `FACE_SIZE` around the middle of the landmarks' box, larger where the box is"
+    "`FACE_FACTOR` times `FACE_SIZE` around the middle of the landmarks' box, larger where the box is"
     lo,hi = pts.min(0),pts.max(0)
     wh = np.array(FACE_SIZE[::-1])
     wh = np.ceil(max(FACE_FACTOR, *((hi-lo+1)/wh))*wh)
@@ -187,11 +209,12 @@ def read_face(
     image, # PNG file of a frame, grey or in colour
     pts    # its landmarks, (68,2)
 ) -> np.ndarray: # (68,65), uint8
-    "The face in a frame, grey, scaled down without aliasing (Lanczos, as the authors); `DataError` for a file that holds no image"
+    "The face in a frame, grey, scaled down without aliasing (Lanczos, as the authors); `DataError` without an image"
     try:
         with Image.open(image) as im: crop = im.convert('L').crop(face_box(pts))
         return np.asarray(crop.resize(FACE_SIZE[::-1], Image.Resampling.LANCZOS))
-    except (OSError, SyntaxError) as e: raise DataError(f'{image}: not readable as an image ({type(e).__name__})') from None
+    except (OSError, SyntaxError) as e:
+        raise DataError(f'{image}: not readable as an image ({type(e).__name__})') from None
 
 # %% ../../nbs/data/12_ckplus.ipynb #aa3930b1
 def _stamp(files):
@@ -223,7 +246,8 @@ def faces(self:CKPlus,
         x = np.empty((len(table), *FACE_SIZE), np.uint8)
         for i,(im,f) in enumerate(zip(table.image, table.landmarks)): x[i] = read_face(im, read_landmarks(f))
         return x
-    return _cached(self.part('cohn-kanade-images').parent/'ckplus_faces.npz', _stamp([*table.image, *table.landmarks]), make)
+    kept = self.part('cohn-kanade-images').parent/'ckplus_faces.npz'
+    return _cached(kept, _stamp([*table.image, *table.landmarks]), make)
 
 # %% ../../nbs/data/12_ckplus.ipynb #0ff2ee42
 def split_subjects(
@@ -232,32 +256,47 @@ def split_subjects(
 ) -> tuple: # names to train on, to validate on, to test on
     "Deal people out as 90 : 9 : 24, as in the authors' code; `DataError` for fewer than three"
     names = sorted(set(subjects))
-    if (n := len(names))<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed: to train, to validate and to test on')
+    n = len(names)
+    if n<3: raise DataError(f'ckplus: {n} subjects found, at least 3 are needed: to train, to validate and to test on')
     test,valid = (max(1, round(n*k/123)) for k in (24,9))
     o = [names[i] for i in torch.randperm(n, generator=generator('ckplus', 'subjects', seed))]
     return o[:n-valid-test], o[n-valid-test:n-test], o[n-test:]
 
 # %% ../../nbs/data/12_ckplus.ipynb #3431adbf
+def _with_landmarks(every, name):
+    "The frames that have landmarks, and how many have none"
+    t = every[every.landmarks.notna()].reset_index(drop=True)
+    skipped = len(every)-len(t)
+    said = f'{name}: {skipped} of {len(every)} frames have no landmarks and are left out'
+    if skipped: warnings.warn(said, stacklevel=3)
+    return t,skipped
+
+def _sides(t, has, sides, name):
+    "Rows of labelled images on each side; `DataError` where a side that is needed has none"
+    apex = has & t.left.between(0, 2)
+    rows = [(apex & t.subject.isin(o)).to_numpy().nonzero()[0] for o in sides]
+    for who,o in (('training', rows[0]), ('test', rows[2])):
+        none = f'{name}: no labelled film of a {who} subject; another seed or a fuller copy may have one'
+        if not len(o): raise DataError(none)
+    return rows
+
 @patch
 def splits(self:CKPlus,
     seed:int=0,              # which draw of subjects, see `split_subjects`
     transductive:bool=False, # does the autoencoder see the test subjects' frames, as in the authors' code?
     labelled_only:bool=False # does it see the frames of labelled films only?
-) -> Splits: # 7 classes, `groups` are subjects; `skipped` counts the frames without landmarks, `folds[0]` are the training subjects' images
+) -> Splits: # 7 classes, `groups` are subjects; `skipped` frames lack landmarks, `folds[0]` is the training side
     "CK+ as in Kohlbrenner et al., section 3.3; `DataError` where a part is missing, or a side has no label"
     name = 'ckplus' + '_transductive'*transductive + '_labelled'*labelled_only + f'_seed{seed}'*(seed!=0)
-    every = self.frames()
-    t = every[every.landmarks.notna()].reset_index(drop=True)
-    if skipped := len(every)-len(t): warnings.warn(f'{name}: {skipped} of {len(every)} frames have no landmarks and are left out', stacklevel=2)
+    t,skipped = _with_landmarks(self.frames(), name)
     has = t.emotion.between(1, 7).fillna(False).to_numpy(bool)
-    sides = split_subjects(t.subject, seed)
-    train,valid,test = ((has & t.left.between(0, 2) & t.subject.isin(o)).to_numpy().nonzero()[0] for o in sides)
-    if not (len(train) and len(test)):
-        raise DataError(f'{name}: no labelled film of a {"test" if len(train) else "training"} subject; another seed or a fuller copy may have one')
+    dealt = split_subjects(t.subject, seed)
+    train,valid,test = _sides(t, has, dealt, name)
     x,y,g = self.faces(t),t.emotion.fillna(0).to_numpy(int)-1,t.subject.str[1:].astype(int).to_numpy()
-    part = lambda i, y=None: ImageSet(x[i], y, y if y is None else EMOTIONS, name=name, groups=g[i])
-    seen = (transductive | ~t.subject.isin(sides[-1])).to_numpy() & (has | (not labelled_only))
+    def part(i, y=None): return ImageSet(x[i], y, y if y is None else EMOTIONS, name=name, groups=g[i])
+    seen = (transductive | ~t.subject.isin(dealt[-1])).to_numpy() & (has | (not labelled_only))
     both = np.r_[train, valid]
-    res = Splits(name, part(both, y[both]), part(test, y[test]), part(seen), folds=[torch.arange(len(train))], root=self.root)
+    folds = [torch.arange(len(train))]
+    res = Splits(name, part(both, y[both]), part(test, y[test]), part(seen), folds=folds, root=self.root)
     res.skipped = skipped
     return res

@@ -14,9 +14,10 @@ from ..imports import *
 @dataclass(frozen=True)
 class Corruption:
     "Noise for a batch of images: called with images and a generator, it returns new ones"
-    space: str = field(default='unit', kw_only=True) # where it is applied: 'unit' ([0,1]) or 'normalised' (after mean and deviation)
+    space: str = field(default='unit', kw_only=True) # where it is applied: in 'unit' ([0,1]), or 'normalised'
     def __post_init__(self):
-        if self.space not in ('unit','normalised'): raise ValueError(f"unknown space {self.space!r}: one of unit, normalised")
+        if self.space in ('unit','normalised'): return
+        raise ValueError(f'unknown space {self.space!r}: one of unit, normalised')
     @property
     def config(self): return dict(kind=type(self).__name__.lower(), **asdict(self))
 
@@ -27,7 +28,8 @@ def _draw(f, shape, x, gen):
 
 def _number(name, v, lo, hi=math.inf):
     "Refuse `v` outside lo..hi"
-    if not lo <= v <= hi: raise ValueError(f"{name} is {v}: give a number {'of at least '+str(lo) if hi==math.inf else f'from {lo} to {hi}'}")
+    allowed = f'of at least {lo}' if hi==math.inf else f'from {lo} to {hi}'
+    if not lo<=v<=hi: raise ValueError(f'{name} is {v}: give a number {allowed}')
 
 # %% ../../nbs/data/09_corrupt.ipynb #ae39e174
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class Blocks(Corruption):
     size: int # side of a block in pixels, at most that of the image
     def __post_init__(self):
         super().__post_init__()
-        _number('n', self.n, 0); _number('size', self.size, 1)
+        _number('n', self.n, 0)
+        _number('size', self.size, 1)
 
     def _inside(self, x, s, gen):
         "(bs, n, s): which positions along an axis of size `s` lie in each block"
-        if self.size>s: raise ValueError(f"blocks of {self.size} pixels do not fit images with a side of {s}: give a size of at most {s}")
+        if self.size>s:
+            raise ValueError(f'blocks of {self.size} pixels do not fit images with a side of {s}: give at most {s}')
         start = (_draw(torch.rand, (len(x), self.n, 1), x, gen)*(s-self.size+1)).floor()
         i = torch.arange(s, device=x.device)
         return (i>=start) & (i<start+self.size)
@@ -79,7 +83,8 @@ def corruption(
 )->Corruption|None: # the object, or None
     "The corruption that `config` describes; `ValueError` for an unknown kind or unfit fields"
     if config is None or isinstance(config, Corruption): return config
-    d = dict(config); kind = d.pop('kind', None)
+    d = dict(config)
+    kind = d.pop('kind', None)
     if kind not in CORRUPTIONS: raise ValueError(f"unknown corruption {kind!r}: one of {', '.join(CORRUPTIONS)}")
     try: return CORRUPTIONS[kind](**d)
     except TypeError:

@@ -24,6 +24,14 @@ def _fair_order(y, gen):
     key = torch.where(rank==0, 0., (rank.double()+.5)/count[c])
     return order[key.argsort(stable=True)]
 
+# %% ../../nbs/data/04_labels.ipynb #56b4e70a
+def _fold(n, i, folds):
+    "The `i`-th official fold, of which `n` must be the size, if given"
+    if not folds: raise DataError("policy 'fold' needs data with official folds, such as stl10")
+    if not 0<=i<len(folds): raise DataError(f'fold {i} does not exist; there are folds 0 to {len(folds)-1}')
+    if n is not None and n!=len(folds[i]): raise DataError(f'{n} labels asked for; fold {i} has {len(folds[i])}')
+    return torch.as_tensor(folds[i])
+
 # %% ../../nbs/data/04_labels.ipynb #2b1c0b9c
 POLICIES = 'stratified','uniform','first_n','fold'
 
@@ -40,18 +48,11 @@ def label_subset(
     if policy=='fold': return _fold(n, seed, folds)
     k = len(y.unique()) if policy=='stratified' and y.dim()==1 else 1
     if not k<=n<=len(y): raise DataError(f'{n} labels asked for; {policy} takes {k} to {len(y)} here')
-    if policy=='stratified' and y.dim()!=1: raise DataError("stratified needs one class per image; use policy='uniform'")
+    if policy=='stratified' and y.dim()!=1:
+        raise DataError("stratified needs one class per image; use policy='uniform'")
     if policy=='first_n': return torch.arange(n)
     gen = generator('labels', digest, policy, seed)
     return (_fair_order(y, gen) if policy=='stratified' else torch.randperm(len(y), generator=gen))[:n]
-
-# %% ../../nbs/data/04_labels.ipynb #56b4e70a
-def _fold(n, i, folds):
-    "The `i`-th official fold, of which `n` must be the size, if given"
-    if not folds: raise DataError("policy 'fold' needs data with official folds, such as stl10")
-    if not 0<=i<len(folds): raise DataError(f'fold {i} does not exist; there are folds 0 to {len(folds)-1}')
-    if n is not None and n!=len(folds[i]): raise DataError(f'{n} labels asked for; fold {i} has {len(folds[i])}')
-    return torch.as_tensor(folds[i])
 
 # %% ../../nbs/data/04_labels.ipynb #fb2278d6
 def idx_digest(
@@ -61,19 +62,47 @@ def idx_digest(
     return hashlib.sha256(torch.as_tensor(idx).long().contiguous().numpy().data).hexdigest()[:16]
 
 # %% ../../nbs/data/04_labels.ipynb #11369fa9
+def _per_group(y, g):
+    "How many images of each class (columns) each group (rows) has; one column unless `y` holds classes"
+    c = y.unique(return_inverse=True)[1] if y.dim()==1 else torch.zeros(len(y), dtype=torch.long)
+    m = F.one_hot(c)
+    return torch.zeros(int(g.max())+1, m.shape[1], dtype=torch.long).index_add_(0, g, m)
+
 def _whole_groups(y, groups, n, gen):
-    "Which images validate: whole groups, about `n` images, at least one group and never all; `DataError` where there is one group only"
+    "Which images validate: whole groups, about `n` images; a `DataError` where there is one group only"
     g = groups.unique(return_inverse=True)[1]
-    size,m = torch.bincount(g),F.one_hot(y.unique(return_inverse=True)[1] if y.dim()==1 else torch.zeros(len(y), dtype=torch.long))
-    per = torch.zeros(len(size), m.shape[1], dtype=torch.long).index_add_(0, g, m)
-    if len(size)<2: raise DataError(f'labels of {len(size)} group: validation by group needs at least 2, so spend more labels or leave groups out')
+    size,per = torch.bincount(g),_per_group(y, g)
+    if len(size)<2:
+        raise DataError(f'labels of {len(size)} group: validation by group needs 2; spend more, or leave groups out')
     walk = list(dict.fromkeys(g[_fair_order(y, gen).flip(0)].tolist()))
     chosen,count,left = [],0,per.sum(0)
     for i in walk:
-        s = int(size[i])
-        if abs(count+s-n)<abs(count-n) and bool((left-per[i]>0).all()): chosen,count,left = chosen+[i],count+s,left-per[i]
+        nearer = abs(count+int(size[i])-n)<abs(count-n)
+        if nearer and bool((left-per[i]>0).all()): chosen,count,left = chosen+[i],count+int(size[i]),left-per[i]
     if not chosen: chosen = [max(walk, key=lambda i: (int((left-per[i]>0).sum()), -int(size[i])))]
     return torch.isin(g, torch.tensor(chosen))
+
+# %% ../../nbs/data/04_labels.ipynb #44c07a22
+def _within(idx, y, n, gen, groups):
+    "Part the labels `idx`: to train on, and about `n` to validate on"
+    if not 0<n<len(idx): raise DataError(f'{n} of {len(idx)} labels to validate on leaves none on one of the sides')
+    if groups is None:
+        o = _fair_order(y[idx], gen)
+        return idx[o[:-n]], idx[o[-n:]]
+    v = _whole_groups(y[idx], as_tensor(groups)[idx], n, gen)
+    return idx[~v], idx[v]
+
+def _extra(idx, y, n, gen, groups, pool):
+    "`n` images outside of `idx` and of its groups, out of `pool`"
+    pool = torch.arange(len(y)) if pool is None else torch.as_tensor(pool)
+    pool = pool[~torch.isin(pool, idx)]
+    if groups is not None:
+        pool = pool[~torch.isin(as_tensor(groups)[pool], as_tensor(groups)[idx])]
+        words = "valid='extra' finds no image outside the groups of the labels: spend fewer, or use valid='within'"
+        if not len(pool): raise DataError(words)
+    if n is None or not 0<n<=len(pool):
+        raise DataError(f"valid='extra' takes n_valid from 1 to {len(pool)} here, got {n}")
+    return pool[_fair_order(y[pool], gen)[:n]]
 
 # %% ../../nbs/data/04_labels.ipynb #83d3dd51
 def split_valid(
@@ -85,23 +114,11 @@ def split_valid(
     n_valid=None, # number of validation images; overrides `frac`, needed by 'extra'
     digest='', # `ImageSet.digest` of the data
     pool=None, # where 'extra' images may come from; all if not given
-    groups=None # (n,) group of every image, `ImageSet.groups`: no group is on both sides, and within `idx` the number is met nearly
+    groups=None # (n,) group of every image: no group is on both sides, and the number is met nearly
 ) -> tuple: # (indices to train on, indices to validate on)
     "Part labelled images into training and validation; `DataError` where that leaves a side empty"
     gen = generator('valid', digest, valid, seed)
-    if valid=='within':
-        n = max(1, round(frac*len(idx))) if n_valid is None else n_valid
-        if not 0<n<len(idx): raise DataError(f'{n} of {len(idx)} labels to validate on leaves none to train on, or none to validate on')
-        if groups is not None:
-            v = _whole_groups(y[idx], as_tensor(groups)[idx], n, gen)
-            return idx[~v], idx[v]
-        o = _fair_order(y[idx], gen)
-        return idx[o[:-n]], idx[o[-n:]]
-    if valid!='extra': raise DataError(f"valid={valid!r} is neither 'within' nor 'extra'")
-    pool = torch.arange(len(y)) if pool is None else torch.as_tensor(pool)
-    pool = pool[~torch.isin(pool, idx)]
-    if groups is not None:
-        pool = pool[~torch.isin(as_tensor(groups)[pool], as_tensor(groups)[idx])]
-        if not len(pool): raise DataError("valid='extra' finds no image outside the groups of the labels: spend fewer, or use valid='within'")
-    if n_valid is None or not 0<n_valid<=len(pool): raise DataError(f"valid='extra' takes n_valid from 1 to {len(pool)} here, got {n_valid}")
-    return idx, pool[_fair_order(y[pool], gen)[:n_valid]]
+    if valid=='extra': return idx, _extra(idx, y, n_valid, gen, groups, pool)
+    if valid!='within': raise DataError(f"valid={valid!r} is neither 'within' nor 'extra'")
+    n = max(1, round(frac*len(idx))) if n_valid is None else n_valid
+    return _within(idx, y, n, gen, groups)

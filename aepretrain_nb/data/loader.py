@@ -16,8 +16,8 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import CategoryMap
-from .sets import ImageSet, _grid, _names, _unit, generator
-from .named import dataset
+from .grid import show_images
+from .sets import ImageSet, as_unit, generator, label_names
 
 # %% ../../nbs/data/10_loader.ipynb #11ff28cf
 class ImageDL:
@@ -40,7 +40,8 @@ class ImageDL:
     ):
         store_attr()
         if target not in ('x','y',None): raise DataError(f"target={target!r} is neither 'x' nor 'y'")
-        if target=='y' and dataset.y is None: raise DataError(f"{dataset} has no targets; target='x' asks for the clean images")
+        if target=='y' and dataset.y is None:
+            raise DataError(f"{dataset} has no targets; target='x' asks for the clean images")
         if steps and not shuffle: raise DataError('steps draws from a shuffled stream: it needs shuffle=True')
         least = bs if drop_last and not steps else int(shuffle)
         if len(dataset)<least: raise DataError(f'{len(dataset)} images in batches of {bs} leaves no batch')
@@ -54,7 +55,8 @@ def to(self:ImageDL,
     "Move the images, and start again there"
     self.device = torch.device(device)
     self.dataset = self.dataset.to(self.device)
-    if self.norm is not None: self._mean,self._std = (torch.as_tensor(o, dtype=torch.float32, device=self.device).view(-1,1,1) for o in self.norm)
+    per_channel = lambda o: torch.as_tensor(o, dtype=torch.float32, device=self.device).view(-1,1,1)
+    if self.norm is not None: self._mean,self._std = map(per_channel, self.norm)
     return self.reset()
 
 # %% ../../nbs/data/10_loader.ipynb #1bb09a16
@@ -66,19 +68,27 @@ def reset(self:ImageDL) -> ImageDL: # itself
     self._queue = torch.empty(0, dtype=torch.long)
     return self
 
-# %% ../../nbs/data/10_loader.ipynb #979f7cca
+# %% ../../nbs/data/10_loader.ipynb #0b9232a5
 @patch
 def _normalise(self:ImageDL, x): return x if self.norm is None else (x-self._mean)/self._std
 
+@patch
+def _taken(self:ImageDL, idx):
+    "Images and targets at `idx`, as floats and as numbers"
+    ds = self.dataset
+    take = (lambda t: t[idx]) if isinstance(idx, slice) else (lambda t: t.index_select(0, idx))
+    x = as_unit(take(ds.x), memory_format=self.memory_format)
+    if ds.y is None: return x,None
+    return x, take(ds.y).long() if ds.task=='segment' else take(ds.y)
+
+# %% ../../nbs/data/10_loader.ipynb #979f7cca
 @patch
 def batch(self:ImageDL,
     idx # a slice, or indices on the device
 ) -> tuple: # (input, target), or (input,) without a target; new tensors on the device
     "The images at `idx` with their targets, ready to train on"
-    ds,c = self.dataset,self.corrupt
-    take = (lambda t: t[idx]) if isinstance(idx, slice) else (lambda t: t.index_select(0, idx))
-    x = _unit(take(ds.x), memory_format=self.memory_format)
-    y = None if ds.y is None else take(ds.y) if ds.task!='segment' else take(ds.y).long()
+    c = self.corrupt
+    x,y = self._taken(idx)
     if self.augment is not None:
         x,y = self.augment(x, y, self._augment_gen)
         x = x.contiguous(memory_format=self.memory_format)
@@ -126,7 +136,7 @@ def __iter__(self:ImageDL):
         idxs = [slice(i, i+bs) for i in range(0, n, bs)]
     return map(self.batch, idxs[:len(self)])
 
-# %% ../../nbs/data/10_loader.ipynb #f78d58ff
+# %% ../../nbs/data/10_loader.ipynb #a6dfb35d
 def _stacked(items, like):
     "A list of images as an `ImageSet` without targets; a `DataError` where they are not like those of the set `like`"
     turned = lambda a: a.permute(2,0,1) if a.dim()==3 and a.shape[2]==like.shape[0]!=a.shape[0] else a
@@ -137,6 +147,7 @@ def _stacked(items, like):
         if tuple(o.shape)!=like.shape: raise DataError(f'an image of shape {tuple(o.shape)}: the loader is for {want}')
     return ImageSet(torch.stack(x), name=like.name, layout='nchw')
 
+# %% ../../nbs/data/10_loader.ipynb #f78d58ff
 @patch
 def new(self:ImageDL,
     dataset=None, # another `ImageSet`, or a list of images (c,h,w), (h,w) or of PIL
@@ -189,7 +200,7 @@ def decode_batch(self:ImageDL,
     "A batch taken apart, and its normalisation undone"
     x,t = (o[:max_n].cpu() for o in b)
     x = x if self.norm is None else x*self._std.cpu() + self._mean.cpu()
-    return list(zip(x, _names(t, self.dataset.classes) if t.dim()<3 else t))
+    return list(zip(x, label_names(t, self.dataset.classes) if t.dim()<3 else t))
 
 @patch
 def _pre_show_batch(self:ImageDL, b, max_n=9):
@@ -198,23 +209,37 @@ def _pre_show_batch(self:ImageDL, b, max_n=9):
     pairs = [(TensorImage(x), t) for x,t in self.decode_batch(b, max_n)]
     return TensorImage(b[0]), TensorCategory(b[1]), L(pairs)
 
-# %% ../../nbs/data/10_loader.ipynb #daf1820d
+# %% ../../nbs/data/10_loader.ipynb #5ad99be3
+def _verdicts(asked, given):
+    "Titles and their colours: what was asked, and what was answered where that differs"
+    titles = [a if a==b else f'{a}\nnot {b}' for a,b in zip(asked, given)]
+    return titles, ['firebrick' if '\n' in o else 'black' for o in titles]
+
+# %% ../../nbs/data/10_loader.ipynb #fb570546
+@patch
+def _as_images(self:ImageDL, o):
+    "Target images or masks as images in [0,1]"
+    if o.dim()==3: return o[:,None]/max(1, self.dataset.n_classes-1)
+    return o*self._std + self._mean if self.norm_target and self.norm is not None else o
+
 @patch
 def _show(self:ImageDL, b, out=None, max_n=8):
     "Draw a batch, with what a model made of it"
-    unnorm = lambda o: o if self.norm is None else o*self._std + self._mean
-    x = unnorm(b[0][:max_n])
-    if len(b)==1: return _grid(x)
-    t = b[1][:max_n]
-    if t.dim()<3:
-        t = _names(t, self.dataset.classes)
-        if out is None: return _grid(x, t)
-        if out.is_floating_point() and self.dataset.task=='classify': out = out.argmax(-1)
-        o = _names(out[:max_n], self.dataset.classes)
-        return _grid(x, [a if a==b else f'{a}\nnot {b}' for a,b in zip(t,o)], colors=['black' if a==b else 'firebrick' for a,b in zip(t,o)])
-    scale = (lambda o: o[:,None]/max(1, self.dataset.n_classes-1)) if t.dim()==3 else (unnorm if self.norm_target else lambda o: o)
-    rows = [x, scale(t)] + ([] if out is None else [scale(out[:max_n])])
-    _grid(torch.cat([o.cpu().expand(-1, x.shape[1], -1, -1) for o in rows]), ncol=len(x), ylabels=['input','target','output'])
+    x = b[0][:max_n]
+    if self.norm is not None: x = x*self._std + self._mean
+    ncol = min(len(x), 9)
+    draw = partial(show_images, width=.85*ncol)
+    if len(b)==1: return draw(x.float(), ncol)
+    t,classes = b[1][:max_n],self.dataset.classes
+    if t.dim()>2:
+        rows = [x] + [self._as_images(o[:max_n]) for o in (t, out) if o is not None]
+        same = torch.cat([o.float().cpu().expand(-1, x.shape[1], -1, -1) for o in rows])
+        return draw(same, len(x), rows=['input','target','output'][:len(rows)])
+    asked = label_names(t, classes)
+    if out is None: return draw(x.float(), ncol, titles=asked)
+    if out.is_floating_point() and self.dataset.task=='classify': out = out.argmax(-1)
+    titles,colors = _verdicts(asked, label_names(out[:max_n], classes))
+    return draw(x.float(), ncol, titles=titles, colors=colors)
 
 # %% ../../nbs/data/10_loader.ipynb #eb3d39d7
 @patch
@@ -250,6 +275,7 @@ def image_dls(
 ) -> DataLoaders: # for a fastai `Learner`
     "Shuffled training batches and fixed validation batches"
     dl = ImageDL(train, bs, shuffle, target=target, augment=augment, **kwargs)
-    fixed = dict(shuffle=False, drop_last=False, augment=augment.evaluation() if hasattr(augment, 'evaluation') else None)
+    judged = augment.evaluation() if hasattr(augment, 'evaluation') else None
+    fixed = dict(shuffle=False, drop_last=False, augment=judged)
     if target!='x': fixed['corrupt'] = None
     return DataLoaders(dl, dl.new(train.take([]) if valid is None else valid, **fixed), device=dl.device)

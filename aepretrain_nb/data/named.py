@@ -30,10 +30,13 @@ class Source:
     megabytes: float # size of the download
     licence: str
     origin: str
-    reader: Callable|str = None # torchvision's class, or the import path of our own; None where the images come with scikit-learn
+    reader: Callable|str = None # torchvision's class, or the import path of ours; None: comes with scikit-learn
     options: dict = field(default_factory=dict) # of our own reader's `splits`
 
 # %% ../../nbs/data/07_named.ipynb #358a5f9d
+_CKPLUS = Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement',
+    'Affect Analysis Group, University of Pittsburgh; no download', 'aepretrain_nb.data.ckplus:CKPlus')
+
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
     mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', tvd.MNIST),
@@ -41,8 +44,8 @@ DATASETS = dict(
     cifar10 = Source(50000, 10000, 50000, (3,32,32), 10, 170.5, 'none stated', 'Krizhevsky', tvd.CIFAR10),
     cifar100 = Source(50000, 10000, 50000, (3,32,32), 100, 169.0, 'none stated', 'Krizhevsky', tvd.CIFAR100),
     stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10),
-    **{f'ckplus{k}': Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement', 'Affect Analysis Group, University of Pittsburgh; no download',
-        'aepretrain_nb.data.ckplus:CKPlus', v) for k,v in {'': {}, '_transductive': dict(transductive=True)}.items()})
+    ckplus = _CKPLUS,
+    ckplus_transductive = replace(_CKPLUS, options=dict(transductive=True)))
 
 # %% ../../nbs/data/07_named.ipynb #3e1411bf
 def _digits(root=''):
@@ -63,15 +66,18 @@ def data_root(
     return Path(root or os.environ.get('AEPRETRAIN_DATA') or f'{cache}/aepretrain_nb').expanduser()
 
 # %% ../../nbs/data/07_named.ipynb #e7686cfb
-_IDX = {'MNIST': dict(zip(('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1'),
-            ('6bbc9ace898e44ae57da46a324031adb','a25bea736e30d166cdddb491f175f624','2646ac647ad5339dbf082846283269ea','27ae3e4e09519cfbb04c329615203637'))),
-        'FashionMNIST': dict(zip(('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1'),
-            ('f4a8712d7a061bf5bd6d2ca38dc4d50a','9018921c3c673c538a1fc5bad174d6f9','8181f5470baa50b63fa0f6fddb340f0a','15d484375f8d13e6eb1aabb0c3f46965')))}
+_FILES = [f'{o}-ubyte' for o in ('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1')]
+_MD5 = dict(
+    MNIST = '''6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624
+        2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637''',
+    FashionMNIST = '''f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9
+        8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965''')
 
 # %% ../../nbs/data/07_named.ipynb #e684f56d
 def _expected(reader):
     "Files of a data set, relative to the root, and their md5"
-    if reader.__name__ in _IDX: return {f'{reader.__name__}/raw/{f}-ubyte': md5 for f,md5 in _IDX[reader.__name__].items()}
+    name = reader.__name__
+    if name in _MD5: return {f'{name}/raw/{f}': md5 for f,md5 in zip(_FILES, _MD5[name].split())}
     files = [*reader.train_list, *reader.test_list]
     if hasattr(reader, 'meta'): files.append((reader.meta['filename'], reader.meta['md5']))
     if hasattr(reader, 'folds_list_file'): files.append((reader.folds_list_file, None))
@@ -82,14 +88,21 @@ def _source(name):
     "The entry of `name` in `DATASETS`; a `DataError` suggests the nearest names"
     if name in DATASETS: return DATASETS[name]
     near = get_close_matches(name, DATASETS)
-    raise DataError(f'unknown data set {name!r}; ' + (f'did you mean {" or ".join(near)}? ' if near else '') + f'known: {", ".join(DATASETS)}')
+    guess = f'did you mean {" or ".join(near)}? ' if near else ''
+    raise DataError(f'unknown data set {name!r}; {guess}known: {", ".join(DATASETS)}')
 
-# %% ../../nbs/data/07_named.ipynb #8e4b562b
+# %% ../../nbs/data/07_named.ipynb #7fd45206
 def _md5(f):
     "md5 of the file `f`, None if there is none"
     if not f.is_file(): return None
     with f.open('rb') as o: return hashlib.file_digest(o, 'md5').hexdigest()
 
+def _status(expected, found):
+    "What is to be said of a file"
+    if found is None: return 'missing'
+    return 'ok' if expected in (None, found) else 'altered'
+
+# %% ../../nbs/data/07_named.ipynb #8e4b562b
 def verify(
     name:str, # one of `DATASETS`
     root=None # as in `data_root`
@@ -98,7 +111,7 @@ def verify(
     reader,root = _source(name).reader, data_root(root)
     if isinstance(reader, str): return resolve_name(reader)(root).verify()
     rows = [] if reader is None else [(f, md5, _md5(root/f)) for f,md5 in _expected(reader).items()]
-    status = ['missing' if found is None else 'ok' if md5 in (None, found) else 'altered' for _,md5,found in rows]
+    status = [_status(md5, found) for _,md5,found in rows]
     return pd.DataFrame(rows, columns=['file','expected','found']).assign(status=status)
 
 # %% ../../nbs/data/07_named.ipynb #2a7991c3
@@ -118,8 +131,10 @@ def _fetch(name, root, download):
         bad = _not_ok(name, root)
     if not len(bad): return
     o = bad.iloc[0]
-    raise DataError(f'{name}: {o.file} is {o.status} in {root} (expected {"md5 "+o.expected if o.expected else "it beside the images"}'
-                    + (f', found {o.found}' if o.found else '') + f'); get it with: aepretrain data get {name} --root {root}')
+    expected = f'md5 {o.expected}' if o.expected else 'it beside the images'
+    found = f', found {o.found}' if o.found else ''
+    raise DataError(f'{name}: {o.file} is {o.status} in {root} (expected {expected}{found}); '
+        f'get it with: aepretrain data get {name} --root {root}')
 
 # %% ../../nbs/data/07_named.ipynb #74fad2d3
 def _image_set(o, name):
@@ -132,8 +147,10 @@ def _image_set(o, name):
 # %% ../../nbs/data/07_named.ipynb #29709c96
 def _read_folds(f, n):
     "Official folds, one a line; a `DataError` unless each is a list of indices below `n`"
-    folds = [torch.tensor([int(i) for i in l.split()]) for l in f.read_text().splitlines() if l.strip()]
-    if len(folds)!=10 or not all(0<=int(o.min())<=int(o.max())<n for o in folds): raise DataError(f'{f}: expected ten lines of indices below {n}')
+    lines = [o for o in f.read_text().splitlines() if o.strip()]
+    folds = [torch.tensor(list(map(int, o.split()))) for o in lines]
+    inside = all(0<=int(o.min())<=int(o.max())<n for o in folds)
+    if len(folds)!=10 or not inside: raise DataError(f'{f}: expected ten lines of indices below {n}')
     return folds
 
 # %% ../../nbs/data/07_named.ipynb #bbfb3701
@@ -159,6 +176,7 @@ def dataset(
     if reader is None: return _digits(root)
     if isinstance(reader, str): return resolve_name(reader)(root).splits(**_source(name).options)
     _fetch(name, root, download)
-    parts = _stl10(reader, root, name) if issubclass(reader, tvd.STL10) else [_image_set(reader(root, train=t), name) for t in (True,False)]
+    if issubclass(reader, tvd.STL10): parts = _stl10(reader, root, name)
+    else: parts = [_image_set(reader(root, train=t), name) for t in (True,False)]
     _trim()
     return Splits(name, *parts, root=root)

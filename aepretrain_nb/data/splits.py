@@ -11,7 +11,7 @@ __all__ = ['Splits']
 from ..imports import *
 from .arrays import DataError
 from fastcore.basics import patch, store_attr
-from .sets import ImageSet, _task
+from .sets import ImageSet, fitting_task
 from .labels import idx_digest
 
 # %% ../../nbs/data/05_splits.ipynb #8433b2d4
@@ -27,13 +27,16 @@ def _renumber(o, names):
     return o._like(y=y, classes=names)
 
 # %% ../../nbs/data/05_splits.ipynb #932a9aa2
+def _nameless(o):
+    "Are the classes of the set `o` named by their numbers?"
+    return o.classes==[str(i) for i in range(o.n_classes)]
+
 def _match(test, train):
     "`test` with the classes of `train`, and lines that say what was done"
     if test.y is None or train.y is None or test.task!=train.task or test.classes==train.classes: return test,[]
-    nameless = {k: o.classes==[str(i) for i in range(o.n_classes)] for k,o in (('training', train), ('test', test))}
-    if len(set(nameless.values()))==2:
-        which = next(k for k,v in nameless.items() if v)
+    if _nameless(train)!=_nameless(test):
         if test.n_classes>train.n_classes: return test,[]
+        which = 'training' if _nameless(train) else 'test'
         words = f'the {which} images have no class names: classes are matched by number'
         return test._like(classes=train.classes),[words]
     if not set(test.present())<=set(train.classes): return test,[]
@@ -68,7 +71,9 @@ class Splits:
         return self._unlabelled
 
     def _state(self): return self.train._state(),self.test._state()
-    def __repr__(self): return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {"x".join(map(str, self.train.shape))})'
+    def __repr__(self):
+        size = 'x'.join(map(str, self.train.shape))
+        return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {size})'
 
 # %% ../../nbs/data/05_splits.ipynb #38017347
 @patch(as_prop=True)
@@ -80,7 +85,7 @@ def content(self:Splits) -> str: # hex SHA-256
 def _facts(splits):
     "What identifies the parts beside their content, where it is not what would be assumed"
     tr,te = splits.train,splits.test
-    facts = {f'task of {k}': o.task for k,o in (('train', tr), ('test', te)) if o.task!=_task(o.y)}
+    facts = {f'task of {k}': o.task for k,o in (('train', tr), ('test', te)) if o.task!=fitting_task(o.y)}
     if tr.classes!=tr._n_seen(): facts['classes'] = tr.classes
     if te.classes not in (tr.classes, te._n_seen()): facts['classes of test'] = te.classes
     if splits.folds is not None: facts['folds'] = [idx_digest(o) for o in splits.folds]
@@ -110,13 +115,3 @@ def fresh(self:Splits) -> str: # `digest`
     self._facts = None
     if before not in (None, self.content): self.root = None  # no longer what a loader gave
     return self.digest
-
-# %% ../../nbs/data/05_splits.ipynb #627183bf
-@patch
-def check(self:Splits,
-    labels=(), # numbers of labels that will be spent
-    **kwargs # `valid`, `n_valid` and `policy`, as in `plan`
-): # a `check.Findings`: its `warnings` are lines, `same` lists images that occur twice
-    "Raise a `DataError` for data that is wrong, and gather warnings for data that is odd"
-    from aepretrain_nb.data.check import check_splits
-    return check_splits(self, labels, **kwargs)

@@ -63,7 +63,7 @@ def reset(self:JointDL) -> JointDL: # itself
     self.unlabelled.reset()
     return self
 
-# %% ../../nbs/data/11_streams.ipynb #dbc69055
+# %% ../../nbs/data/11_streams.ipynb #c5e1cd2d
 @patch(as_prop=True)
 def device(self:JointDL) -> torch.device: # of both streams
     "Where batches are made"
@@ -78,6 +78,7 @@ def to(self:JointDL,
     self.unlabelled.to(device)
     return self
 
+# %% ../../nbs/data/11_streams.ipynb #dbc69055
 @patch
 def new(self:JointDL,
     **kwargs # whatever shall differ

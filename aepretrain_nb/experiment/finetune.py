@@ -7,17 +7,16 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 # %% auto #0
 __all__ = ['first_filters', 'movement', 'PatienceCB', 'beside', 'preferred', 'rates', 'audit', 'finetune']
 
-# %% ../../nbs/experiment/06_finetune.ipynb #bba70c48
+# %% ../../nbs/experiment/06_finetune.ipynb #dceecc23
 from ..imports import *
 from fastai.callback.core import Callback, CancelFitException
-from ..data.loader import ImageDL
 from ..data.sets import seed_of
 from ..train.task import ScoresCB, task_of
 from .plan import labelled
-from aepretrain_nb.experiment.run import (StepFailed, alone, build_classifier, callbacks, kept_look, learner, looks, spend,
+from aepretrain_nb.experiment.run import (StepFailed, alone, build_classifier, callbacks, judged, kept_look, learner, looks, spend,
     stream)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #e0ac256e
+# %% ../../nbs/experiment/06_finetune.ipynb #64fa83d9
 def first_filters(
     net # a module
 )->Tensor: # (n, c, k, k), a copy; None where there is no convolution
@@ -34,7 +33,7 @@ def movement(
     cosine = F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item()
     return dict(filters=(start, end), cosine=cosine)
 
-# %% ../../nbs/experiment/06_finetune.ipynb #0476654b
+# %% ../../nbs/experiment/06_finetune.ipynb #55eeeb8d
 def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 def _told(score, v):
@@ -74,7 +73,7 @@ class PatienceCB(Callback):
         self.best,self.waited = max(v, self.best),0 if better else self.waited+1
         if self.waited>=self.patience: raise CancelFitException
 
-# %% ../../nbs/experiment/06_finetune.ipynb #5fb3b81f
+# %% ../../nbs/experiment/06_finetune.ipynb #3c9c6bac
 def _attempt(step, lr, splits, weights, device):
     "(the Learner of a net trained at one rate, what was measured)"
     task = task_of(step.data['task'])
@@ -92,17 +91,18 @@ def _attempt(step, lr, splits, weights, device):
     found = dict(lr=lr, best=best, valid=curve[best], valid_loss=seen[best][1], curve=curve, losses=[v[:2] for v in seen])
     return learn, found | which | movement(start, first_filters(net.encoder)) | did
 
-# %% ../../nbs/experiment/06_finetune.ipynb #29b6b984
+# %% ../../nbs/experiment/06_finetune.ipynb #bb21e8d5
 def beside(
     step, # that was scored
     splits, # its data
-    tally # scores and counts of the test images
+    tally, # scores and counts of the test images
+    value:float # the task's own score of them
 )->dict: # the value and what stands beside it
     "The scores of a step as they go into its row."
     task = task_of(step.data['task'])
     tr,va,_ = labelled(step, splits)
     scores,spent = tally.scores(),splits.train.y[torch.cat([tr, va])]
-    own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=scores[task.primary])
+    own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=value)
     chance = round(task.chance(spent)[task.primary], 4)
     return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts)
 
@@ -114,20 +114,20 @@ def preferred(
     sign = 1 if task_of(step.data['task']).score.better=='higher' else -1
     return max(tries, key=lambda t: (sign*t['valid'], -t['valid_loss']))
 
-# %% ../../nbs/experiment/06_finetune.ipynb #9b14635d
+# %% ../../nbs/experiment/06_finetune.ipynb #61ed87c7
 def _tested(step, splits, learn, device):
     "Scores of the test images, and of the training images where they are asked for"
-    task,last = task_of(step.data['task']),dict(bs=1000, norm=step.data.get('norm'), device=device, memory_format=torch.channels_last)
+    task = task_of(step.data['task'])
     def score(images):
         seen = ScoresCB(task)
-        learn.validate(dl=ImageDL(images, **last), cbs=seen)
-        return seen.tally
+        value = learn.validate(dl=judged(step, images, device=device), cbs=seen)[1]
+        return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
-        out = beside(step, splits, score(splits.test))
-        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0]).scores()[task.primary]
+        out = beside(step, splits, *score(splits.test))
+        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0])[1]
     return out
 
-# %% ../../nbs/experiment/06_finetune.ipynb #17f7f1eb
+# %% ../../nbs/experiment/06_finetune.ipynb #ca178d31
 def rates(
     step # that sees labels
 )->list: # learning rates to try
@@ -141,7 +141,7 @@ def audit(
     "What a record keeps of every rate that was tried."
     return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
 
-# %% ../../nbs/experiment/06_finetune.ipynb #22e42150
+# %% ../../nbs/experiment/06_finetune.ipynb #336373c5
 def finetune(
     step, # that sees labels
     splits, # its data

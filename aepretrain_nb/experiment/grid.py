@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/grid.html.md"""
 # %% auto #0
 __all__ = ['TRIES', 'wanted', 'needed', 'Progress', 'Grid', 'run_grid']
 
-# %% ../../nbs/experiment/12_grid.ipynb #5019f36d
+# %% ../../nbs/experiment/12_grid.ipynb #d90f8acb
 from ..imports import *
 import threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -22,7 +22,7 @@ from .store import Store
 from .work import data_ref, work_unit
 from .executor import InProcess, WorkerLost, executor_of
 
-# %% ../../nbs/experiment/12_grid.ipynb #731add11
+# %% ../../nbs/experiment/12_grid.ipynb #a022df25
 def wanted(
     steps # scored ones
 )->set: # of keys
@@ -49,7 +49,7 @@ def _before(step, store, todo):
         out |= _before(p, store, todo) | {p.key: p}
     return out
 
-# %% ../../nbs/experiment/12_grid.ipynb #31ce6c2a
+# %% ../../nbs/experiment/12_grid.ipynb #c846a962
 class Progress:
     "Says what has finished and how long the rest will take."
     def __init__(self,
@@ -80,7 +80,7 @@ class Progress:
         got = f'{row["metric"]} {row["value"]:.4g} {row["unit"]}' if row and row.get('value') is not None else status
         print(f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'.rstrip(), file=self.out, flush=True)
 
-# %% ../../nbs/experiment/12_grid.ipynb #f093a91a
+# %% ../../nbs/experiment/12_grid.ipynb #8d506998
 TRIES = 3
 
 def _is_lost(e): return isinstance(e, WorkerLost) or type(e).__name__=='KilledWorker'  # the latter is dask's
@@ -107,7 +107,7 @@ class Grid:
         "Is it finished, with its weights where someone needs them?"
         return self.store.done(step, step.key in self.keep)
 
-# %% ../../nbs/experiment/12_grid.ipynb #42e515ca
+# %% ../../nbs/experiment/12_grid.ipynb #fb805e71
 @patch
 def ready(self:Grid)->list: # of units
     "What can be submitted now: a step whose worker was lost only by itself."
@@ -130,7 +130,7 @@ def units(self:Grid,
         elif not open_: break
     return list(units.values())
 
-# %% ../../nbs/experiment/12_grid.ipynb #8b6f1a9b
+# %% ../../nbs/experiment/12_grid.ipynb #63b90f8f
 @patch
 def end(self:Grid,
     step, # that ended
@@ -169,7 +169,7 @@ def bereft(self:Grid,
     self.store.fail(step, f'its worker was lost {n} times: {str(e).partition(". ")[0]}')
     return 'failed'
 
-# %% ../../nbs/experiment/12_grid.ipynb #8961eaff
+# %% ../../nbs/experiment/12_grid.ipynb #4f7640e2
 @patch
 def seen(self:Grid,
     step, # said to be done
@@ -191,7 +191,7 @@ def look(self:Grid):
         if done: self.end(s, 'done')
         else: self.todo[s.key] = s
 
-# %% ../../nbs/experiment/12_grid.ipynb #33e3ddc1
+# %% ../../nbs/experiment/12_grid.ipynb #fc1f09c5
 @patch
 def take(self:Grid,
     step, # that ended
@@ -225,7 +225,7 @@ def run(self:Grid):
     finally:
         for f in self.running: f.cancel()
 
-# %% ../../nbs/experiment/12_grid.ipynb #fab5c03f
+# %% ../../nbs/experiment/12_grid.ipynb #0ab1a9c7
 def run_grid(
     steps, # scored ones, from `plan`
     store:Store, # where results go
@@ -234,13 +234,14 @@ def run_grid(
     root=None, # where a named data set lies, for other processes
     device='cpu', # where steps run
     progress=True, # say what finishes, on standard error
-    others=() # `Splits` of other data sets that arms pre-train on
+    others=(), # `Splits` of other data sets that arms pre-train on
+    timeout=None # seconds after which a step counts as hung, where it runs in another process
 ):
     "Run what is not finished; each step is tried once, or more often if its worker dies, and one that another run has claimed is waited for."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
     before = sum(s.key not in todo for s in steps)
     if progress and before: print(f'{before} of {len(steps)} fits are in the store already', file=sys.stderr)
-    with executor_of(executor, there.path/'jobs') as ex:
+    with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None
         def submit(unit): return ex.submit(work_unit, unit, there, refs, device, keep & {s.key for s in unit}, uuid.uuid4().hex)

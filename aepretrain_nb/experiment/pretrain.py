@@ -7,21 +7,20 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/pretrain.html.md"""
 # %% auto #0
 __all__ = ['CheckpointCB', 'without_a_net', 'lowest_error', 'scored', 'reconstruct']
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #65f9ed03
+# %% ../../nbs/experiment/05_pretrain.ipynb #1c23b8fd
 from ..imports import *
 from fastai.callback.core import Callback
 from ..data.corrupt import corruption
 from ..data.ground import canonical
-from ..data.loader import ImageDL
 from ..data.sets import seed_of
 from ..nets.loss import ReconLoss, baselines, last_fifth, recon_error
 from ..train.scores import SCORES
-from .plan import images_of
+from .plan import held_out, images_of
 from .recipe import at_edge, candidates, tried
-from aepretrain_nb.experiment.run import (StepFailed, alone, build_autoencoder, callbacks, kept_look, learner, looks, out_act,
-    spend, stream)
+from .run import (StepFailed, alone, build_autoencoder, callbacks, judged, kept_look, learner, looks,
+    out_act, shape_of, spend, stream)
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #23de6ca1
+# %% ../../nbs/experiment/05_pretrain.ipynb #9a7cb0c1
 class CheckpointCB(Callback):
     "Keep the weights after some of the epochs, by their number from 1; 'best' is the one of lowest validation loss, the earlier among equals."
     order = 71
@@ -42,21 +41,20 @@ class CheckpointCB(Callback):
         if n in self.at: self.states[n] = state
         if better: self.low,self.states['best'] = loss,state
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #12e0d11f
+# %% ../../nbs/experiment/05_pretrain.ipynb #d7671450
 _FIT = 10_000,2**25  # most images that a PCA is fitted on, and most values in them
 _judged = {}
 
 def _targets(step, images):
     "What an autoencoder is to make of images"
-    kw = dict(norm=step.data.get('norm'), norm_target=step.fit.get('norm_target', False))
-    return torch.cat([y for _,y in ImageDL(images, 1000, target='x', **kw)])
+    return torch.cat([y for _,y in judged(step, images, target='x', norm_target=step.fit.get('norm_target', False))])
 
 def _code_size(ae, x):
-    "Numbers in the code of an image like those of `x`"
-    two = torch.zeros(2, *x.shape, device=next(ae.parameters()).device)
+    "Numbers in the code of an image of shape `x`"
+    two = torch.zeros(2, *x, device=next(ae.parameters()).device)
     return ae.eval().encoder(two)[0].numel()
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #6479c2e8
+# %% ../../nbs/experiment/05_pretrain.ipynb #0bc04f63
 def without_a_net(
     step, # that pre-trains
     splits, # its data
@@ -67,13 +65,13 @@ def without_a_net(
     "The errors of the mean image and of a PCA, once for the same images."
     n = max(1, min(len(train), _FIT[0], _FIT[1]//math.prod(train.shape)))
     with alone('baselines'), torch.no_grad():
-        k = min(50, _code_size(ae, train))
+        k = min(50, _code_size(ae, shape_of(step, splits)))
         norm = step.data.get('norm'),step.fit.get('norm_target', False)
         what = canonical([splits.digest, step.seeds, step.data, len(held), norm, k])
         if what not in _judged: _judged[what] = baselines(_targets(step, train.take(range(n))), _targets(step, held), k)
     return _judged[what]
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #97a7e0ec
+# %% ../../nbs/experiment/05_pretrain.ipynb #964f0c54
 def _loss(step): return ReconLoss(step.fit.get('loss', 'mse'), out_act(step.net), step.fit.get('reduction', 'mean'))
 
 def _batches(step, train, held, device):
@@ -96,14 +94,14 @@ def _candidate(step, opt, lr, splits, parts, weights, device):
     if not math.isfinite(out['value']+mse): raise StepFailed(f'diverged: error {mse} on held-out images at lr {lr:g}')
     return ae, out | dict(curve=curve, losses=[v[:2] for v in seen], checkpoints=kept.states, **did)
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #ccb2cb34
+# %% ../../nbs/experiment/05_pretrain.ipynb #fc0a1e7b
 def lowest_error(
     tries # dicts with `mse`, of candidates that gave a result
 )->dict: # one of them
     "The candidate that reconstructs held-out images best, the first among equals."
     return min(tries, key=lambda o: o['mse'])
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #270f8955
+# %% ../../nbs/experiment/05_pretrain.ipynb #c4589cf1
 def _audit(pairs, tries, res):
     "What a row and its record say of the candidates, where there are several"
     if len(pairs)<2: return {}
@@ -112,21 +110,19 @@ def _audit(pairs, tries, res):
     spent = {k: sum(t[k] for t in tries.values()) for k in ('seconds', 'images')}
     return dict(tried=tried(pairs), edge=at_edge(*best, pairs), tuning=rows) | spent
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #d7edffb1
+# %% ../../nbs/experiment/05_pretrain.ipynb #f38553fe
 def scored(
     ae, # an autoencoder
     step, # whose it is
-    splits, # its data
-    held # images held out from it
+    splits # its data
 )->dict: # as it goes into a row
     "The scores of an autoencoder that is the end of an arm: mean squared errors, on one thread."
     def error(images, noise=None):
-        batches = ImageDL(images, 500, target='x', corrupt=noise, norm=step.data.get('norm'), memory_format=torch.channels_last)
-        with alone('scored'): return recon_error(ae, batches)
-    found = dict(value=error(splits.test), valid=error(held, corruption(step.fit.get('corrupt'))))
+        with alone('scored'): return recon_error(ae, judged(step, images, 500, target='x', corrupt=noise))
+    found = dict(value=error(splits.test), valid=error(held_out(step, splits), corruption(step.fit.get('corrupt'))))
     return dict(metric='mse', unit=SCORES['mse'].unit, better='lower', n_test=len(splits.test)) | found
 
-# %% ../../nbs/experiment/05_pretrain.ipynb #480b4f15
+# %% ../../nbs/experiment/05_pretrain.ipynb #c3dd39bb
 def reconstruct(
     step, # of kind 'reconstruct'
     splits, # its data
@@ -144,5 +140,5 @@ def reconstruct(
     res = lowest_error(tries.values())
     ae = nets[res['opt'], res['lr']]
     name = dict(metric=f'{step.fit.get("loss", "mse")} reconstruction', unit='per pixel')
-    own = scored(ae, step, splits, parts[1]) if step.arm else {}
+    own = scored(ae, step, splits) if step.arm else {}
     return ae, name | res | _audit(pairs, tries, res) | without_a_net(step, splits, *parts, ae) | own

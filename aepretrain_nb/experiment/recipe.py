@@ -8,17 +8,18 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/recipe.html.md"""
 __all__ = ['find_recipe', 'merged', 'changed', 'check_fit', 'check_recipe', 'candidates', 'tried', 'at_edge', 'file_arm',
            'pick_arms']
 
-# %% ../../nbs/experiment/02_recipe.ipynb #ba92616f
+# %% ../../nbs/experiment/02_recipe.ipynb #031be3a4
 from ..imports import *
 from importlib.metadata import entry_points
 from inspect import signature
+from ..data.augment import augmentation
 from ..data.ground import UserError, load_object, near
 from ..train.learner import LOSSES, OPTIMISERS
 from ..train.transfer import read_weights
 from aepretrain_nb.experiment.schema import (NETS, SECTIONS, Arm, ExperimentError, Fit, Images, Labels, Seeds, check_net,
     check_section, defaults)
 
-# %% ../../nbs/experiment/02_recipe.ipynb #f227705b
+# %% ../../nbs/experiment/02_recipe.ipynb #a206b19f
 def find_recipe(
     name:str='kohlbrenner', # the name of an installed recipe, or an import path
     setting:str='smoke', # how large: 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
@@ -35,7 +36,7 @@ def find_recipe(
     except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
     return make(setting, **overrides)
 
-# %% ../../nbs/experiment/02_recipe.ipynb #4072eb20
+# %% ../../nbs/experiment/02_recipe.ipynb #2a2dca49
 _WHOLE = 'arms', 'steps', 'opt', 'make', 'init', 'corrupt', 'phase', 'lr' # what is replaced, not merged
 
 def _known(part, section):
@@ -43,7 +44,7 @@ def _known(part, section):
     if part in SECTIONS: return defaults(SECTIONS[part])
     return section
 
-# %% ../../nbs/experiment/02_recipe.ipynb #a76f6b32
+# %% ../../nbs/experiment/02_recipe.ipynb #588d9d08
 def merged(
     recipe:dict, # a recipe, left as it is
     new:dict, # changes: a section is merged into its section; all else is replaced; a part of the net that is None is left out
@@ -91,7 +92,7 @@ def changed(
         if not _is_like(v, entries[k]): raise ExperimentError(f'{part}.{k} is {v!r}: a value like {entries[k]!r} is needed')
     return entries | changes
 
-# %% ../../nbs/experiment/02_recipe.ipynb #7cb9d1b5
+# %% ../../nbs/experiment/02_recipe.ipynb #c55b022c
 def _takes(
     opt, # one of `OPTIMISERS`
     name # of a hyper-parameter
@@ -102,7 +103,7 @@ def _optimisers(fit):
     opt = fit.get('opt', Fit.opt)
     return [opt] if isinstance(opt, str) else list(opt)
 
-# %% ../../nbs/experiment/02_recipe.ipynb #539e0528
+# %% ../../nbs/experiment/02_recipe.ipynb #7eac0e20
 def check_fit(
     part:str, # name of the section, for the message
     fit:dict # fields of `Fit`
@@ -118,7 +119,7 @@ def check_fit(
         if fit.get(k) is not None and not taken: raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
     if fit.get('seek')=='outward' and fit.get('first_lr') is None: raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
 
-# %% ../../nbs/experiment/02_recipe.ipynb #8c956811
+# %% ../../nbs/experiment/02_recipe.ipynb #70e6f7c2
 def check_recipe(
     recipe:dict # a whole recipe
 ):
@@ -129,6 +130,7 @@ def check_recipe(
         if part in recipe: check_fit(part, recipe[part]) if cls is Fit else check_section(part, recipe[part], cls)
     for part in NETS:
         if part in recipe: check_net(part, recipe[part])
+    augmentation(recipe.get('images', {}).get('augment'))
     for name,arm in recipe['arms'].items(): _check_arm(recipe, name, arm)
 
 def _check_arm(recipe, name, arm):
@@ -140,7 +142,7 @@ def _check_arm(recipe, name, arm):
             if SECTIONS[part] is Fit: check_fit(part, own[part])
     except ExperimentError as e: raise ExperimentError(f'arm {name!r}: {e}') from None
 
-# %% ../../nbs/experiment/02_recipe.ipynb #c72fc6b7
+# %% ../../nbs/experiment/02_recipe.ipynb #124a6ef3
 def candidates(
     fit:dict # fields of `Fit`
 )->list: # pairs (optimiser, rate)
@@ -167,7 +169,7 @@ def at_edge(
     lrs = [v for o,v in pairs if o==opt]
     return lr in (min(lrs), max(lrs))
 
-# %% ../../nbs/experiment/02_recipe.ipynb #56f1a715
+# %% ../../nbs/experiment/02_recipe.ipynb #f0c941d4
 def file_arm(
     path # a safetensors file of an encoder, or of an autoencoder
 )->tuple: # (name of the arm, its specification)
@@ -176,7 +178,7 @@ def file_arm(
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
     return f'file:{Path(path).stem}', dict(steps=['classify'], start=digest)
 
-# %% ../../nbs/experiment/02_recipe.ipynb #f09cee77
+# %% ../../nbs/experiment/02_recipe.ipynb #ac81e729
 def pick_arms(
     recipe:dict, # a recipe
     arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's by default

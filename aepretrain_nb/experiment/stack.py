@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/stack.html.md"""
 # %% auto #0
 __all__ = ['together', 'Frozen', 'train_heads', 'classify', 'vote']
 
-# %% ../../nbs/experiment/07_stack.ipynb #dbb9fa46
+# %% ../../nbs/experiment/07_stack.ipynb #f5889753
 from ..imports import *
 from ..data.ground import canonical
 from ..data.sets import seed_of
@@ -20,7 +20,7 @@ from .run import StepFailed, alone, build_classifier, looks, own_failures
 from .schema import Fit
 from .finetune import audit, beside, finetune, first_filters, movement, preferred, rates
 
-# %% ../../nbs/experiment/07_stack.ipynb #9f5f62a8
+# %% ../../nbs/experiment/07_stack.ipynb #2a9c8e9d
 _linear = {}
 
 def _is_linear(step, splits):
@@ -34,20 +34,20 @@ def _is_linear(step, splits):
 
 _OWN = 'lr', 'steps', 'evals'  # what may differ among heads that are trained as one
 
-# %% ../../nbs/experiment/07_stack.ipynb #286725b3
+# %% ../../nbs/experiment/07_stack.ipynb #b38c7368
 def together(
     step, # of any kind
     splits # its data
 )->str: # equal for steps that can be trained as one; None for one that is trained by itself
     "What a step has in common with those whose heads it can be trained with."
     f = step.fit
-    alike = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
+    if not (step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify') or step.data.get('augment'): return None
     plain = f.get('precision', 'fp32')=='fp32' and f.get('opt', Fit.opt) in HEAD_OPTS and not f.get('weight_decay') and not f.get('partial')
-    if not (alike and plain and _is_linear(step, splits)): return None
+    if not (plain and _is_linear(step, splits)): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
     return canonical([step.data['digest'], source, step.net, {k: v for k,v in f.items() if k not in _OWN}])
 
-# %% ../../nbs/experiment/07_stack.ipynb #79fb1b91
+# %% ../../nbs/experiment/07_stack.ipynb #e16372ab
 def _block_features(net, images, rows, norm, device, size=1000):
     "(features of the blocks that hold `rows`, where each of `rows` is in them)"
     at = torch.unique(rows//size)
@@ -55,7 +55,7 @@ def _block_features(net, images, rows, norm, device, size=1000):
     x = torch.cat([features(net, images.take(b), norm, size, device) for b in blocks])
     return x,torch.searchsorted(at, rows//size)*size + rows%size
 
-# %% ../../nbs/experiment/07_stack.ipynb #b5a95a4a
+# %% ../../nbs/experiment/07_stack.ipynb #0020d129
 @dataclass
 class Frozen:
     "Features of all images that steps on one encoder need, and where each step finds its own."
@@ -67,7 +67,7 @@ class Frozen:
     @property
     def test(self): return slice(self.n, None)
 
-# %% ../../nbs/experiment/07_stack.ipynb #85662bae
+# %% ../../nbs/experiment/07_stack.ipynb #32ccd087
 def _frozen(steps, splits, weights, device):
     "The features of steps on one encoder"
     net = build_classifier(steps[0], splits, weights).encoder.to(device, memory_format=torch.channels_last)
@@ -82,7 +82,7 @@ def _frozen(steps, splits, weights, device):
     parts = [(place(tr), leak if s.data.get('valid')=='test' else place(va), digest) for s,(tr,va,digest) in zip(steps, asked)]
     return Frozen(torch.cat([x, test]), torch.cat([y, splits.test.y]).to(device), len(x), parts)
 
-# %% ../../nbs/experiment/07_stack.ipynb #f6744e29
+# %% ../../nbs/experiment/07_stack.ipynb #dd168a8f
 def _job(step, net, train, valid, lr):
     "A head to be trained"
     out,stops = net.head[-1],looks(step.fit['steps'], step.fit['evals'])
@@ -99,12 +99,12 @@ def _try(seen, heads, k, job, bs):
     return dict(k=k, lr=job.lr, best=best, valid=curve[best], valid_loss=loss[best], curve=curve, losses=losses,
         steps=job.steps, images=job.steps*min(bs, len(job.idx)))
 
-# %% ../../nbs/experiment/07_stack.ipynb #f0358627
-def _tally(step, out, frozen, rows):
-    "Scores of a head on some rows"
+# %% ../../nbs/experiment/07_stack.ipynb #ddad33b1
+def _scored(step, logits, y):
+    "(scores and counts, accuracy) of the answers of a head"
     tally = task_of(step.data['task']).tally()
-    tally.add(out(frozen.x[rows]), frozen.y[rows])
-    return tally
+    tally.add(logits, y)
+    return tally,_share((logits.argmax(1)==y).float().mean())
 
 def _headed(step, splits, net, part, tries, heads, frozen, seconds):
     "The classifier with the best of its heads, and its results"
@@ -112,15 +112,15 @@ def _headed(step, splits, net, part, tries, heads, frozen, seconds):
     out = heads.head(best['k'])
     net.head[-1].load_state_dict(out.state_dict())
     with torch.no_grad():
-        marks = beside(step, splits, _tally(step, out, frozen, frozen.test))
-        if step.fit.get('score_train'): marks['train'] = _tally(step, out, frozen, train).scores()[marks['metric']]
+        marks = beside(step, splits, *_scored(step, out(frozen.x[frozen.test]), frozen.y[frozen.test]))
+        if step.fit.get('score_train'): marks['train'] = _scored(step, out(frozen.x[train]), frozen.y[train])[1]
     start = first_filters(net.encoder)
     moved = movement(start, start.clone()) | dict(cosine=1.) if start is not None else {}
     which = dict(subset=subset, n_train=len(train), n_valid=0 if step.data.get('valid')=='test' else len(valid))
     spent = dict(seconds=seconds*len(tries), images=sum(t['images'] for t in tries), tuning=audit(tries))
     return net, marks | {k: v for k,v in best.items() if k!='k'} | moved | which | spent
 
-# %% ../../nbs/experiment/07_stack.ipynb #7ce8de39
+# %% ../../nbs/experiment/07_stack.ipynb #21ed21c5
 def train_heads(
     steps, # that have `together` in common
     splits, # their data
@@ -146,7 +146,7 @@ def train_heads(
 
 def _diverged(step): return StepFailed(f'diverged at lr {", ".join(f"{v:g}" for v in rates(step))}')
 
-# %% ../../nbs/experiment/07_stack.ipynb #be7b3ffb
+# %% ../../nbs/experiment/07_stack.ipynb #2e3a7007
 def classify(
     step, # that sees labels
     splits, # its data
@@ -159,7 +159,7 @@ def classify(
     if isinstance(out, StepFailed): raise out
     return out
 
-# %% ../../nbs/experiment/07_stack.ipynb #c67ea3a1
+# %% ../../nbs/experiment/07_stack.ipynb #114bb68a
 def vote(
     step, # of kind 'knn'
     splits, # its data
@@ -174,9 +174,8 @@ def vote(
         k = min(step.fit.get('k', Fit.k), len(train))
         told = knn(frozen.x[train], frozen.y[train], torch.cat([frozen.x[valid], frozen.x[frozen.test]]), k)
         net = build_classifier(step, splits, weights)
-    tally = task_of(step.data['task']).tally()
-    tally.add(F.one_hot(told[len(valid):], splits.train.n_classes).float(), frozen.y[frozen.test].cpu())
+    answers = F.one_hot(told[len(valid):], splits.train.n_classes).float()
     v = _share((told[:len(valid)]==frozen.y[valid].cpu()).float().mean())
     seen = dict(lr=rates(step)[0], best=0, valid=v, valid_loss=1-v/100, curve=[v], losses=[[0., 1-v/100]])
     which = dict(subset=subset, n_train=len(train), n_valid=0 if step.data.get('valid')=='test' else len(valid), steps=0, images=len(train))
-    return net, beside(step, splits, tally) | seen | which | dict(tuning=audit([seen]), seconds=time.perf_counter()-start)
+    return net, beside(step, splits, *_scored(step, answers, frozen.y[frozen.test].cpu())) | seen | which | dict(tuning=audit([seen]), seconds=time.perf_counter()-start)

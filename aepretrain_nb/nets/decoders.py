@@ -10,7 +10,7 @@ __all__ = ['DECODERS', 'UpsampleDecoder', 'SkipDecoder', 'pool_side', 'UnpoolDec
 
 # %% ../../nbs/nets/04_decoders.ipynb #fa60dbd6
 from ..imports import *
-from .autoencoder import MirrorDecoder, TiedDecoder, ratio, way_back
+from .autoencoder import MirrorDecoder, TiedDecoder, ratio, transposed, way_back
 from .encoder import Code, ConvStage, Staged, end_pool, levels
 from .layers import FixedUnpool, SwitchUnpool, UpConv, resized, started
 
@@ -20,6 +20,7 @@ def _check_maps(encoder, shapes, what):
     for n,s in zip(encoder.stages, shapes[1:]):
         if len(s)!=3: raise ValueError(f"stage {n!r} gives {s[0]} numbers, no map: {what} needs maps, take mirror")
 
+# %% ../../nbs/nets/04_decoders.ipynb #f9ef0b3c
 class UpsampleDecoder(nn.Module):
     "A convolution on the code, then for each stage of the encoder a nearest-neighbour upsampling and a convolution"
     def __init__(self,
@@ -42,7 +43,7 @@ class UpsampleDecoder(nn.Module):
         for n,conv in self.convs.items(): z = conv(resized(z.relu(), code.sizes[n]))
         return z
 
-# %% ../../nbs/nets/04_decoders.ipynb #acf7af15
+# %% ../../nbs/nets/04_decoders.ipynb #b22635cb
 class SkipDecoder(MirrorDecoder):
     "A mirror to whose steps the encoder's values are added"
     def __init__(self,
@@ -68,7 +69,7 @@ class SkipDecoder(MirrorDecoder):
         z = super().back(name, z, code)
         return z + code.taps[self.skips[name]] if name in self.skips else z
 
-# %% ../../nbs/nets/04_decoders.ipynb #b26b2b30
+# %% ../../nbs/nets/04_decoders.ipynb #e97b93dd
 def pool_side(
     stage:nn.Module # any stage
 )->int|None: # None where it ends in no max-pool whose blocks lie side by side
@@ -76,14 +77,13 @@ def pool_side(
     if isinstance(stage, ConvStage): return stage.k if stage.pool=='max' else None
     return getattr(end_pool(stage), 'kernel_size', None)
 
+# %% ../../nbs/nets/04_decoders.ipynb #fbdb4de8
 def _unpooled_back(stage, hi, lo, k):
     "The layer below an unpooling: `way_back` of the stage without its pool"
-    if isinstance(stage, ConvStage):
-        c = stage.conv
-        return nn.ConvTranspose2d(hi[0], lo[0], c.kernel_size, c.stride, c.padding, groups=c.groups, dilation=c.dilation)
+    if isinstance(stage, ConvStage): return transposed(stage.conv, stage.conv.stride)
     return UpConv(hi[0], lo[0], ratio([k*s for s in hi[1:]], lo[1:]))
 
-# %% ../../nbs/nets/04_decoders.ipynb #e97b93dd
+# %% ../../nbs/nets/04_decoders.ipynb #7d601939
 class UnpoolDecoder(MirrorDecoder):
     "Unpooling and a convolution for stages that end in a max-pool, a mirror for the others"
     def __init__(self,
@@ -92,11 +92,10 @@ class UnpoolDecoder(MirrorDecoder):
         position:str='switches', # where a value goes: where the pool found it ('switches'), or a place of `FixedUnpool`
         norm:bool=False, # a BatchNorm after each step but the last?
     ):
-        sides = {n: k for n,s in encoder.stages.items() if (k := pool_side(s))}
-        self.__dict__['sides'] = sides
         super().__init__(encoder, shape, norm)
         unpool = SwitchUnpool if position=='switches' else partial(FixedUnpool, position=position)
-        self.unpools = nn.ModuleDict({n: unpool(k) for n,k in sides.items()})
+        sides = {n: pool_side(s) for n,s in encoder.stages.items()}
+        self.unpools = nn.ModuleDict({n: unpool(k) for n,k in sides.items() if k})
         self.wants = dict(switches=True)
 
     def layer(self,
@@ -106,7 +105,8 @@ class UnpoolDecoder(MirrorDecoder):
         lo:tuple, # shape of its input
     )->nn.Module: # called as `layer(z, output_size=(h, w))`
         "What undoes one stage, its pool apart"
-        return _unpooled_back(stage, hi, lo, self.sides[name]) if name in self.sides else way_back([stage], hi, lo)
+        k = pool_side(stage)
+        return _unpooled_back(stage, hi, lo, k) if k else way_back([stage], hi, lo)
 
     def back(self,
         name:str, # of the stage
@@ -117,7 +117,7 @@ class UnpoolDecoder(MirrorDecoder):
         if name in self.unpools: z = self.unpools[name](z, code.pools[name], code.switches[name])
         return super().back(name, z, code)
 
-# %% ../../nbs/nets/04_decoders.ipynb #7d601939
+# %% ../../nbs/nets/04_decoders.ipynb #6b9a4742
 def tied_decoder(
     encoder:Staged, # stages with one layer of filters each
     c:int, # channels of the images
@@ -129,6 +129,7 @@ def tied_decoder(
     "Back through the encoder's own weights"
     return TiedDecoder(encoder, bias)
 
+# %% ../../nbs/nets/04_decoders.ipynb #6e61849e
 def mirror_decoder(
     encoder:Staged, # any
     c:int, # channels of the images
@@ -141,7 +142,7 @@ def mirror_decoder(
     "The encoder's stages in reverse"
     return started(MirrorDecoder(encoder, (c,h,w), norm), gen, init)
 
-# %% ../../nbs/nets/04_decoders.ipynb #f1a3ab9f
+# %% ../../nbs/nets/04_decoders.ipynb #b055a7f9
 def upsample_decoder(
     encoder:Staged, # with maps, no flat codes
     c:int, # channels of the images
@@ -153,6 +154,7 @@ def upsample_decoder(
     "Upsample and convolve"
     return started(UpsampleDecoder(encoder, (c,h,w)), gen, init)
 
+# %% ../../nbs/nets/04_decoders.ipynb #b5d52797
 def skip_decoder(
     encoder:Staged, # any
     c:int, # channels of the images
@@ -167,6 +169,7 @@ def skip_decoder(
     "The encoder's stages in reverse, and what the encoder had there"
     return started(SkipDecoder(encoder, (c,h,w), every, image, norm), gen, init)
 
+# %% ../../nbs/nets/04_decoders.ipynb #94a7a5ea
 def unpool_decoder(
     encoder:Staged, # any; stages that end in a max-pool are unpooled
     c:int, # channels of the images
@@ -180,12 +183,13 @@ def unpool_decoder(
     "Unpool and convolve"
     return started(UnpoolDecoder(encoder, (c,h,w), position, norm), gen, init)
 
-# %% ../../nbs/nets/04_decoders.ipynb #6b9a4742
-DECODERS = dict(tied=tied_decoder, mirror=mirror_decoder, upsample=upsample_decoder, skip=skip_decoder, unpool=unpool_decoder)
+# %% ../../nbs/nets/04_decoders.ipynb #b880eb0e
+DECODERS = dict(tied=tied_decoder, mirror=mirror_decoder, upsample=upsample_decoder, skip=skip_decoder,
+                unpool=unpool_decoder)
 
 def decoder_of(
     name:str # one of `DECODERS`
 ): # a factory, called as `make(encoder, c, h, w, gen=..., **kw)`
     "The decoder factory with a short name; `ValueError` for others"
-    if name not in DECODERS: raise ValueError(f"unknown decoder {name!r}: {', '.join(DECODERS)}, or the factory's package.module:function")
-    return DECODERS[name]
+    if name in DECODERS: return DECODERS[name]
+    raise ValueError(f"unknown decoder {name!r}: {', '.join(DECODERS)}, or a factory's package.module:function")

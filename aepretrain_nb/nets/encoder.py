@@ -19,14 +19,16 @@ from .layers import ACTS, act_layer, monotone, started
 def _check_stage(conv, pool):
     "Raise where `conv` and `pool` do not go together"
     if pool not in ('max','stride',None): raise ValueError(f"unknown pool {pool!r}: one of max, stride, None")
-    if pool=='stride' and conv.stride==(1,1): raise ValueError("pool 'stride' asks for a convolution with a stride, this one has stride 1")
-    if isinstance(conv.padding, str): raise ValueError(f"padding {conv.padding!r} of a convolution: give a number, k//2 to keep the size")
+    if pool=='stride' and conv.stride==(1,1):
+        raise ValueError("pool 'stride' asks for a convolution with a stride, this one has stride 1")
+    if isinstance(conv.padding, str):
+        raise ValueError(f"padding {conv.padding!r} of a convolution: give a number, k//2 to keep the size")
 
 # %% ../../nbs/nets/01_encoder.ipynb #a2afb73a
 class ConvStage(nn.Module):
     "Convolution, activation and a way to shrink: one named step of an encoder"
     def __init__(self,
-        conv:nn.Conv2d, # maps (n, ni, h, w) to (n, nf, h', w'); with odd filters and padding k//2 only its stride changes the size
+        conv:nn.Conv2d, # (n, ni, h, w) to (n, nf, h', w'); padding k//2 leaves the size to its stride
         act:str|nn.Module='scaled_tanh', # a name that `act_layer` knows, or a layer
         pool:str|None='max', # 'max' for a `k`x`k` max-pool, 'stride' where `conv` itself strides, None to keep the size
         k:int=2, # kernel and stride of the pool
@@ -70,6 +72,7 @@ def conv_size(self:ConvStage,
     c = self.conv
     return tuple((s+2*p-d*(k-1)-1)//t + 1 for s,p,d,k,t in zip((h,w), c.padding, c.dilation, c.kernel_size, c.stride))
 
+# %% ../../nbs/nets/01_encoder.ipynb #97124c69
 @patch
 def out_size(self:ConvStage,
     h:int, # pixels
@@ -85,7 +88,7 @@ class Staged(nn.Module):
     def __init__(self,
         stages:dict, # name -> module, from the image upwards
         net:nn.Module=None, # what owns the stages' weights, under names of its own; the stages themselves if not given
-        act:str='relu', # what values of a stage without an `act` of its own have been through, a name in `ACTS`; 'identity' for none
+        act:str='relu', # what stages without an `act` of their own end in, a name in `ACTS`; 'identity' for none
     ):
         super().__init__()
         if 'input' in stages: raise ValueError("a stage cannot be called 'input': that is the image")
@@ -99,6 +102,7 @@ class Staged(nn.Module):
         "The code alone"
         return self.encode(x).z
 
+# %% ../../nbs/nets/01_encoder.ipynb #40b6fa78
 class ConvEncoder(Staged): "Named `ConvStage`s, one after the other"
 
 # %% ../../nbs/nets/01_encoder.ipynb #9bd5934f
@@ -114,8 +118,8 @@ class Code(NamedTuple):
 def _fits(name, stage, size):
     "`stage`'s output size, or a `ValueError` where there is none"
     out = stage.out_size(*size)
-    if min(out)<1: raise ValueError(f"stage {name!r} gets {size[0]}x{size[1]} pixels, too few for its filter: use larger images")
-    return out
+    if min(out)>=1: return out
+    raise ValueError(f"stage {name!r} gets {size[0]}x{size[1]} pixels, too few for its filter: use larger images")
 
 # %% ../../nbs/nets/01_encoder.ipynb #4c92558f
 def end_pool(
@@ -123,7 +127,8 @@ def end_pool(
 )->nn.MaxPool2d|None: # None where there is none, or one whose blocks overlap
     "The max-pool that an `nn.Sequential` ends in"
     p = stage[-1] if isinstance(stage, nn.Sequential) and len(stage) else None
-    if isinstance(p, nn.MaxPool2d) and isinstance(p.kernel_size, int) and (p.kernel_size,0,1)==(p.stride, p.padding, p.dilation): return p
+    if not isinstance(p, nn.MaxPool2d) or not isinstance(p.kernel_size, int): return
+    if (p.stride, p.padding, p.dilation)==(p.kernel_size, 0, 1): return p
 
 # %% ../../nbs/nets/01_encoder.ipynb #fe9d1ac3
 def _switched(stage, x):
@@ -143,7 +148,8 @@ def _step(name, stage, x, switches):
     try: return _switched(stage, x) if switches else (stage(x),None,None)
     except RuntimeError as e:
         if isinstance(e, torch.OutOfMemoryError) or not re.search('size|shape', str(e)): raise
-        raise ValueError(f"stage {name!r} does not take {'x'.join(map(str, x.shape[1:]))}: {str(e).splitlines()[0]}") from None
+        shape,why = 'x'.join(map(str, x.shape[1:])),str(e).splitlines()[0]
+        raise ValueError(f"stage {name!r} does not take {shape}: {why}") from None
 
 # %% ../../nbs/nets/01_encoder.ipynb #675b29a9
 @patch
@@ -153,7 +159,8 @@ def encode(self:Staged,
     switches:bool=False, # the indices of the pools' maxima too?
 )->Code: # top map, sizes, taps, switches
     "Encode `x` and keep what a decoder may need; `ValueError` for an unknown tap or an image too small"
-    if bad := set(taps)-{'input', *self.stages}: raise ValueError(f"no stage {sorted(bad)[0]!r} to tap: one of input, {', '.join(self.stages)}")
+    if bad := sorted(set(taps)-{'input', *self.stages}):
+        raise ValueError(f"no stage {bad[0]!r} to tap: one of input, {', '.join(self.stages)}")
     sizes,sws,pools,outs = {},{},{},dict(input=x) if 'input' in taps else {}
     for n,s in self.stages.items():
         sizes[n] = tuple(x.shape[2:])
@@ -165,14 +172,18 @@ def encode(self:Staged,
 # %% ../../nbs/nets/01_encoder.ipynb #75fe259b
 def prune(
     net:nn.Module, # changed in place
-    keep, # modules
-)->None: #
-    "Remove from `net` all modules but those in `keep`, what they hold and what holds them"
-    for name,child in list(net.named_children()):
-        if child in keep: continue
-        if any(m in keep for m in child.modules()): prune(child, keep)
-        else: del net._modules[name]
+    stages, # `nn.Sequential`s of some of its modules
+)->None: # nothing
+    "Remove from `net` whatever is in no stage"
+    keep = set().union(*(s.children() for s in stages))
+    def walk(module):
+        for name,child in list(module.named_children()):
+            if child in keep: continue
+            if keep & set(child.modules()): walk(child)
+            else: del module._modules[name]
+    walk(net)
 
+# %% ../../nbs/nets/01_encoder.ipynb #fc3098c0
 @patch
 def cut(self:Staged,
     stage:str, # name of the last stage to keep
@@ -182,7 +193,7 @@ def cut(self:Staged,
     if stage not in names: raise ValueError(f"no stage {stage!r} to cut at: one of {', '.join(names)}")
     low = copy.deepcopy(self)
     for n in names[names.index(stage)+1:]: del low.stages[n],low.acts[n]
-    if 'net' in low._modules: prune(low.net, {m for s in low.stages.values() for m in s.children()})
+    if 'net' in low._modules: prune(low.net, low.stages.values())
     return low
 
 # %% ../../nbs/nets/01_encoder.ipynb #e8ff1573
@@ -222,8 +233,10 @@ def act_name(
     own = getattr(enc.stages[stage], 'act', None)
     if not isinstance(own, nn.Module): return enc.acts[stage]
     if (name := next((n for n,a in ACTS.items() if type(own) is a), None)): return name
-    raise ValueError(f"stage {stage!r} ends in {type(own).__name__}, which cannot be reconstructed: use one of {', '.join(ACTS)}")
+    known = ', '.join(ACTS)
+    raise ValueError(f"stage {stage!r} ends in {type(own).__name__}, which cannot be reconstructed: use one of {known}")
 
+# %% ../../nbs/nets/01_encoder.ipynb #f20cf59e
 def act_after(
     enc:nn.Module, # an encoder with `stages`
     stage:str, # one of their names

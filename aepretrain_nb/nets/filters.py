@@ -44,7 +44,7 @@ def spread(
 # %% ../../nbs/nets/07_filters.ipynb #95e6ab82
 def smoothness(
     w, # filters (n,c,h,w), array or tensor
-)->np.ndarray: # (n,), from about -1 (checkerboard) to about 1 (slow change); nan where all weights of every channel are equal
+)->np.ndarray: # (n,), from about -1 (checkerboard) to about 1 (slow change); nan where each channel is constant
     "Moran's I of each filter: the correlation of weights next to each other"
     z = _filters(w)
     z = z - z.mean((2,3), keepdims=True)
@@ -59,11 +59,13 @@ def chance(
     c:int, # input channels
     h:int, # height of the filters
     w:int, # width
-)->dict: # localisation, spread (root of the expected square), smoothness, cosine; and `cosine_sd`, its standard deviation
+)->dict: # localisation, spread (root of the expected square), smoothness, cosine, `cosine_sd` (its deviation)
     "What filters of independent normal weights of one size get, in expectation"
     if min(c, h, w)<1: raise ValueError(f"filters of shape ({c},{h},{w}): channels, height and width are at least 1")
     m = h*w
-    return dict(localisation=(c+2)/(m*c+2), spread=((h*h+w*w-2)/12 * m*c/(m*c+2))**.5, smoothness=-1/(m-1) if m>1 else np.nan, cosine=0., cosine_sd=(m*c)**-.5)
+    spread = ((h*h+w*w-2)/12 * m*c/(m*c+2))**.5
+    smoothness = -1/(m-1) if m>1 else np.nan
+    return dict(localisation=(c+2)/(m*c+2), spread=spread, smoothness=smoothness, cosine=0., cosine_sd=(m*c)**-.5)
 
 # %% ../../nbs/nets/07_filters.ipynb #c4bfd03b
 def cosine(
@@ -71,7 +73,8 @@ def cosine(
     after, # the same filters later, same shape
 )->np.ndarray: # (n,), from -1 to 1; nan where either filter is all zero
     "Cosine of the angle between each filter before and after; `ValueError` where the shapes differ"
-    if np.shape(before)!=np.shape(after): raise ValueError(f"filters before {tuple(np.shape(before))} and after {tuple(np.shape(after))} differ in shape")
+    old,new = tuple(np.shape(before)),tuple(np.shape(after))
+    if old!=new: raise ValueError(f"filters before {old} and after {new} differ in shape")
     a,b = _filters(before),_filters(after)
     dot = lambda a, b: (a*b).sum((1,2,3))
     return dot(a, b)/np.sqrt(dot(a, a)*dot(b, b))
@@ -82,5 +85,6 @@ def measure_filters(
     before=None, # the same filters at their start, for `cosine`
 )->pd.DataFrame: # a row per filter: localisation, spread, smoothness, sd (of the weights), and cosine if asked for
     "All measures of each filter"
-    d = dict(localisation=localisation(w), spread=spread(w), smoothness=smoothness(w), sd=np.asarray(w.detach().cpu() if hasattr(w, 'detach') else w, dtype=float).std((1,2,3)))
+    values = np.asarray(w.detach().cpu() if hasattr(w, 'detach') else w, dtype=float)
+    d = dict(localisation=localisation(w), spread=spread(w), smoothness=smoothness(w), sd=values.std((1,2,3)))
     return pd.DataFrame(d if before is None else d | dict(cosine=cosine(before, w)))

@@ -31,7 +31,8 @@ class ScaledTanh(nn.Module):
         return scaled_tanh(x)
 
 # %% ../../nbs/nets/00_layers.ipynb #4441fca2
-ACTS = dict(scaled_tanh=ScaledTanh, sigmoid=nn.Sigmoid, tanh=nn.Tanh, relu=nn.ReLU, leaky_relu=nn.LeakyReLU, identity=nn.Identity, gelu=nn.GELU)
+ACTS = dict(scaled_tanh=ScaledTanh, sigmoid=nn.Sigmoid, tanh=nn.Tanh, relu=nn.ReLU, leaky_relu=nn.LeakyReLU,
+            identity=nn.Identity, gelu=nn.GELU)
 
 def act_layer(
     act:str|nn.Module='scaled_tanh', # a name in `ACTS`, or a layer, which is handed back
@@ -52,8 +53,10 @@ def monotone(
 def _out_pad(h, o, k, s, p, d):
     "Output padding with which a transposed convolution along one axis goes from size `h` to `o`"
     lo = (h-1)*s - 2*p + d*(k-1) + 1
-    if not 0 <= o-lo < max(s,d): raise ValueError(f"back through filter {k}, stride {s}, padding {p}: this takes size {h} to {lo}..{lo+max(s,d)-1}, not to {o}")
-    return o-lo
+    top = lo+max(s,d)-1
+    if lo<=o<=top: return o-lo
+    way = f'back through filter {k}, stride {s}, padding {p}'
+    raise ValueError(f"{way}: this takes size {h} to {lo}..{top}, not to {o}")
 
 # %% ../../nbs/nets/00_layers.ipynb #7e8518dc
 def tied_conv_transpose(
@@ -64,7 +67,8 @@ def tied_conv_transpose(
     bias:Tensor|None=None, # the decoder's own, (ni,)
 )->Tensor: # (n, ni, h, w), before any activation
     "Back through `conv` with its own weight, to any size it can have come from; `ValueError` for other sizes"
-    s = conv.stride if stride is None else (stride,stride) if isinstance(stride,int) else stride
+    s = conv.stride if stride is None else stride
+    if isinstance(s, int): s = (s,s)
     pad = tuple(_out_pad(*a) for a in zip(z.shape[2:], out_size, conv.kernel_size, s, conv.padding, conv.dilation))
     return F.conv_transpose2d(z, conv.weight, bias, s, conv.padding, pad, conv.groups, conv.dilation)
 
@@ -81,6 +85,7 @@ def near_size(
     lo = (h-1)*s - 2*p + d*(k-1) + 1
     return min(max(o, lo), lo+max(s,d)-1)
 
+# %% ../../nbs/nets/00_layers.ipynb #229f0ff5
 def resized(
     x:Tensor, # (n, c, h', w')
     size:tuple, # (h, w)
@@ -123,10 +128,11 @@ class FixedUnpool(nn.Module):
     "Spread each value over its `k`x`k` block at a fixed `position`, zeros elsewhere; copies everywhere for 'nearest'"
     def __init__(self,
         k:int=2, # side of a block, the pool's kernel and stride
-        position:str='center', # 'center' (k//2: lower right for 2x2, as in Zhang et al.'s code), 'upper_left' or 'nearest'
+        position:str='center', # 'center' (k//2 as in Zhang et al.'s code, lower right of 2x2), 'upper_left', 'nearest'
     ):
         super().__init__()
-        if position not in ('center','upper_left','nearest'): raise ValueError(f"unknown position {position!r}: one of center, upper_left, nearest")
+        known = 'center', 'upper_left', 'nearest'
+        if position not in known: raise ValueError(f"unknown position {position!r}: one of {', '.join(known)}")
         self.k,self.position = k,position
     def extra_repr(self): return f'{self.k}, {self.position!r}'
 
@@ -170,6 +176,7 @@ def slow_matmul()->bool: # False where it is not known
     info = Path('/proc/cpuinfo')
     return torch.backends.cpu.get_cpu_capability()=='AVX512' and info.exists() and 'AuthenticAMD' in info.read_text()
 
+# %% ../../nbs/nets/00_layers.ipynb #fafaa793
 class _OneDNNLinear(torch.autograd.Function):
     "x W^T + b and its gradients, by oneDNN"
     @staticmethod
@@ -180,8 +187,9 @@ class _OneDNNLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g):
         (x,w),(dx,dw,db) = ctx.saved_tensors,ctx.needs_input_grad
-        return (_onednn(g, w.t(), None, 'none', [], '') if dx else None,
-                _onednn(g.t().contiguous(), x.t().contiguous(), None, 'none', [], '') if dw else None, g.sum(0) if db else None)
+        gx = _onednn(g, w.t(), None, 'none', [], '') if dx else None
+        gw = _onednn(g.t().contiguous(), x.t().contiguous(), None, 'none', [], '') if dw else None
+        return gx, gw, g.sum(0) if db else None
 
 class WideLinear(nn.Linear):
     "`nn.Linear`, through oneDNN where that is quicker: large float32 weights on a processor with a `slow_matmul`"
@@ -190,7 +198,9 @@ class WideLinear(nn.Linear):
         x:Tensor # its input
     )->bool:
         "Is this a case for oneDNN?"
-        return (self.weight.numel()>=self.least and x.dim()==2 and x.dtype==self.weight.dtype==torch.float32 and x.device.type==self.weight.device.type=='cpu'
+        w = self.weight
+        plain = x.dim()==2 and x.dtype==w.dtype==torch.float32 and x.device.type==w.device.type=='cpu'
+        return (plain and w.numel()>=self.least
                 and _onednn is not None and slow_matmul() and not torch.is_autocast_enabled('cpu'))
     def forward(self,
         x:Tensor # (..., n_in)
@@ -200,7 +210,8 @@ class WideLinear(nn.Linear):
 
 # %% ../../nbs/nets/00_layers.ipynb #ee954681
 def _normal_(w, gen, mean=0., std=1.): return nn.init.normal_(w, mean, std, generator=gen)
-def _trunc_normal_(w, gen, mean=0., std=1.): return nn.init.trunc_normal_(w, mean, std, mean-2*std, mean+2*std, generator=gen)
+def _trunc_normal_(w, gen, mean=0., std=1.):
+    return nn.init.trunc_normal_(w, mean, std, mean-2*std, mean+2*std, generator=gen)
 def _xavier_uniform_(w, gen): return nn.init.xavier_uniform_(w, generator=gen)
 def _he_uniform_(w, gen): return nn.init.kaiming_uniform_(w, nonlinearity='relu', generator=gen)
 
@@ -221,13 +232,16 @@ def _default_(m, gen):
     with forked(gen): m.reset_parameters()
 
 # %% ../../nbs/nets/00_layers.ipynb #908cc75c
-_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, he_uniform=_he_uniform_, default=None)
+_dists = dict(normal=_normal_, trunc_normal=_trunc_normal_, xavier_uniform=_xavier_uniform_, he_uniform=_he_uniform_,
+              default=None)
 _keys = {'dist', 'mean', 'std', 'bias'}
 
 def _check_spec(spec):
     "`spec`, or a `ValueError` that says what is wrong with it"
-    if spec.get('dist') not in _dists: raise ValueError(f"unknown initialisation {spec.get('dist')!r}: dist is one of {', '.join(_dists)}")
-    if bad := set(spec)-_keys: raise ValueError(f"unknown key {sorted(bad)[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
+    dist = spec.get('dist')
+    if dist not in _dists: raise ValueError(f"unknown initialisation {dist!r}: dist is one of {', '.join(_dists)}")
+    if bad := sorted(set(spec)-_keys):
+        raise ValueError(f"unknown key {bad[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
     if bad := set(spec)&{'mean','std'} if spec['dist'] in ('xavier_uniform','he_uniform') else ():
         raise ValueError(f"{spec['dist']} takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
     return spec
@@ -235,7 +249,7 @@ def _check_spec(spec):
 # %% ../../nbs/nets/00_layers.ipynb #9d0b7084
 def init_(
     module:nn.Module, # every convolution and linear layer within is filled in place, in the order of `module.modules()`
-    spec:dict, # {'dist': 'normal'|'trunc_normal'|'xavier_uniform'|'he_uniform'|'default', 'mean': 0., 'std': 1., 'bias': 0.}; with 'default' the bias too is PyTorch's unless given
+    spec:dict, # `dist`; `mean` and `std` of the normal ones; `bias`: 0, or PyTorch's own for 'default'
     gen:torch.Generator, # the stream to draw from, on the device of the weights
 )->nn.Module: # `module`
     "Initialise the weights as `spec` says and the biases with its constant; `ValueError` for an unknown spec"

@@ -23,9 +23,12 @@ class ReconLoss:
     out_act:str='scaled_tanh' # activation of the output, a name for `act_layer`
     reduction:str='mean' # 'mean' over everything, 'sum_pixels' (sum of an image, mean of a batch), or 'none'
     def __post_init__(self):
-        if self.kind not in ('mse','bce'): raise ValueError(f"unknown reconstruction loss {self.kind!r}: one of mse, bce")
-        if self.reduction not in ('mean','sum_pixels','none'): raise ValueError(f"unknown reduction {self.reduction!r}: one of mean, sum_pixels, none")
-        if self.kind=='bce' and self.out_act not in _logit: raise ValueError(f"bce takes out_act {' or '.join(_logit)}, not {self.out_act!r}")
+        if self.kind not in ('mse','bce'):
+            raise ValueError(f"unknown reconstruction loss {self.kind!r}: one of mse, bce")
+        if self.reduction not in ('mean','sum_pixels','none'):
+            raise ValueError(f"unknown reduction {self.reduction!r}: one of mean, sum_pixels, none")
+        if self.kind=='bce' and self.out_act not in _logit:
+            raise ValueError(f"bce takes out_act {' or '.join(_logit)}, not {self.out_act!r}")
         self.act = act_layer(self.out_act)
 
 # %% ../../nbs/nets/05_loss.ipynb #3a66ba6f
@@ -35,7 +38,8 @@ def __call__(self:ReconLoss,
     target:Tensor, # clean images, the same shape, in the range of the activation
 )->Tensor: # a scalar; one loss per pixel for reduction 'none'
     "The loss of a batch; `ValueError` where the shapes differ"
-    if pre.shape!=target.shape: raise ValueError(f"a reconstruction of shape {tuple(pre.shape)} against images of shape {tuple(target.shape)}")
+    if pre.shape!=target.shape:
+        raise ValueError(f"a reconstruction of shape {tuple(pre.shape)} against images of shape {tuple(target.shape)}")
     r = 'mean' if self.reduction=='mean' else 'none'
     if self.kind=='mse': l = F.mse_loss(self.act(pre), target, reduction=r)
     else: l = F.binary_cross_entropy_with_logits(_logit[self.out_act](pre), target, reduction=r)
@@ -64,6 +68,7 @@ def entropy(
     x = x.detach().flatten(1).double()
     return -(torch.xlogy(x, x)+torch.xlogy(1-x, 1-x)).sum(1)
 
+# %% ../../nbs/nets/05_loss.ipynb #868d5f9f
 def excess_bce(
     pre:Tensor, # reconstructions before their activation, (n, ...)
     target:Tensor, # clean images in [0,1], the same shape

@@ -10,7 +10,7 @@ __all__ = ['DenseStage', 'DenseEncoder', 'dense_encoder', 'Down', 'TiedDown', 'S
 # %% ../../nbs/nets/06_staged.ipynb #101c0790
 from ..imports import *
 from fastcore.basics import patch
-from .autoencoder import one_layer, tied_back, way_back
+from .autoencoder import n_in, one_layer, tied_back, way_back
 from .encoder import Staged, act_name, levels
 from ..data.sets import generator
 from .layers import WideLinear, act_layer, init_, started
@@ -42,6 +42,7 @@ class DenseEncoder(Staged):
         ns = [n_in, *widths]
         super().__init__({f'l{i+1}': DenseStage(a, b, act) for i,(a,b) in enumerate(zip(ns, ns[1:]))})
 
+# %% ../../nbs/nets/06_staged.ipynb #ece3ce1d
 def dense_encoder(
     c:int, # channels of the images
     h:int, # their height in pixels
@@ -80,8 +81,7 @@ class TiedDown(nn.Module):
         name:str='', # of the stage, for errors
     ):
         super().__init__()
-        own = one_layer(stage, name)
-        n = own.in_channels if isinstance(own, nn.Conv2d) else own.in_features
+        n = n_in(one_layer(stage, name))
         self.bias,self.shape,self._stage = nn.Parameter(torch.full((n,), float(bias))),lo,[stage]
     def forward(self,
         z:Tensor # values of the upper level
@@ -107,8 +107,9 @@ class StagedAE(nn.Module):
         self.acts = [out_act, *(act_name(encoder, n) for n in self.names)]
         self.squash = nn.ModuleList(act_layer(a) for a in self.acts)
         shapes = levels(encoder, *shape)
-        pairs = [(i+1, lo) for i in range(len(stages)) for lo in sorted({0, i})]
-        self.downs = nn.ModuleDict({f'{hi}_{lo}': Down(stages[lo:hi], shapes[hi], shapes[lo]) for hi,lo in pairs})
+        self.downs = nn.ModuleDict()
+        for hi in range(1, len(shapes)):
+            for lo in sorted({0, hi-1}): self.downs[f'{hi}_{lo}'] = Down(stages[lo:hi], shapes[hi], shapes[lo])
         drawn = self.downs if keep else {**encoder.stages, **self.downs}
         for n,m in drawn.items(): init_(m, self.init, generator(seed, 'init', n))
         if tied: self.downs.update({f'{i+1}_{i}_tied': self._tied(i, shapes[i]) for i in range(len(stages))})
@@ -136,9 +137,11 @@ def route(self:StagedAE,
     "The decoder's layers from level `hi` to level `lo`; `ValueError` where there is no such decoder"
     if decoder not in ('chain','direct','tied'): raise ValueError(f"unknown decoder {decoder!r}: chain, direct or tied")
     keys = [f'{hi}_{lo}'] if decoder=='direct' else [f'{i}_{i-1}'+'_tied'*(decoder=='tied') for i in range(hi, lo, -1)]
-    if bad := [k for k in keys if k not in self.downs]: raise ValueError(f"no decoder {bad[0]}: one of {', '.join(self.downs)}")
+    bad = [k for k in keys if k not in self.downs]
+    if bad: raise ValueError(f"no decoder {bad[0]}: one of {', '.join(self.downs)}")
     return keys
 
+# %% ../../nbs/nets/06_staged.ipynb #c142f65d
 @patch
 def decode(self:StagedAE,
     z:Tensor, # values of the level where the route starts

@@ -9,6 +9,7 @@ __all__ = ['ENCODERS', 'timm_encoder', 'encoder_of', 'staged']
 
 # %% ../../nbs/nets/02_zoo.ipynb #f6fa5db8
 from ..imports import *
+from importlib import import_module
 from .encoder import Staged, conv_encoder, feature_sizes, prune
 from .layers import forked
 
@@ -20,6 +21,7 @@ def _row(module, paths, prefix=''):
         if any(p.startswith(path+'.') for p in paths): yield from _row(child, paths, path+'.')
         else: yield path,child
 
+# %% ../../nbs/nets/02_zoo.ipynb #f542441d
 def _cut_row(row, paths):
     "name of a stage -> its modules, a stage for each path"
     stages,part = {},OrderedDict()
@@ -30,7 +32,7 @@ def _cut_row(row, paths):
         part = OrderedDict()
     return stages
 
-# %% ../../nbs/nets/02_zoo.ipynb #6b77730f
+# %% ../../nbs/nets/02_zoo.ipynb #c20ef164
 class _Enough(Exception): "All features were seen"
 
 def _seen(net, paths, x):
@@ -46,6 +48,7 @@ def _seen(net, paths, x):
         for o in hooks: o.remove()
     return out
 
+# %% ../../nbs/nets/02_zoo.ipynb #ae9ca08b
 def _maps(stages, paths, x, seen):
     "Maps after the stages, one after the other; None where `seen` has others"
     maps = []
@@ -56,16 +59,17 @@ def _maps(stages, paths, x, seen):
         maps.append(x.clone())
     return maps
 
-# %% ../../nbs/nets/02_zoo.ipynb #ae9ca08b
+# %% ../../nbs/nets/02_zoo.ipynb #feef16e9
 def _create(name, c, kw):
     "A timm net without its classifier; `ValueError` where timm is not there or does not know it"
-    try: import timm
+    try: timm = import_module('timm')
     except ImportError: raise ValueError(f'encoder timm:{name} needs timm: pip install "aepretrain_nb[timm]"') from None
     if not timm.is_model(name):
         near = timm.list_models(f'*{name[:6]}*')[:3]
         raise ValueError(f"timm has no net {name!r}" + (f": {', '.join(near)}, ..." if near else ''))
     return timm.create_model(name, pretrained=False, in_chans=c, num_classes=0, **kw)
 
+# %% ../../nbs/nets/02_zoo.ipynb #952e1b8b
 _no_row = "timm's {} is no row of blocks with maps between them: take a convolutional net, such as resnet18"
 _too_small = "timm's {} does not take {}x{}x{}: {}; `depth` keeps fewer stages"
 
@@ -77,14 +81,16 @@ def _staged(net, name, c, h, w, depth):
     x = torch.linspace(-1, 1, c*h*w).view(1, c, h, w)
     with torch.no_grad():
         try: seen = _seen(net.eval(), paths, x)
-        except (RuntimeError, AssertionError) as e: raise ValueError(_too_small.format(name, c, h, w, str(e).splitlines()[0])) from None
+        except (RuntimeError, AssertionError) as e:
+            raise ValueError(_too_small.format(name, c, h, w, str(e).splitlines()[0])) from None
         maps = _maps(stages, paths, x, seen)
     if maps is None: raise ValueError(_no_row.format(name))
-    prune(net, {m for s in stages.values() for m in s.children()})
+    prune(net, stages.values())
     enc = Staged(stages, net.train())
     enc.acts = {n: 'relu' if o.min()>=0 else 'identity' for n,o in zip(stages, maps)}
     return enc
 
+# %% ../../nbs/nets/02_zoo.ipynb #ddd4a054
 def timm_encoder(
     c:int, # channels of the images
     h:int, # their height in pixels
@@ -98,7 +104,7 @@ def timm_encoder(
     with forked(gen): net = _create(name, c, kw)
     return _staged(net, name, c, h, w, depth)
 
-# %% ../../nbs/nets/02_zoo.ipynb #e88e752f
+# %% ../../nbs/nets/02_zoo.ipynb #5cb58b8e
 ENCODERS = dict(conv=conv_encoder)
 
 def encoder_of(
@@ -106,9 +112,11 @@ def encoder_of(
 ): # a factory, called as `make(c, h, w, gen=..., **kw)`
     "The encoder factory with a short name; `ValueError` for others"
     if name.startswith('timm:'): return partial(timm_encoder, name=name.removeprefix('timm:'))
-    if name not in ENCODERS: raise ValueError(f"unknown encoder {name!r}: {', '.join(ENCODERS)}, timm:NAME such as timm:resnet18, or the factory's package.module:function")
-    return ENCODERS[name]
+    if name in ENCODERS: return ENCODERS[name]
+    known = f"{', '.join(ENCODERS)}, timm:NAME such as timm:resnet18"
+    raise ValueError(f"unknown encoder {name!r}: {known}, or a factory's package.module:function")
 
+# %% ../../nbs/nets/02_zoo.ipynb #b372c56b
 def staged(
     name:str, # 'timm:NAME', or one of `ENCODERS`
     c:int, # channels of the images

@@ -10,22 +10,25 @@ __all__ = ['ARMS', 'INIT', 'SETTINGS', 'FILTERS', 'UNTRAINED', 'VISIBLE', 'CLAIM
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #4ab4847e
 from ..imports import *
+import itertools
 from ..data.ground import near, write_whole
 from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder, TiedDecoder
 from ..nets.encoder import ConvEncoder, ConvStage
 from ..nets.filters import measure_filters
-from ..experiment.plan import Do, images_of
+from ..experiment.plan import Do
 from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
 from ..experiment.run import build_autoencoder
 from ..experiment.schema import ExperimentError
-from ..answers.asks import View
-from ..answers.ledger import Claim, Expect
-from ..answers.asks import Difference, Greatest, Least, Ratio
+from ..answers.runs import View
+from ..answers.claims import Claim, Expect
+from ..answers.asks import Difference, Ratio
+from ..answers.extremes import Greatest, Least
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #bae2b053
-ARMS = dict(plain=dict(noise=0., pool=None), noise=dict(noise=.5, pool=None), pool=dict(noise=0., pool='max'), noise_pool=dict(noise=.3, pool='max'))
+ARMS = dict(plain=dict(noise=0., pool=None), noise=dict(noise=.5, pool=None), pool=dict(noise=0., pool='max'),
+    noise_pool=dict(noise=.3, pool='max'))
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #1c668bbc
 INIT = dict(dist='trunc_normal', mean=.001, std=.05, bias=.001)
@@ -66,6 +69,9 @@ def _arm(noise, pool):
     corrupt = dict(kind='masking', p=noise) if noise else None
     return dict(steps=[_here+'FILTERS'], change=dict(encoder=dict(pool=pool), pretrain=dict(corrupt=corrupt)))
 
+_nets = dict(encoder=dict(make=_here+'encoder', maps=20, k=7, pool=None),
+    decoder=dict(make='tied', bias=INIT['bias'], out_act='scaled_tanh'))
+
 def recipe(
     setting:str='smoke', # one of `SETTINGS`
     **overrides, # sections to change, such as `pretrain=dict(steps=1000)`
@@ -73,9 +79,9 @@ def recipe(
     "The four arms and their random start; `ExperimentError` for an unknown setting"
     if setting not in SETTINGS: raise ExperimentError(f'unknown setting {setting!r}{near(setting, SETTINGS)}')
     arms = dict(random=dict(steps=[_here+'UNTRAINED'])) | {k: _arm(**v) for k,v in ARMS.items()}
-    r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, images=dict(pick='rest'), seeds=dict(n=3),
-        encoder=dict(make=_here+'encoder', maps=20, k=7, pool=None), decoder=dict(make='tied', bias=INIT['bias'], out_act='scaled_tanh'),
-        pretrain=dict(opt='sgd', loss='mse', tune='first', **SETTINGS[setting]))
+    fit = dict(opt='sgd', loss='mse', tune='first', **SETTINGS[setting])
+    r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, pretrain=fit,
+        **copy.deepcopy(_nets), images=dict(pick='rest'), seeds=dict(n=3))
     return merged(r, overrides)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #8f031907
@@ -89,7 +95,13 @@ def conv_filters(
 def _measures(w, before):
     "Medians over filters, deviation of all weights, share of point filters"
     m = measure_filters(w, before)
-    return m.drop(columns='sd').median().to_dict() | dict(weight_sd=float(w.std()), points=float((m.localisation>.5).mean()))
+    points = float((m.localisation>.5).mean())
+    return m.drop(columns='sd').median().to_dict() | dict(weight_sd=float(w.std()), points=points)
+
+# %% ../../nbs/papers/kohlbrenner_background.ipynb #c29ad2d3
+_do = dict(build='aepretrain_nb.experiment.run:build_autoencoder', fit='pretrain', sees='images',
+    parts=('encoder', 'decoder'))
+FILTERS,UNTRAINED = Do(_here+'trained', **_do),Do(_here+'untrained', **_do)
 
 def trained(
     step, # of an arm
@@ -110,11 +122,9 @@ def untrained(
     "The control: filters that have learned nothing"
     ae = build_autoencoder(step, splits)
     w = conv_filters(ae)
-    none = dict(steps=0, seconds=0., images=0, curve=[])
-    return ae, scored(ae, step, splits, images_of(step, splits)[1]) | none | dict(columns=_measures(w, w))
-
-_do = dict(build='aepretrain_nb.experiment.run:build_autoencoder', fit='pretrain', sees='images', parts=('encoder', 'decoder'))
-FILTERS,UNTRAINED = Do(_here+'trained', **_do),Do(_here+'untrained', **_do)
+    found = scored(ae, step, splits)
+    none = dict(steps=0, seconds=0., images=0, curve=[found['valid']])
+    return ae, found | none | dict(columns=_measures(w, w))
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #25cd8ffb
 def save_filters(
@@ -150,39 +160,44 @@ def _apart(
 ): return Difference(a, b, dict(recipe='kohlbrenner_background', data=data), value=value, unit='visible steps')
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #69d9908b
+_compare = 'aepretrain compare {} --recipe kohlbrenner_background --setting quick'
+_lines = dict(mnist=_compare.format('mnist'), cifar10=_compare.format('cifar10')+' --set pretrain.steps=1000')
+
 def _claim(
     name, # of the claim
     text, # the claim
     ask, # how it is measured
     expect, # what it asserts
     data # name of the data set, for the command
-): return Claim('kohlbrenner', name, text, 'section 2', ask, expect, 'by eye',
-    dict(fair=f'aepretrain compare {data} --recipe kohlbrenner_background --setting quick' + ' --set pretrain.steps=1000'*(data=='cifar10')))
+): return Claim('kohlbrenner', name, text, 'section 2', ask, expect, 'by eye', dict(fair=_lines[data]))
 
 def _plausible(
     data # name of the data set
 ): # more local and smoother, with noise and without
-    pairs = (('pool', 'plain'), ('noise_pool', 'noise'))
-    return View(_seen, Least(tuple(_apart(data, v, a, b) for v in ('spread', 'smoothness') for a,b in pairs)))
+    pairs = itertools.product(('spread', 'smoothness'), (('pool', 'plain'), ('noise_pool', 'noise')))
+    return View(_seen, Least(tuple(_apart(data, v, *p) for v,p in pairs)))
 
 def _unseen(
     data, # name of the data set
     a, # arm
     b # arm
 ): # the greatest difference in any measure, in either direction
-    return View(_seen, Greatest(tuple(_apart(data, v, *pair) for v in VISIBLE for pair in ((a, b), (b, a)))))
+    pairs = itertools.product(VISIBLE, ((a, b), (b, a)))
+    return View(_seen, Greatest(tuple(_apart(data, v, *p) for v,p in pairs)))
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #35bc927b
-_sd = lambda a, b: Ratio(a, b, dict(recipe='kohlbrenner_background', data='cifar10'), value='weight_sd')
+def _sd(a, b): return Ratio(a, b, dict(recipe='kohlbrenner_background', data='cifar10'), value='weight_sd')
+_points = View(_seen, _apart('mnist', 'localisation', 'plain', 'random'))
+_local = View(_seen, _apart('mnist', 'spread', 'noise', 'plain'))
 CLAIMS = [
-    _claim('plain-point-filters', 'Without a constraint the filters of MNIST are point filters: visibly more localised than at random',
-        View(_seen, _apart('mnist', 'localisation', 'plain', 'random')), Expect('>', 1), 'mnist'),
-    _claim('noise-localises', 'Noise makes the filters of MNIST visibly more local', View(_seen, _apart('mnist', 'spread', 'noise', 'plain')), Expect('>', 1), 'mnist'),
-    _claim('pool-plausible-mnist', 'Plausible filters emerge with max-pooling, on MNIST: visibly more local and smoother, with noise and without',
-        _plausible('mnist'), Expect('>', 1), 'mnist'),
-    _claim('pool-plausible-cifar10', 'The impact of max-pooling on CIFAR-10 is striking: visibly more local and smoother, with noise and without',
-        _plausible('cifar10'), Expect('>', 1), 'cifar10'),
-    _claim('noise-unseen', 'Noise alone has almost no visual effect on CIFAR-10: no measure differs visibly', _unseen('cifar10', 'noise', 'plain'),
-        Expect('<', 1), 'cifar10'),
-    _claim('noise-magnitudes', 'But it changes the magnitudes of the weights on CIFAR-10, by a tenth at least, in whichever direction',
-        Greatest((_sd('noise', 'plain'), _sd('plain', 'noise'))), Expect('>', 1.1), 'cifar10')]
+    _claim('plain-point-filters', 'Without a constraint the filters of MNIST are point filters: visibly more localised '
+        'than at random', _points, Expect('>', 1), 'mnist'),
+    _claim('noise-localises', 'Noise makes the filters of MNIST visibly more local', _local, Expect('>', 1), 'mnist'),
+    _claim('pool-plausible-mnist', 'Plausible filters emerge with max-pooling, on MNIST: visibly more local and '
+        'smoother, with noise and without', _plausible('mnist'), Expect('>', 1), 'mnist'),
+    _claim('pool-plausible-cifar10', 'The impact of max-pooling on CIFAR-10 is striking: visibly more local and '
+        'smoother, with noise and without', _plausible('cifar10'), Expect('>', 1), 'cifar10'),
+    _claim('noise-unseen', 'Noise alone has almost no visual effect on CIFAR-10: no measure differs visibly',
+        _unseen('cifar10', 'noise', 'plain'), Expect('<', 1), 'cifar10'),
+    _claim('noise-magnitudes', 'But it changes the magnitudes of the weights on CIFAR-10, by a tenth at least, in '
+        'whichever direction', Greatest((_sd('noise', 'plain'), _sd('plain', 'noise'))), Expect('>', 1.1), 'cifar10')]

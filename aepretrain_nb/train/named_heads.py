@@ -21,6 +21,7 @@ class MapMean(nn.Module):
         "One number a map"
         return z.mean((2,3)) if z.dim()==4 else z
 
+# %% ../../nbs/train/05_named_heads.ipynb #8de1c743
 def _on_code(encoder, c, h, w, average, n_out, **kw):
     "`fc_head` for the code of images of one shape, or for the means of its maps"
     shape = levels(encoder, c, h, w)[-1]
@@ -28,7 +29,7 @@ def _on_code(encoder, c, h, w, average, n_out, **kw):
     if average: head.flatten = MapMean()
     return head
 
-# %% ../../nbs/train/05_named_heads.ipynb #8de1c743
+# %% ../../nbs/train/05_named_heads.ipynb #5f013c82
 def linear_head(
     encoder:nn.Module, # has `stages`; not kept
     c:int, # channels of the images
@@ -43,6 +44,7 @@ def linear_head(
     "One layer on the code"
     return _on_code(encoder, c, h, w, average, n_out, dropout=dropout, init=init, gen=gen)
 
+# %% ../../nbs/train/05_named_heads.ipynb #e2f99b2a
 def mlp_head(
     encoder:nn.Module, # has `stages`; not kept
     c:int, # channels of the images
@@ -59,12 +61,12 @@ def mlp_head(
     "A hidden layer, and one on top"
     return _on_code(encoder, c, h, w, average, n_out, hidden=hidden, act=act, dropout=dropout, init=init, gen=gen)
 
-# %% ../../nbs/train/05_named_heads.ipynb #5f013c82
+# %% ../../nbs/train/05_named_heads.ipynb #eed7a24a
 HEADS = dict(linear=linear_head, mlp=mlp_head)
 
 def head_of(
     name:str # one of `HEADS`
 ): # a factory, called as `make(encoder, c, h, w, n_out, gen=..., **kw)`
     "The head factory with a short name; `ValueError` for others"
-    if name not in HEADS: raise ValueError(f"unknown head {name!r}: {', '.join(HEADS)}, or the factory's package.module:function")
-    return HEADS[name]
+    if name in HEADS: return HEADS[name]
+    raise ValueError(f"unknown head {name!r}: {', '.join(HEADS)}, or a factory's package.module:function")

@@ -33,16 +33,19 @@ class Phase:
     noise:str='input' # whose clean values are corrupted: 'input' or a stage
     target:str='input' # whose clean values are reconstructed: 'input' or a stage
     decoder:str='chain' # 'chain' (one layer per stage), 'direct' (one layer in all) or 'tied' (the stages' own weights)
-    factors:dict = field(default_factory=dict) # stage -> learning-rate factor in [0,1], or (first, last) of a linear change
+    factors:dict = field(default_factory=dict) # stage -> learning-rate factor in [0,1], or (first, last)
     fresh:bool=False # draw the decoder anew?
     lr:float=None # learning rate before any factor; that of the schedule if not given
     def __post_init__(self):
         object.__setattr__(self, 'train', _tuples(self.train))
         object.__setattr__(self, 'factors', {k: _tuples(v) for k,v in self.factors.items()})
         for k,v in self.factors.items():
-            if not all(0<=o<=1 for o in np.atleast_1d(v)): raise ValueError(f"learning-rate factor {v} of {k!r}: give numbers from 0 to 1")
-        if int(self.steps)!=self.steps or self.steps<1: raise ValueError(f"phase {self.name!r} has {self.steps} steps: give a whole number of at least 1")
-        if self.lr is not None and not 0<self.lr<math.inf: raise ValueError(f"phase {self.name!r} has learning rate {self.lr}: give a number above 0")
+            if all(0<=o<=1 for o in np.atleast_1d(v)): continue
+            raise ValueError(f"learning-rate factor {v} of {k!r}: give numbers from 0 to 1")
+        if int(self.steps)!=self.steps or self.steps<1:
+            raise ValueError(f"phase {self.name!r} has {self.steps} steps: give a whole number of at least 1")
+        if self.lr is not None and not 0<self.lr<math.inf:
+            raise ValueError(f"phase {self.name!r} has learning rate {self.lr}: give a number above 0")
 
 # %% ../../nbs/train/02_schedule.ipynb #9fec3348
 @patch(as_prop=True)
@@ -50,6 +53,7 @@ def updates(self:Phase):
     "Steps times the encoder layers that learn in each"
     return self.steps*len(self.train)
 
+# %% ../../nbs/train/02_schedule.ipynb #5c480975
 def budget(
     schedule:list, # of `Phase`
 )->int: # updates of encoder layers
@@ -59,12 +63,13 @@ def budget(
 # %% ../../nbs/train/02_schedule.ipynb #08ad5bda
 def _stack(names, d, steps, decoder='chain'):
     "Layer `d` on the clean, then corrupted, code of the frozen layer below"
-    below = names[d-2] if d>1 else 'input'
-    return Phase(f'stack {names[d-1]}', (names[d-1],), names[d-1], steps, below, below, 'tied' if decoder=='tied' else 'chain')
+    top,below = names[d-1],names[d-2] if d>1 else 'input'
+    return Phase(f'stack {top}', (top,), top, steps, below, below, 'tied' if decoder=='tied' else 'chain')
 
 def _grow(names, d, steps, decoder, factor):
     "Layers up to `d` on corrupted images"
-    return Phase(f'grow {names[d-1]}', tuple(names[:d]), names[d-1], steps, decoder=decoder, factors={} if factor==1 else {n: factor for n in names[:d-1]})
+    top,factors = names[d-1],{} if factor==1 else {n: factor for n in names[:d-1]}
+    return Phase(f'grow {top}', tuple(names[:d]), top, steps, decoder=decoder, factors=factors)
 
 def hybrid(
     names, # the stages, from the image upwards
@@ -92,6 +97,7 @@ def stacked(
     "Freeze what is below, corrupt its clean code, reconstruct that code (Vincent et al. 2010)"
     return hybrid(names, first, n, 1, decoder)
 
+# %% ../../nbs/train/02_schedule.ipynb #465e4981
 def gradual(
     names, # the stages
     first:int, # steps of the first layer
@@ -111,8 +117,10 @@ def input_noise_frozen(
 )->list: # of `Phase`
     "Noise at the images as in `gradual`, lower layers frozen as in `stacked`"
     grown = gradual(names, first, n, decoder)
-    return [p if len(p.train)==1 else replace(p, name=f'frozen {p.top}', train=p.train[-1:], steps=p.updates) for p in grown]
+    def only_top(p): return replace(p, name=f'frozen {p.top}', train=p.train[-1:], steps=p.updates)
+    return [p if len(p.train)==1 else only_top(p) for p in grown]
 
+# %% ../../nbs/train/02_schedule.ipynb #214a07c3
 def de_novo(
     names, # the stages
     first:int, # steps that the others give to the first layer
@@ -151,13 +159,14 @@ def draw_schedule(
     rows,t = ['input', *names],0
     for p in schedule:
         for y in range(1, rows.index(p.top)+1):
-            on = rows[y] in p.train
-            ax.barh(y, p.updates, .6, t, color=('C0', _shade(p.factors.get(rows[y], 1.))) if on else 'none', edgecolor='C0', lw=.8)
+            fill = ('C0', _shade(p.factors.get(rows[y], 1.))) if rows[y] in p.train else 'none'
+            ax.barh(y, p.updates, .6, t, color=fill, edgecolor='C0', lw=.8)
         mid = t+p.updates/2
         ax.plot(mid, rows.index(p.noise), 'x', color='C3', ms=7, mew=2, clip_on=False)
         ax.plot(mid, rows.index(p.target), 'o', mfc='none', mec='black', ms=11, clip_on=False)
         t += p.updates
-    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, t), ylim=(-.6, len(rows)-.4), xlabel='updates of encoder layers')
+    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, t), ylim=(-.6, len(rows)-.4))
+    ax.set_xlabel('updates of encoder layers')
     ax.set_title(title, fontsize=9)
     ax.spines[['top','right']].set_visible(False)
     return ax
@@ -173,7 +182,8 @@ class PhaseNet(nn.Module):
         lo,hi,to = (ae.level(n) for n in (phase.noise, phase.top, phase.target))
         names = ae.names[lo:hi]
         if bad := [n for n in phase.train if n not in ae.names[max(lo,to):hi]]:
-            raise ValueError(f"phase {phase.name!r}: stage {bad[0]!r} cannot learn from {phase.noise!r} to {phase.top!r} against a target at {phase.target!r}")
+            way = f"from {phase.noise!r} to {phase.top!r} against a target at {phase.target!r}"
+            raise ValueError(f"phase {phase.name!r}: stage {bad[0]!r} cannot learn {way}")
         self.keys = ae.route(hi, to, phase.decoder)
         self.stages = nn.ModuleDict({n: ae.encoder.stages[n] for n in names})
         self.downs = nn.ModuleDict({k: ae.downs[k] for k in self.keys})
@@ -234,7 +244,8 @@ class PhaseCB(Callback):
         learn,x = self.learn,self.learn.yb[0]
         h = self.clean(x, self.lo)
         learn.yb = (h if self.lo==self.to else self.clean(x, self.to),)
-        learn.xb = (h if self.noise is None else self.noise(h, self.gen if self.training else self.valid_gen),)
+        gen = self.gen if self.training else self.valid_gen
+        learn.xb = (h if self.noise is None else self.noise(h, gen),)
         if not self.training: return
         t = self.done/max(1, self.plan.steps-1)
         for g,(a,b) in zip(learn.opt.opt.param_groups, self.factors): g['lr'] = self.base*float(a+(b-a)*t)
@@ -246,17 +257,21 @@ def _check_dls(dls):
     for dl in dls:
         if dl.target!='x' or dl.corrupt is not None or dl.norm is not None:
             raise ValueError("a schedule wants clean images: image_dls(..., target='x') without corrupt and norm")
-    if not len(dls.valid): raise ValueError('a schedule keeps its best validation weights: give image_dls validation images')
+    if not len(dls.valid):
+        raise ValueError('a schedule keeps its best validation weights: give image_dls validation images')
 
+# %% ../../nbs/train/02_schedule.ipynb #356fc108
 def _hold_memory():
-    "Free a block of 31 MB once, which raises the size from which on glibc hands memory back to the system and asks for it anew at each step"
+    "Free a block of 31 MB once: this raises the size from which glibc hands memory back and asks for it anew each step"
     torch.empty(31<<20, dtype=torch.uint8)
 
+# %% ../../nbs/train/02_schedule.ipynb #163c20ef
 def _renew(down, init, gen):
     "A decoder's layer as it was before any training, with other random weights"
     if isinstance(down, TiedDown): nn.init.constant_(down.bias, init.get('bias') or 0.)
     else: init_(down, init, gen)
 
+# %% ../../nbs/train/02_schedule.ipynb #798ef0bd
 def _fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, cbs):
     "One phase: its learner, after the fit"
     net = PhaseNet(ae, p)
@@ -264,7 +279,8 @@ def _fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, 
         for k in net.keys: _renew(ae.downs[k], ae.init, generator(ae.seed, 'fresh', p.name, k))
     ae.eval()
     cb,loss_func = PhaseCB(ae, p, corrupt, seed, lr, every),ReconLoss(loss, ae.acts[ae.level(p.target)], reduction)
-    loaders = DataLoaders(dls.train.new(shuffle=True, steps=every, seed=seed_of(seed, 'phase', p.name)), dls.valid.new())
+    order = seed_of(seed, 'phase', p.name)
+    loaders = DataLoaders(dls.train.new(shuffle=True, steps=every, seed=order), dls.valid.new())
     learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB(), *cbs], bar=False,
                          splitter=lambda m: [list(g.parameters()) for g in m.groups()])
     with learn.no_logging():
@@ -294,9 +310,11 @@ def run_schedule(
     rows,every,opt_func = [],every or len(dls.train),opt_func or torch_opt('sgd', momentum=.9, fused=True)
     for p in schedule:
         rate = lr if p.lr is None else p.lr
-        begun,(learn,valid) = time.perf_counter(),_fit_phase(ae, p, dls, corrupt, loss, reduction, rate, opt_func, seed, every, [NormalisedGradCB()]*normalised_grad)
-        n,curve = sum(o.numel() for g in learn.model.groups() for o in g.parameters()),[float(v[1]) for v in learn.recorder.values]
-        rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=time.perf_counter()-begun,
+        begun,cbs = time.perf_counter(),[NormalisedGradCB()]*normalised_grad
+        learn,valid = _fit_phase(ae, p, dls, corrupt, loss, reduction, rate, opt_func, seed, every, cbs)
+        n = sum(o.numel() for o in learn.model.parameters() if o.requires_grad)
+        seconds,curve = time.perf_counter()-begun,[float(v[1]) for v in learn.recorder.values]
+        rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=seconds,
                          valid=valid, curve=curve))
     ae.requires_grad_(True)
     return pd.DataFrame(rows)

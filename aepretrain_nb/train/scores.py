@@ -11,7 +11,7 @@ __all__ = ['SCORES', 'Score', 'confusion_counts', 'count_scores', 'precision_rec
 # %% ../../nbs/train/06_scores.ipynb #3b762391
 from ..imports import *
 from fastcore.basics import patch
-from ..data.sets import _unit
+from ..answers.runs import _unit
 from ..nets.layers import act_layer
 from ..nets.loss import entropy, excess_bce
 

@@ -32,7 +32,7 @@ def _problem(name, have, want, called=None):
     if have.dtype!=want.dtype: return f'{name} is {have.dtype} in {there} and {want.dtype} in the receiver'
     if have.is_floating_point() and not have.isfinite().all(): return f'{name} holds values that are not finite'
 
-# %% ../../nbs/train/01_transfer.ipynb #6b0927af
+# %% ../../nbs/train/01_transfer.ipynb #e97a51f3
 def _heads(names): return ', '.join(sorted({k.partition('.')[0]+'.' for k in names})) or 'none'
 
 def _known(names, heads, where):
@@ -42,6 +42,7 @@ def _known(names, heads, where):
         there = f'no name in the {where} begins with {o!r}; names begin with {_heads(names)}'
         raise TransferError(f'weights not copied: {there}')
 
+# %% ../../nbs/train/01_transfer.ipynb #6b0927af
 def _renamed(theirs, names):
     "Name in the receiver -> name in the source, by the longest prefix of `names` that fits"
     to = {}
@@ -64,6 +65,7 @@ def _uncounted(name, theirs):
     end = 'num_batches_tracked'
     return name.endswith(end) and not any(k.endswith(end) for k in theirs)
 
+# %% ../../nbs/train/01_transfer.ipynb #569722e4
 def _explain(bad, called, theirs):
     "One line on the tensors that do not fit, a dict of name and problem"
     name,msg = next(iter(bad.items()))
@@ -73,7 +75,7 @@ def _explain(bad, called, theirs):
 
 def _state(o): return o.state_dict() if isinstance(o, nn.Module) else dict(o)
 
-# %% ../../nbs/train/01_transfer.ipynb #91d41b26
+# %% ../../nbs/train/01_transfer.ipynb #b0ec4afb
 def _plan(theirs, ours, names, strict):
     "Name in the receiver -> name in the source; `TransferError` where a tensor does not fit, or none is found"
     _known(theirs, names, 'source')
@@ -88,6 +90,7 @@ def _plan(theirs, ours, names, strict):
         raise TransferError(f'weights not copied: no tensor of the receiver is in the source, with names {names}')
     return {k: found[k] for k in asked}
 
+# %% ../../nbs/train/01_transfer.ipynb #91d41b26
 def copy_weights(
     src, # a module, or a state dict
     dst:nn.Module, # to be filled: parameters and buffers
@@ -157,6 +160,7 @@ def freeze(
     for m in module.modules(): m.train = partial(_stay_eval, m)
     return module.eval()
 
+# %% ../../nbs/train/01_transfer.ipynb #6c02e63c
 def unfreeze(
     module:nn.Module # frozen as a whole or in parts
 ) -> nn.Module: # the same, in training mode
@@ -234,6 +238,7 @@ def _only_weights(o, path):
     found = ', '.join(inside) or type(o).__name__
     raise TransferError(f'{path}: expected tensors by name, or one dict of them, found {found}')
 
+# %% ../../nbs/train/01_transfer.ipynb #8fbc21b8
 def _read_pickled(path):
     "Tensors of a file of `torch.save`; nothing but weights is read"
     try: o = torch.load(path, map_location='cpu', weights_only=True)

@@ -1,20 +1,35 @@
 "What would spoil the narrative of the grid: killing it, racing it, moving it to other processes, and the keys that old results depend on."
-import json, os, signal, subprocess, sys, time
-from dataclasses import asdict, replace
+import hashlib, json, os, signal, subprocess, sys, time
+from dataclasses import make_dataclass, replace
+from importlib import import_module
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 import pandas as pd, pytest, torch
+from scipy import stats
 from safetensors.torch import load_file
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.experiment import Store, TIMES, compare, needed, read_results
-from aepretrain_nb.experiment.trial import (ExperimentError, build_classifier, canonical, find_recipe, plan, train_classifier)
+from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.data.ground import canonical
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.experiment.plan import Plan, labelled, plan
+from aepretrain_nb.experiment.recipe import find_recipe, merged
+from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.experiment.schema import ExperimentError, Fit, Images, Labels, Whole, defaults
+from aepretrain_nb.experiment.stack import classify
+from aepretrain_nb.experiment import step as step_module
+from aepretrain_nb.experiment.step import chain, from_json, to_json
+from aepretrain_nb.experiment.store import Store
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
+TIMES = ['seconds', 'images_s']
 small = dict(arms=['pretrained', 'random_default'], labels=[50, 100], seeds=3)
 
-def table(res): return res.rows.drop(columns=list(TIMES)).to_csv(index=False)
+def table(res): return res.rows.drop(columns=TIMES).to_csv(index=False)
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return compare(digits, **small, recipe=smoke, store=tmp_path_factory.mktemp('w')/'whole', progress=False)
@@ -24,20 +39,24 @@ def cli(out, *more): return [sys.executable, '-m', 'aepretrain_nb', 'compare', '
 # Interrupts
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes):
+def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes, capsys):
+    "The same command goes on, here in this process"
     out = tmp_path/'grid'
-    trials = lambda: {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in out.glob('trials/*.json')}
+    steps = lambda: {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in out.glob('steps/*.json')}
     p = subprocess.Popen(cli(out, '--processes', str(processes)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
     for line in p.stderr:
         if line.startswith('[4/'): break
     os.killpg(p.pid, signal.SIGKILL)
     p.wait()
-    before = trials()
-    assert 4<=len(before)<15 and not (out/'results.csv').exists()
-    r = subprocess.run(cli(out, '--processes', str(processes)), capture_output=True, text=True, check=True)
-    assert f'[1/{15-len(before)}]' in r.stderr and f'[{15-len(before)}/{15-len(before)}]' in r.stderr
-    assert all(trials()[f]==b for f,b in before.items())
-    assert pd.read_csv(out/'results.csv').drop(columns=list(TIMES)).to_csv(index=False)==pd.read_csv(_csv(whole, tmp_path)).drop(columns=list(TIMES)).to_csv(index=False)
+    before = steps()
+    left = 15-len(before)
+    assert 0<left<=11 and not (out/'results.csv').exists()
+    assert main(cli(out)[3:])==0
+    said = capsys.readouterr().err
+    assert f'[1/{left}]' in said and f'[{left}/{left}]' in said
+    assert all(steps()[f]==b for f,b in before.items())
+    found,want = (pd.read_csv(f).drop(columns=TIMES) for f in (out/'results.csv', _csv(whole, tmp_path)))
+    assert found.to_csv(index=False)==want.to_csv(index=False)
 
 def _csv(res, folder):
     res.rows.to_csv(folder/'whole.csv', index=False)
@@ -53,22 +72,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     _,rest = p.communicate(timeout=60)
     assert p.returncode==130 and 'Traceback' not in rest
     assert 'give the same command again' in rest and f'aepretrain compare digits --setting smoke' in rest and str(out) in rest
-    assert len(list(out.glob('trials/*.json')))>=2
+    assert len(list(out.glob('steps/*.json')))>=2
 
-def test_a_half_written_file_is_not_a_trial(tmp_path, whole):
+def test_a_half_written_file_is_not_a_step(tmp_path, whole):
     store = Store(tmp_path)
-    (tmp_path/'trials').mkdir()
-    t = whole.trials[0]
-    (tmp_path/'trials'/f'.{t.key}.json.123.456').write_text('{"row"')
+    (tmp_path/'steps').mkdir()
+    t = whole.steps[0]
+    (tmp_path/'steps'/f'.{t.key}.json.123.456').write_text('{"row"')
     assert store.get(t.key) is None and t.key in needed([t], store)
 
 def test_two_runs_on_one_store_share_the_work(tmp_path, whole):
     out = tmp_path/'grid'
-    ps = [subprocess.Popen(cli(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    outs = [p.communicate(timeout=120) for p in ps]
-    assert [p.returncode for p in ps]==[0, 0], outs
+    p = subprocess.Popen(cli(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while p.poll() is None and not list(out.glob('steps/[!.]*.json')): time.sleep(.01)
     res = compare(digits, **small, recipe=smoke, store=out, progress=False)
-    assert table(res)==table(whole) and not (out/'failed').exists()
+    assert p.wait(120)==0, p.communicate()
+    ended = [l.split()[3] for l in (out/'log.txt').read_text().splitlines()]
+    assert table(res)==table(whole) and not (out/'failed').exists() and len(ended)==len(set(ended))==15
 
 # Other processes
 
@@ -76,17 +96,12 @@ def test_a_process_pool_gives_the_same_rows(tmp_path, whole):
     res = compare(digits, **small, recipe=smoke, store=tmp_path/'pool', executor=2, progress=False)
     assert table(res)==table(whole)
 
-def test_own_images_reach_other_processes(tmp_path):
-    own = Splits('mine', digits.train.take(range(300)), digits.test.take(range(100)))
-    a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=tmp_path/str(n), executor=n, progress=False) for n in (1, 2))
-    assert table(a)==table(b) and not len(b.missing)
-
 def test_threads_of_the_process_do_not_matter(whole):
     n = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        t = next(t for t in whole.trials if not t.encoder)
-        res = train_classifier(t, digits)[1]
+        t = next(t for t in whole.steps if not t.start)
+        res = classify(t, digits)[1]
     finally: torch.set_num_threads(n)
     assert res['value']==whole.store.get(t.key)['row']['value']
 
@@ -95,17 +110,18 @@ def test_threads_of_the_process_do_not_matter(whole):
 def test_test_labels_choose_nothing(whole):
     y = digits.test.y
     other = Splits('digits', digits.train, ImageSet(digits.test.x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]))
-    t = next(t for t in whole.trials if not t.encoder)
-    t = replace(t, recipe=t.recipe | dict(finetune=dict(opt='adam', lr=[1e-3, 5e-3, 2e-2], bs=32, steps=200, evals=4)), spec=smoke['arms']['random_paper'])
-    (a,ra),(b,rb) = train_classifier(t, digits),train_classifier(t, other)
+    t = next(t for t in whole.steps if not t.start)
+    wide = dict(opt='adam', lr=[1e-3, 5e-3, 2e-2], bs=32, steps=200, evals=4)
+    t, = plan(digits, merged(smoke, dict(finetune=wide)), ['random_paper'], [50], 1)
+    (a,ra),(b,rb) = classify(t, digits),classify(t, other)
     assert all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
     assert (ra['lr'], ra['best'], ra['tuning'])==(rb['lr'], rb['best'], rb['tuning']) and ra['value']!=rb['value']
 
 def test_every_arm_chooses_its_rate_on_its_own_validation_images(tmp_path):
     rs = [.02, .2, 2.]
     res = compare(digits, ['pretrained', 'random_paper'], [100], 2, smoke, store=tmp_path/'s', lr=rs, progress=False)
-    for t,rec in zip(res.trials, res.records):
-        alone = [train_classifier(replace(t, recipe=t.recipe | dict(finetune=t.recipe['finetune'] | dict(lr=lr))), digits, _weights(res, t))[1] for lr in rs]
+    for t,rec in zip(res.steps, res.records):
+        alone = [classify(replace(t, fit=t.fit | dict(lr=lr)), digits, res.store.starts(t))[1] for lr in rs]
         best = max(alone, key=lambda a: (a['valid'], -a['valid_loss']))
         assert (rec['row']['lr'], rec['row']['value'], rec['row']['valid'])==(best['lr'], best['value'], best['valid'])
     assert set(res.rows.lrs)=={'0.02 0.2 2'}
@@ -118,7 +134,7 @@ def test_rates_chosen_on_the_first_seed_serve_all_and_survive_growth(tmp_path, a
     times = ['seconds', 'images_s']
     assert grown.rows.drop(columns=times).equals(fresh.rows.drop(columns=times))
     assert grown.rows.groupby('arm').lr.nunique().eq(1).all() and set(grown.rows.lrs)=={'0.02 0.2 2'} and len(grown.tuning)==6
-    assert len(list((tmp_path/'s'/'trials').glob('*.json')))==2*(3+2)+3
+    assert len(list((tmp_path/'s'/'steps').glob('*.json')))==2*(3+2)+3
     read = read_results(tmp_path/'s')
     assert read.rows.equals(grown.rows) and read.tuning.equals(grown.tuning)
 
@@ -131,43 +147,38 @@ def test_test_labels_do_not_move_the_rate_of_the_first_seed(tmp_path):
 
 def test_one_autoencoder_for_all_runs(tmp_path):
     res = compare(digits, ['pretrained', 'random_paper'], [50, 100], 3, smoke, store=tmp_path/'s', one_encoder=True, progress=False)
-    assert len(list((tmp_path/'s'/'encoders').iterdir()))==1 and len(res.encoders)==1
+    assert len(list((tmp_path/'s'/'weights').iterdir()))==1 and len(res.encoders)==1
     assert res.rows[res.rows.arm=='random_paper'].encoder_seed.nunique()==3
     assert set(res.differences().test)=={'paired t'} and not res.differences().missing.any()
     assert any('one encoder for all runs' in w for w in res.verdict().warnings)
 
 def test_an_arm_may_change_the_recipe_and_its_autoencoder():
-    arms = smoke['arms'] | dict(relu=smoke['arms']['pretrained'] | dict(change=dict(model=dict(act='relu'))), few=smoke['arms']['pretrained'] | dict(n_unlabelled=64))
+    usual = smoke['arms']['pretrained']
+    arms = smoke['arms'] | dict(relu=usual | dict(change=dict(encoder=dict(act='relu'))), few=usual | dict(change=dict(images=dict(n=64))))
     r = smoke | dict(arms=arms, finetune=smoke['finetune'] | dict(steps={'50': 3, '100': 5}))
-    t = {(o.arm, o.labels): o for o in plan(digits, r, ['pretrained', 'relu', 'few', 'random_paper'], [50, 99, 100], 1)}
-    assert [t['pretrained', n].recipe['finetune']['steps'] for n in (50, 99, 100)]==[3, 3, 5]
-    assert len({t[a, 50].encoder.key for a in ('pretrained', 'relu', 'few')})==3 and t['few', 50].n_unlabelled==64
-    assert t['relu', 50].recipe['model']['act']=='relu' and 'change' not in t['relu', 50].spec
-    assert t['pretrained', 50].key==plan(digits, smoke | dict(finetune=smoke['finetune'] | dict(steps=3)), ['pretrained'], [50], 1)[0].key
+    t = {(o.arm, o.data['labels']): o for o in plan(digits, r, ['pretrained', 'relu', 'few', 'random_paper'], [50, 99, 100], 1)}
+    assert [t['pretrained', n].fit['steps'] for n in (50, 99, 100)]==[3, 3, 5]
+    assert len({t[a, 50].parents[0].key for a in ('pretrained', 'relu', 'few')})==3 and t['few', 50].parents[0].data['n']==64
+    assert t['relu', 50].net['encoder']['act']=='relu' and t['relu', 50].net['head']['act']=='scaled_tanh'
+    assert t['pretrained', 50].key==plan(digits, merged(smoke, dict(finetune=dict(steps=3))), ['pretrained'], [50], 1)[0].key
 
-def test_images_of_one_group_are_on_one_side_here_and_in_a_worker(tmp_path):
+def test_images_of_one_group_are_on_one_side():
     g = torch.arange(len(digits.train))//8
     own = Splits('mine', ImageSet(digits.train.x, digits.train.y, groups=g), digits.test)
-    kw = dict(arms=['random_paper'], labels=[200], seeds=2, recipe=smoke, progress=False)
-    a,b = compare(own, **kw, store=tmp_path/'a'),compare(own, **kw, store=tmp_path/'b', executor='processes:1')
-    assert a.rows.value.tolist()==b.rows.value.tolist() and len(b.rows)==2
-    from aepretrain_nb.experiment.trial import _labelled
-    for t in a.trials:
-        tr,va,_ = _labelled(t, own)
+    for t in plan(own, smoke, ['random_paper'], [200], 2):
+        tr,va,_ = labelled(t, own)
         assert not set(g[tr].tolist()) & set(g[va].tolist())
 
 def test_a_fit_keeps_its_first_filters_and_losses(whole):
-    for t,r in zip(whole.trials, whole.records):
+    for t,r in zip(whole.steps, whole.records):
         f = load_file(whole.store.file('filters', t.key, 'safetensors'))
         assert f['start'].shape==f['end'].shape and len(r['losses'])==len(r['curve']) and -1<=r['row']['cosine']<=1
-        if t.encoder: assert torch.equal(f['start'], _weights(whole, t)['encoder.stages.conv1.conv.weight'])
-
-def _weights(res, t): return load_file(res.store.file('encoders', t.encoder.key, 'safetensors')) if t.encoder else None
+        for state,_ in whole.store.starts(t): assert torch.equal(f['start'], state['encoder.stages.conv1.conv.weight'])
 
 def test_a_rate_that_diverges_is_out_of_the_running(whole):
-    t = next(t for t in whole.trials if not t.encoder)
-    t = replace(t, recipe=t.recipe | dict(finetune=t.recipe['finetune'] | dict(lr=[.1, 1e38])))
-    assert [o['lr'] for o in train_classifier(t, digits)[1]['tuning']]==[.1]
+    t = next(t for t in whole.steps if not t.start)
+    t = replace(t, fit=t.fit | dict(lr=[.1, 1e38]))
+    assert [o['lr'] for o in classify(t, digits)[1]['tuning']]==[.1]
 
 def test_arms_share_subset_and_head(whole):
     for (labels,seed),g in whole.rows.groupby(['labels', 'head_seed']): assert g.subset.nunique()==1
@@ -177,25 +188,26 @@ def test_the_global_random_stream_is_left_alone(whole):
     torch.manual_seed(5)
     a = torch.rand(3)
     torch.manual_seed(5)
-    train_classifier(next(t for t in whole.trials if not t.encoder), digits)
+    classify(next(t for t in whole.steps if not t.start), digits)
     assert torch.equal(torch.rand(3), a)
 
 def test_crossed_seeds_reuse_encoders():
-    trials = plan(digits, smoke, ['pretrained'], [50], 3, crossed=True)
-    assert len(trials)==9==len({t.key for t in trials}) and len({t.encoder.key for t in trials})==3
+    steps = plan(digits, merged(smoke, dict(seeds=dict(crossed=True))), ['pretrained'], [50], 3)
+    assert len(steps)==9==len({t.key for t in steps}) and len({t.parents[0].key for t in steps})==3
 
-def test_frozen_protocol_leaves_the_encoder_as_it_was(whole):
-    t = next(t for t in whole.trials if not t.encoder)
-    net,_ = train_classifier(replace(t, spec=t.spec | dict(protocol='frozen')), digits)
-    tuned,_ = train_classifier(t, digits)
+def test_a_frozen_encoder_stays_as_it_was(whole):
+    t = next(t for t in whole.steps if not t.start)
+    net,_ = classify(replace(t, fit=t.fit | dict(freeze=['encoder.'])), digits)
+    tuned,_ = classify(t, digits)
     start = build_classifier(t, digits)
     same = lambda a,b: all(torch.equal(p, q) for p,q in zip(a.encoder.state_dict().values(), b.encoder.state_dict().values()))
     assert same(net, start) and not same(tuned, start)
 
 # Failures
 
-def test_a_diverged_trial_is_recorded_counted_and_retried(tmp_path):
-    arms = smoke['arms'] | dict(wild=dict(encoder='random', init=dict(dist='normal', std=3e38), protocol='finetune'))
+def test_a_diverged_step_is_recorded_counted_and_retried(tmp_path):
+    wild = dict(steps=['classify'], change=dict(encoder=dict(init=dict(dist='normal', std=3e38))))
+    arms = smoke['arms'] | dict(wild=wild)
     r = smoke | dict(arms=arms)
     run = lambda: compare(digits, ['random_default', 'wild'], [50], 2, r, store=tmp_path/'s', progress=False)
     res = run()
@@ -209,13 +221,13 @@ def test_a_diverged_trial_is_recorded_counted_and_retried(tmp_path):
 def test_a_failed_encoder_fails_its_fits_only(tmp_path):
     r = smoke | dict(pretrain=smoke['pretrain'] | dict(opt='sgd', lr=1e38, loss='bce'))
     res = compare(digits, ['pretrained', 'random_default'], [50], 2, r, store=tmp_path/'s', progress=False)
-    assert set(res.rows.arm)=={'random_default'} and res.missing.reason.str.startswith('no encoder: ').all()
+    assert set(res.rows.arm)=={'random_default'} and res.missing.reason.str.match('nothing to start from: .*diverged').all()
 
 # Refusals
 
 @pytest.mark.parametrize('kw,say', [(dict(seeds=[1, 1]), 'no seed twice'), (dict(seeds=[-1]), 'whole numbers'), (dict(arms=['pretrain']), "did you mean 'pretrained'"), (dict(n_unlabelled=10**6), 'unlabelled images'),
-    (dict(precision='fp8'), 'fp32 or bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1'),
-    (dict(tune='last'), 'each or first'), (dict(one_encoder=True, crossed=True), 'exclude each other')])
+    (dict(precision='fp8'), 'one of fp32, bf16'), (dict(labels=[2]), '2 labels'), (dict(policy='best'), 'stratified'), (dict(valid='no'), 'within'), (dict(executor=0), 'from 1'),
+    (dict(tune='last'), 'one of each, first'), (dict(one_encoder=True, crossed=True), 'exclude each other')])
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, kw, say):
     with pytest.raises(ValueError) as e: compare(digits, **(small | kw), recipe=smoke, store=tmp_path/'s', progress=False)
     assert say in str(e.value) and '\n' not in str(e.value)
@@ -235,31 +247,72 @@ def test_canonical_json():
     with pytest.raises(ValueError): canonical(dict(a=float('nan')))
 
 def test_every_field_counts(whole):
-    t = whole.trials[0]
-    other = dict(recipe=t.recipe | dict(version=99), digest='0'*64, encoder_seed=7, n_unlabelled=7, task='segment', arm='x', spec=dict(encoder='random', protocol='frozen'), labels=7, valid='extra',
-        n_valid=7, policy='uniform', subset_seed=7, head_seed=7, precision='bf16', kind='encoder', pretrain_digest='1'*64)
-    assert set(other)==set(asdict(t))
-    assert len({t.key} | {replace(t, **{k: v}).key for k,v in other.items()})==len(other)+1
+    "Of a step, of its start, and of each of its sections where it differs from the default"
+    t = whole.steps[0]
+    own = dict(do='knn', net=t.net | dict(head=dict(make='linear')), start=(), recipe='x', version=99, arm='x', data=t.data | dict(labels=7),
+        fit=t.fit | dict(steps=7), seeds=t.seeds | dict(head=7))
+    assert set(own)==set(vars(t))-{'_key'}
+    there = t.start[0]
+    starts = [replace(there, **o) for o in (dict(step=whole.steps[-1]), dict(file='0'*20), dict(at=3), dict(names={'a.': 'b.'}))]
+    others = [replace(t, **{k: v}) for k,v in own.items()] + [replace(t, start=(s,)) for s in starts]
+    for part,cls in (('fit', Fit), ('data', Images), ('data', Labels)):
+        usual = defaults(cls)
+        others += [replace(t, **{part: getattr(t, part) | {k: 'something else'}}) for k in usual]
+        same = [replace(t, **{part: {k: v} | getattr(t, part)}) for k,v in usual.items()]
+        assert {o.key for o in same}=={t.key}, part
+    shared = set(defaults(Images)) & set(defaults(Labels))
+    assert len({o.key for o in [t, *others]})==len(others)+1-len(shared)
+
+def test_a_new_field_with_a_default_moves_no_key(monkeypatch, whole):
+    "Neither where it is not set, nor where it is set to its default; another value does"
+    wider = make_dataclass('Fit', [('warm', Whole, 0)], bases=(Fit,), frozen=True)
+    monkeypatch.setitem(step_module._DEFAULTS, 'fit', defaults(wider))
+    t = whole.steps[0]
+    for warm,same in ((None, True), (0, True), (1, False)):
+        new = replace(t, fit=t.fit if warm is None else t.fit | dict(warm=warm))
+        assert (new.key==t.key)==same, warm
+
+def test_a_step_survives_json(whole):
+    for t in whole.steps: assert from_json(json.loads(json.dumps(to_json(t)))).key==t.key
 
 def test_random_arms_do_not_depend_on_pretraining():
     a,b = (plan(digits, smoke | dict(pretrain=smoke['pretrain'] | dict(lr=lr)), ['pretrained', 'random_default'], [50], 1) for lr in (.1, .2))
     assert a[0].key!=b[0].key and a[1].key==b[1].key
 
-GOLDEN = dict(
-    smoke=(1, '5068168b098d017aac99', '3ec57f4d8bb6c656ae9b'),
-    digits=(1, 'eff89c17a7a17b673229', 'f44ac37c406cb4d1751b'),
-    quick=(1, 'f615f77a756921a0ce47', 'ec382611d936e5e03195'),
-    paper=(1, '066fa62afc22e2a3e7c5', '7f1ead9f7ab8b40b3640'))
+KEYS = Path(__file__).with_name('keys.csv')  # python tests/test_compare.py writes it anew
+SIZE = dict(kohlbrenner=[100], barletta=[160])
 
-@pytest.mark.parametrize('setting', ['smoke', 'digits', 'quick', 'paper'])
-def test_keys_of_the_named_recipes_are_pinned(setting):
-    "A changed default changes a key: then raise the recipe's version, and pin the new key here."
-    t = plan(digits, find_recipe('kohlbrenner', setting), ['pretrained'], [100], 1)[0]
-    assert (t.recipe['version'], t.key, t.encoder.key)==GOLDEN[setting]
+def blank(name, digest):
+    "Enough images for any recipe, under a fixed digest: keys depend on the recipe alone"
+    y = torch.arange(20_000)%10
+    images = ImageSet(torch.zeros(1, 1, 2, 2, dtype=torch.uint8).expand(len(y), 1, 2, 2), y)
+    return SimpleNamespace(name=name, digest=digest*64, content=digest*64, train=images, test=images, unlabelled=images, folds=None)
+
+def keys_of(name):
+    "Of each study: recipe, setting, reading, study, number of steps of one seed, digest of their keys"
+    paper = import_module(f'aepretrain_nb.papers.{name}')
+    data,others = blank('digits', '1'),dict(fashion_mnist=blank('fashion_mnist', '2'))
+    for reading in (None, *paper.READINGS):
+        studies = paper.STUDIES if name=='kohlbrenner' else paper.studies(reading)
+        for setting,study in product(paper.SETTINGS, studies):
+            if (name, reading, study)==('barletta', 'as_written', 'main'): continue # its arms see different images
+            r = find_recipe(name, setting, reading=reading, study=study)
+            steps = {o.key: o.said for t in Plan(data, r, None, SIZE[name], 1, others).steps() for o in chain(t)}
+            yield name, setting, reading or '', study, str(len(steps)), hashlib.sha256(canonical(list(steps)).encode()).hexdigest()[:20]
+
+def write_keys():
+    lines = [','.join(o) for name in SIZE for o in keys_of(name)]
+    KEYS.write_text('\n'.join(['recipe,setting,reading,study,steps,keys', *lines, '']))
+
+@pytest.mark.parametrize('name', SIZE)
+def test_keys_of_all_recipes_readings_and_studies_are_pinned(name):
+    "A changed default changes a key: then raise the recipe's version, and pin the new keys."
+    pinned = pd.read_csv(KEYS, keep_default_na=False, dtype=str).query('recipe==@name')
+    assert [list(o) for o in keys_of(name)]==pinned.values.tolist() and len(pinned)>40
 
 # What is asked of a table
 
-lively = find_recipe('kohlbrenner', 'smoke', model=dict(width=.1, act='relu', dropout=0.), pretrain=dict(opt='adam', lr=.01, steps=60), finetune=dict(opt='adam', lr=.01, steps=60))
+lively = find_recipe('kohlbrenner', 'smoke', encoder=dict(width=.1, act='relu'), head=dict(width=.1, act='relu', dropout=0.), pretrain=dict(opt='adam', lr=.01, steps=60), finetune=dict(opt='adam', lr=.01, steps=60))
 two = dict(arms=['pretrained', 'random_paper'], labels=[50], recipe=lively, progress=False)
 
 @pytest.fixture(scope='module')
@@ -301,32 +354,35 @@ def test_a_constant_answer_on_unbalanced_images_is_no_evidence(tmp_path):
 
 # Seeds by plan
 
-def test_seeds_by_plan_reach_the_margin_and_are_remembered(tmp_path, capsys):
-    kw = two | dict(progress=True)
-    res = compare(digits, **kw, seeds='auto', margin=6., max_seeds=9, store=tmp_path/'s')
-    err = capsys.readouterr().err
-    n = len(set(res.rows.head_seed))
-    assert 5<=n<=9 and f'{n} seeds at 50 labels' in err and err.index('seeds auto')>err.index('[15/15]')
+auto = two | dict(seeds='auto', margin=6., max_seeds=8)
+
+@pytest.fixture(scope='module')
+def planned(tmp_path_factory): return compare(digits, **auto, store=tmp_path_factory.mktemp('a')/'s')
+
+def test_seeds_by_plan_reach_the_margin_and_are_remembered(planned, capsys):
+    res,n = planned,len(set(planned.rows.head_seed))
     d = res.differences()
     pairs = res.rows.pivot(index='head_seed', columns='arm', values='value')
     gap = (pairs.pretrained-pairs.random_paper).sort_index()
-    from scipy import stats
     half = stats.t.ppf(.975, 4)*gap[:5].std()/n**.5
     assert d.test.tolist()==['two-stage t'] and d.df.tolist()==[4] and d.se.item()*stats.t.ppf(.975, 4)==pytest.approx(half)
     need = (stats.t.ppf(.975, 4)*gap[:5].std()/6)**2
-    assert n==min(9, max(5, int(-(-need//1)))) and (('auto ended at 9' in ' '.join(res.warnings))==(need>9))
-    again = compare(digits, **kw, seeds='auto', margin=6., max_seeds=9, store=tmp_path/'s')
-    assert again.text()==res.text()==read_results(tmp_path/'s').text() and 'nothing more to run' in capsys.readouterr().err
+    assert n==min(8, max(5, int(-(-need//1)))) and (('auto ended at 8' in ' '.join(res.warnings))==(need>8))
+    again = compare(digits, **auto | dict(progress=True), store=res.store.path)
+    err = capsys.readouterr().err
+    assert again.text()==res.text()==read_results(res.store.path).text() and f'{n} seeds at 50 labels' in err and 'nothing more to run' in err
 
-def test_a_plan_that_was_interrupted_goes_on(tmp_path):
-    kw = two | dict(seeds='auto', margin=6., max_seeds=8, store=tmp_path/'s')
-    whole = compare(digits, **kw)
-    lost = whole.trials[-1]
-    whole.store.file('trials', lost.key).unlink()
-    assert len(read_results(tmp_path/'s').rows)==len(whole.rows)-1
-    assert table(compare(digits, **kw))==table(whole)
+def test_a_plan_that_was_interrupted_goes_on_and_says_what_is_to_come(planned, capsys):
+    before = table(planned)
+    planned.store.file('steps', planned.steps[-1].key).unlink()
+    assert len(read_results(planned.store.path).rows)==len(planned.rows)-1
+    again = compare(digits, **auto | dict(progress=True), store=planned.store.path)
+    err = capsys.readouterr().err
+    assert table(again)==before and err.index('seeds auto')<err.index('[1/1]')
 
 def test_a_plan_against_a_control_that_did_not_train_adds_no_seeds(tmp_path):
     still = lively | dict(finetune=lively['finetune'] | dict(lr=1e-8, steps=5))
     res = compare(digits, ['pretrained', 'random_matched'], [50], recipe=still, seeds='auto', margin=.1, store=tmp_path/'s', progress=False)
     assert len(set(res.rows.head_seed))==5 and 'left nothing to compare' in res.text()
+
+if __name__=='__main__': write_keys()
