@@ -65,7 +65,9 @@ def do_of(
     "What a name stands for; raises `ExperimentError` for one that stands for nothing."
     if name in DO: return DO[name]
     if ':' not in str(name): raise ExperimentError(f'unknown step {name!r}{near(name, DO)}')
-    return load_object(name)
+    found = load_object(name)
+    if not isinstance(found, Do): raise ExperimentError(f'{name!r} is no step: {found!r} is not a Do')
+    return found
 
 # %% ../../nbs/experiment/04_plan.ipynb #d79576d5
 def steps_at(
