@@ -32,6 +32,7 @@ from .train.task import *
 from .experiment.schema import *
 from .experiment.step import *
 from .experiment.recipe import *
+from .experiment.seen import *
 from .experiment.plan import *
 from .experiment.run import *
 from .experiment.pretrain import *

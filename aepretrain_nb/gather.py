@@ -130,5 +130,5 @@ def gather(
     missing = pd.DataFrame([_gap(s, store) for s,o in zip(steps, records) if not o], columns=['arm', 'labels', *SEEDS, 'reason'])
     res = Results(rows, missing, curves, _autoencoders(steps, store, recipe), tuning, about(steps, splits, recipe, **about_more or {}),
         store.get('data', 'plan') or [], store.get('seeds', 'plan'), [o for _,o in found], partial(learnt, steps, store, splits), **kw)
-    res.steps,res.store,res.splits = steps,store,splits
+    res.steps,res.store,res.splits,res.folder = steps,store,splits,store.path
     return res

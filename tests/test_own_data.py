@@ -153,7 +153,7 @@ def test_classes_are_matched_by_name(order, task):
     assert [('matched by name' in w) for w in turned.check().warnings]==[True]*(order!=ABCD)
 
 def test_other_names_of_the_same_images_score_the_same():
-    r = find_recipe('kohlbrenner', 'digits', model=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
+    r = find_recipe('kohlbrenner', 'digits', encoder=dict(width=.1), head=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
     run = lambda test: compare(own(test=test), ['random_paper'], [40], 1, r, progress=False).rows.value.tolist()
     assert run(ImageSet(TX, TY, ABCD))==run(ImageSet(TX, 3-TY, list('dcba')))!=[0.]
 

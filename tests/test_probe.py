@@ -13,7 +13,8 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.labels import idx_digest, label_subset, split_valid
 from aepretrain_nb.train.probe import (LAMS, PROBES, ProbeError, choose_lam, knn, layer_features, layer_sizes, linear_probe, probe, softmax_regression)
 from aepretrain_nb.train.transfer import Classifier, features, freeze
-from aepretrain_nb.experiment.plan import labelled, plan
+from aepretrain_nb.experiment.seen import labelled
+from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.run import build_autoencoder, build_classifier
 from torchvision.models import resnet18

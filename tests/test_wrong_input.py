@@ -179,6 +179,10 @@ def test_an_out_folder_that_holds_another_experiment(say, tmp_path):
     assert 'a holds an experiment with another recipe (differs in finetune): choose another folder' in line
     assert before=={p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
 
+def test_encoders_of_a_folder_that_holds_none(say, tmp_path):
+    assert 'nowhere holds no experiment' in say('compare', 'digits', *SMALL, '--encoders', 'nowhere', '--out', 'a')
+    assert not written(tmp_path)
+
 def test_an_out_folder_that_holds_something_else(say, tmp_path):
     Path('a').mkdir()
     (Path('a')/'thesis.tex').write_text('mine')

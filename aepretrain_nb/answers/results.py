@@ -69,7 +69,8 @@ def _never(confused):
 
 # %% ../../nbs/answers/13_results.ipynb #913d2b01
 def _fall(curve, lower):
-    "How far the end of a validation curve lies behind its best"
+    "How far the end of a validation curve lies behind its best; nan where there is none"
+    if not curve: return np.nan
     return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
 
 # %% ../../nbs/answers/13_results.ipynb #c1ca10b8
