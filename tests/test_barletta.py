@@ -11,7 +11,8 @@ from aepretrain_nb.experiment.pretrain import reconstruct
 from aepretrain_nb.experiment.run import build_classifier
 from aepretrain_nb.experiment.stack import classify
 from aepretrain_nb.answers.rows import recorded
-from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
+from aepretrain_nb.papers.barletta_claims import CLAIMS
+from aepretrain_nb.papers.barletta import LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
 
 digits = dataset('digits')
 others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))

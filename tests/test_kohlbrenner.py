@@ -7,6 +7,7 @@ from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.nets.encoder import feature_sizes
 from aepretrain_nb.nets.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
+from aepretrain_nb.papers.kohlbrenner_claims import CLAIMS
 from aepretrain_nb.answers.ledger import ledger, settle
 from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.experiment.plan import steps_at

@@ -156,12 +156,11 @@ def labels(self:Results)->list: # of the label sizes
 @patch(as_prop=True)
 def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; where recorded the means of balanced and f1
     "Each arm at each size: mean and standard deviation of the finished runs, and how many are missing."
-    every = self.every
+    every, place = self.every, {v: i for i, v in enumerate([*self.labels, *self.arms])}
     g = every.groupby(['labels', 'arm'], sort=False)
     d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
     known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
     d = d.assign(**{k: g[k].mean() for k in known}).reset_index()
-    place = {v: i for i, v in enumerate([*self.labels, *self.arms])}
     return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place), kind='stable', ignore_index=True)
 
 # %% ../../nbs/answers/13_results.ipynb #49bc40b5
@@ -171,9 +170,8 @@ def differences(self:Results,
     **kw # as in `differences.differences`
 )->pd.DataFrame: # a row per size and control arm
     "The treatment against every other arm, paired by seed."
-    treatment = check_treatment(treatment or self.treatment, self.arms)
+    every, treatment = self.every, check_treatment(treatment or self.treatment, self.arms)
     if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
-    every = self.every
     d = differences(every, treatment, pair=pair_of(every), pilot=self.plan.get('pilot'), **kw)
     asked = set(zip(every.labels, every.arm))
     return d[[(n, c) in asked for n, c in zip(d.labels, d.control)]].reset_index(drop=True)
