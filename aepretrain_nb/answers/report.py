@@ -237,7 +237,8 @@ _WHERE = dict(within='taken out of the labels', extra='labelled images beyond th
 
 def _validation(res):
     "Where validation images come from, and how many there are."
-    got = dict(zip(res.rows.labels, res.rows.n_valid)) if 'n_valid' in res.rows else {}
+    known = res.rows.dropna(subset='n_valid') if 'n_valid' in res.rows else None
+    got = {} if known is None else dict(zip(known.labels, known.n_valid))
     where = _WHERE.get(res.told('valid', res.told('valid_policy')), 'not known')
     return where + (': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got) if got else '')
 

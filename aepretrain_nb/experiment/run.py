@@ -21,6 +21,7 @@ from ..data.sets import generator, seed_of
 from ..nets.autoencoder import Autoencoder
 from ..nets.layers import init_
 from ..train.learner import BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
+from ..train.task import task_of
 from ..train.transfer import Classifier, copy_weights, freeze
 from .schema import BESIDE, ExperimentError, Fit, factory
 from .recipe import _takes
@@ -298,11 +299,12 @@ def rehearse(
     try: torch.empty(1, device=device)
     except (AssertionError, RuntimeError) as e:
         raise ExperimentError(f'device {device!r} cannot be used ({str(e).splitlines()[0]}): one of {", ".join(devices())}') from None
-    x = judged(step, splits.train.take([0, 0]), device=device).one_batch()[0]
+    x,y = judged(step, splits.train.take([0, 0]), device=device).one_batch()
     with alone('rehearse'), torch.no_grad():
         net = built(step, splits, [*weights, *_elsewhere(step, splits, others or {})])
         try:
-            with own_failures(): net.to(device).eval()(x)
-        except StepFailed as e:
+            with own_failures(): out = net.to(device).eval()(x)
+            if step.do=='classify': task_of(step.data['task']).loss(step.fit.get('loss'))(out, y)
+        except (RuntimeError, ValueError) as e:
             size = 'x'.join(map(str, splits.train.shape))
-            raise ExperimentError(f'{step.recipe}: the nets of {step.arm} take no images of {size} ({e})') from None
+            raise ExperimentError(f'{step.recipe}: the nets of {step.arm} take no images of {size} ({str(e).splitlines()[0]})') from None
