@@ -39,6 +39,7 @@ from .experiment.pretrain import *
 from .experiment.finetune import *
 from .experiment.stack import *
 from .experiment.phase import *
+from .experiment.joint import *
 from .experiment.store import *
 from .experiment.work import *
 from .experiment.executor import *

@@ -211,14 +211,14 @@ def compare(
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
-    crossed=None, # every encoder with every subset and head? The recipe's by default, like what follows
-    one_encoder=None, # one autoencoder, of the first seed, for all runs? Random encoders still move with the seed, unless it is 'all'
+    crossed:bool=None, # every encoder with every subset and head? The recipe's by default, like what follows
+    one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Random encoders still move with the seed, unless it is 'all'
     valid=None, # validation images 'within' the labels, 'extra', or none of their own: 'test' looks at the test images instead, a named leak
-    n_valid=None, # validation images; a fifth of the labels where nothing says otherwise
+    n_valid:int=None, # validation images; a fifth of the labels where nothing says otherwise
     policy=None, # how labelled images are chosen: stratified, uniform, first_n, fold
-    n_unlabelled=None, # images for the autoencoder; all where nothing says otherwise
+    n_unlabelled:int=None, # images for the autoencoder; all where nothing says otherwise
     precision=None, # number format of the steps: 'fp32' or 'bf16'
-    timeout=None, # seconds after which a step counts as hung, where it runs in another process
+    timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data), getattr(data, 'name', data))

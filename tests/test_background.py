@@ -15,6 +15,7 @@ from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import merged
 from aepretrain_nb.experiment.run import build_autoencoder, carry_out, stream
 from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.seen import held_out
 from aepretrain_nb.nets.loss import recon_error
 from aepretrain_nb.nets.filters import measure_filters
 from aepretrain_nb.answers.rows import recorded
@@ -57,7 +58,7 @@ def test_held_out_images_are_not_trained_on(monkeypatch):
     t = of('plain', 3)
     carry_out(t, DIGITS)
     x = lambda ds: sorted(map(bytes, ds.x.flatten(1).numpy()))
-    assert len(seen[0])==t.data['n']==1038 and sorted(x(seen[0])+x(seen[1]))==x(DIGITS.unlabelled)
+    assert len(seen[0])==t.data['n']==1038 and sorted(x(seen[0])+x(held_out(t, DIGITS)))==x(DIGITS.unlabelled)
 
 def test_arms_are_paired_and_the_target_is_clean():
     for s in (0,1):
@@ -79,10 +80,10 @@ def test_rows(smoke):
     w = conv_filters(smoke.store.net(pool, DIGITS))
     assert math.isclose(rows[rows.key==pool.key].weight_sd.item(), w.std(), rel_tol=1e-6)
 
-def test_a_rate_is_chosen_by_held_out_images_only(smoke, tmp_path):
+def test_a_rate_is_chosen_by_held_out_images_only(smoke, tmp_path, monkeypatch):
     "Other test images, of the same digest, move the values, not the rates"
     other = Splits(DIGITS.name, DIGITS.train, DIGITS.test.take(list(range(250))), DIGITS.unlabelled)
-    vars(other).update(digest=DIGITS.digest, content=DIGITS.content, fresh=lambda: DIGITS.digest)
+    for k,v in dict(digest=DIGITS.digest, content=DIGITS.content, fresh=lambda self: DIGITS.digest).items(): monkeypatch.setattr(Splits, k, v)
     res = compare(other, seeds=2, recipe=R, store=tmp_path/'s', progress=False)
     assert res.rows.lr.equals(smoke.rows.lr) and res.rows.valid.equals(smoke.rows.valid) and not res.rows.value.equals(smoke.rows.value)
 
@@ -96,7 +97,7 @@ def test_filters_are_written(smoke, tmp_path):
     assert list(ws)==[f'digits.{a}' for a in ARMS] and ws['digits.pool'].shape==(20,1,7,7)
 
 def test_the_command(tmp_path, capsys):
-    assert main(['compare', 'digits', '--recipe', 'kohlbrenner_background', '--setting', 'smoke', '--seeds', '1', '--out', str(tmp_path/'s')])==0
+    assert main(['compare', 'digits', '--recipe', 'aepretrain_nb.papers.kohlbrenner_background:recipe', '--setting', 'smoke', '--seeds', '1', '--out', str(tmp_path/'s')])==0
     assert pd.read_csv(tmp_path/'s'/'results.csv').arm.tolist()==['random', *ARMS]
     assert 'squared error' in capsys.readouterr().out and 'squared error' in (tmp_path/'s'/'report.html').read_text()
 

@@ -11,6 +11,7 @@ from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.labels import label_subset, split_valid
 from aepretrain_nb.compare import compare
+from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
 
@@ -61,7 +62,7 @@ def test_the_last_three_frames_are_labelled_and_all_are_unlabelled(tree):
 
 def test_transductive_is_said_and_not_refused(tmp_path):
     ck = CKPlus(draw_ckplus(tmp_path/'ck', subjects=10, films=3, frames=4))
-    seen = lambda sp: [w for w in sp.check().warnings if 'unlabelled' in w]
+    seen = lambda sp: [w for w in check_splits(sp).warnings if 'unlabelled' in w]
     assert not seen(ck.splits())
     groups,images = seen(ck.splits(transductive=True))
     n = len(ck.splits().test)

@@ -4,6 +4,7 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.data.named import DATASETS, dataset
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet, generator
@@ -150,7 +151,7 @@ def test_classes_are_matched_by_name(order, task):
     at = np.array([order.index(c) for c in ABCD])
     straight,turned = (own(ImageSet(X, form(Y), ABCD), ImageSet(TX, form(y), names)) for y,names in ((TY, ABCD), (at[TY], order)))
     assert torch.equal(turned.test.y, straight.test.y) and turned.test.classes==ABCD and turned.digest==straight.digest
-    assert [('matched by name' in w) for w in turned.check().warnings]==[True]*(order!=ABCD)
+    assert [('matched by name' in w) for w in check_splits(turned).warnings]==[True]*(order!=ABCD)
 
 def test_other_names_of_the_same_images_score_the_same():
     r = find_recipe('kohlbrenner', 'digits', encoder=dict(width=.1), head=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
@@ -161,17 +162,17 @@ def test_a_test_set_with_fewer_classes_or_without_names():
     keep = TY!=1
     fewer = own(test=ImageSet(TX[keep], np.array(ABCD)[TY[keep]]))
     assert torch.equal(fewer.test.y, torch.tensor(TY[keep])) and fewer.test.n_classes==4
-    assert any('no test image of class b' in w for w in fewer.check().warnings)
+    assert any('no test image of class b' in w for w in check_splits(fewer).warnings)
     nameless = own(test=ImageSet(TX, TY))
-    assert nameless.test.classes==ABCD and any('by number' in w for w in nameless.check().warnings)
-    assert own().check().warnings==[]
+    assert nameless.test.classes==ABCD and any('by number' in w for w in check_splits(nameless).warnings)
+    assert check_splits(own()).warnings==[]
 
 def test_a_class_that_only_test_has_is_refused():
     five = bars(40, 5, seed=1)
-    says(lambda: Splits('own', ImageSet(X, Y), ImageSet(*five)).check(), 'own: there are test images of class 4, but no training image')
-    says(lambda: own(test=ImageSet(*five, list('abcde'))).check(), 'class e')
-    says(lambda: own(test=ImageSet(TX, TY, list('ABCD'))).check(), 'class A, B, C, D', 'a, b, c, d')
-    says(lambda: own(ImageSet(X, Y, list('abcde')), ImageSet(*five, list('abcde'))).check(), 'class e')
+    says(lambda: check_splits(Splits('own', ImageSet(X, Y), ImageSet(*five))), 'own: there are test images of class 4, but no training image')
+    says(lambda: check_splits(own(test=ImageSet(*five, list('abcde')))), 'class e')
+    says(lambda: check_splits(own(test=ImageSet(TX, TY, list('ABCD')))), 'class A, B, C, D', 'a, b, c, d')
+    says(lambda: check_splits(own(ImageSet(X, Y, list('abcde')), ImageSet(*five, list('abcde')))), 'class e')
 
 def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
     "In one line, and `compare` leaves no folder behind; what is odd is among the warnings of the result"
@@ -186,7 +187,7 @@ def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
 
 def test_a_declared_class_without_images_is_a_warning():
     s = own(ImageSet(X, Y, list('abcdefg')), ImageSet(TX, TY, list('abcdefg')))
-    assert s.check().warnings==['there is no image of class e, f, g, which the classes name']
+    assert check_splits(s).warnings==['there is no image of class e, f, g, which the classes name']
 
 # Parts that do not fit
 
@@ -199,16 +200,16 @@ def test_a_declared_class_without_images_is_a_warning():
     (lambda: own(ImageSet(X, Y, ABCD).take([])), ['train is empty']),
     (lambda: own(test=ImageSet(TX, np.eye(4)[TY], ABCD)), ['the task of train is classify, that of test multi-label']),
     (lambda: own(folds=[[0,1],[80]]), ['fold 1', '0 to 79'])])
-def test_parts_that_do_not_fit(make, words): says(lambda: make().check(), 'own: ', *words)
+def test_parts_that_do_not_fit(make, words): says(lambda: check_splits(make()), 'own: ', *words)
 
 def test_groups_on_both_sides():
     part = lambda x, y, g: ImageSet(x, y, ABCD, groups=g)
     g = np.arange(80)//8
-    says(lambda: own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8)).check(), 'share 1 group (the first is 9)')
-    assert own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8), derived=True).check().warnings
-    assert own(part(X, Y, g), part(TX, TY, 10+np.arange(40)//8)).check().warnings==[]
+    says(lambda: check_splits(own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8))), 'share 1 group (the first is 9)')
+    assert check_splits(own(part(X, Y, g), part(TX, TY, 9+np.arange(40)//8), derived=True)).warnings
+    assert check_splits(own(part(X, Y, g), part(TX, TY, 10+np.arange(40)//8))).warnings==[]
     seen = own(part(X, Y, g), part(TX, TY, 10+np.arange(40)//8), unlabelled=ImageSet(X, groups=g+3))
-    assert ['the autoencoder has seen them' in w for w in seen.check().warnings]==[True]
+    assert ['the autoencoder has seen them' in w for w in check_splits(seen).warnings]==[True]
 
 # The same image twice
 
@@ -220,7 +221,7 @@ def test_repeated_images_are_found_as_by_comparing_all_with_all(n, m, u, seed):
     s = Splits('own', ImageSet(tr, torch.zeros(n)), ImageSet(te, torch.zeros(m)), ImageSet(un))
     first = lambda x, o: next((j for j,z in enumerate(o) if torch.equal(x, z)), None)
     slow = {(i,part,j) for part,o in (('train',tr), ('unlabelled',un)) for i,x in enumerate(te) if (j := first(x, o)) is not None}
-    found = s.check()
+    found = check_splits(s)
     if not torch.equal(tr, un): assert set(found.same[['test','part','index']].itertuples(index=False, name=None))==slow
     assert found.twice=={i: j for i,x in enumerate(tr) if (j := first(x, tr))<i}
 
@@ -228,29 +229,29 @@ def test_repeated_images_are_found_as_by_comparing_all_with_all(n, m, u, seed):
 def test_a_leak_is_counted_listed_and_said_whatever_the_type(kind):
     x = X.astype('uint16')*257 if kind=='uint16' else X if kind=='uint8' else (X/255).astype(kind)
     test = ImageSet(np.concatenate([TX, X[[5,9]]]), np.r_[TY, Y[5], 3-Y[9]], ABCD)
-    found = own(ImageSet(x, Y, ABCD), test).check()
+    found = check_splits(own(ImageSet(x, Y, ABCD), test))
     assert found.same.test.tolist()==[40,41] and found.same['index'].tolist()==[5,9] and found.same.labels_agree.tolist()==[True,False]
     assert found.warnings==['2 of 42 test images are among the training images, too: number 40, 41; 1 with another label'] and 'number 40, 41' in repr(found)
 
 def test_test_images_that_an_autoencoder_sees_are_said():
-    assert ['among the unlabelled images' in w for w in own(unlabelled=ImageSet(np.concatenate([X, TX[:3]]))).check().warnings]==[True]
+    assert ['among the unlabelled images' in w for w in check_splits(own(unlabelled=ImageSet(np.concatenate([X, TX[:3]])))).warnings]==[True]
     far = own(unlabelled=ImageSet(np.concatenate([255-X, TX[[4,2]]])))
-    assert far.check().warnings==['2 of 40 test images are among the unlabelled images, too: number 2, 4']
+    assert check_splits(far).warnings==['2 of 40 test images are among the unlabelled images, too: number 2, 4']
     other = Splits('other', ImageSet(TX, TY), ImageSet(X, Y))
-    assert ['40 of 40 test images are among the unlabelled images of other' in w for w in own().check(others=[other]).warnings]==[True]
+    assert ['40 of 40 test images are among the unlabelled images of other' in w for w in check_splits(own(), others=[other]).warnings]==[True]
 
 def test_training_images_that_repeat_are_counted():
     s = own(ImageSet(np.concatenate([X, X[:3]]), np.r_[Y, Y[:2], 3-Y[2]], ABCD))
-    assert s.check().warnings==['3 of 83 training images occur before, 1 of them with another label']
+    assert check_splits(s).warnings==['3 of 83 training images occur before, 1 of them with another label']
 
 @pytest.mark.parametrize('name,repeats,twice', [('mnist',0,0), ('fashion_mnist',0,0), ('cifar10',0,0), ('cifar100',10,14)])
 def test_what_real_data_sets_repeat(name, repeats, twice, real):
-    found = dataset(name, real).check()
+    found = check_splits(dataset(name, real))
     assert (len(found.same), len(found.twice), len(found.warnings))==(repeats, twice, 2*(repeats>0))
 
 def test_nearly_black_images_are_a_warning():
     black = (X/255).astype('uint8')
-    assert ['images of train are nearly black' in w for w in own(ImageSet(np.maximum(black, Y[:,None,None,None]==0), Y, ABCD)).check().warnings if 'occur' not in w]==[True]
+    assert ['images of train are nearly black' in w for w in check_splits(own(ImageSet(np.maximum(black, Y[:,None,None,None]==0), Y, ABCD))).warnings if 'occur' not in w]==[True]
 
 # Sizes
 
@@ -259,13 +260,13 @@ def test_a_size_that_leaves_a_class_without_labels_is_said(k):
     s = Splits('own', ImageSet(*bars(20*k, k)), ImageSet(*bars(2*k, k, seed=1)))
     for n in range(k, 3*k+3):
         left = n-max(1, round(.2*n))
-        got = s.check(labels=[n]).warnings
+        got = check_splits(s, labels=[n]).warnings
         assert bool(got)==(left<k)
         if got: assert f'{n} labels leave none to train on of class' in got[0]
         y = s.train.y
         assert (len(y[split_valid(label_subset(y, n, 0, digest=s.train.digest), y, 0, digest=s.train.digest)[0]].unique())<k)==bool(got)
-    assert s.check(labels=[k], valid='extra', n_valid=k).warnings==s.check(labels=[k], valid='test').warnings==[]
-    says(lambda: s.check(labels=[k-1]), f'{k-1} labels asked for')
+    assert check_splits(s, labels=[k], valid='extra', n_valid=k).warnings==check_splits(s, labels=[k], valid='test').warnings==[]
+    says(lambda: check_splits(s, labels=[k-1]), f'{k-1} labels asked for')
 
 # What identifies the data
 
@@ -306,7 +307,7 @@ def test_a_change_in_place_is_another_data_set():
     a = X.copy()
     s = Splits('own', ImageSet(a, Y), ImageSet(TX, TY)); before = s.digest
     a[0] = 0
-    s.check()
+    check_splits(s)
     assert s.digest!=before==Splits('own', ImageSet(X, Y), ImageSet(TX, TY)).digest
 
 # Workers

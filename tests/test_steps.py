@@ -90,7 +90,7 @@ def phases(steps):
     own = [{k: v for k,v in p.items() if k!='steps' and v is not None} for p in fields]
     return [dict(do='phase', pretrain=dict(steps=steps, phase=p)) for p in own]
 
-def dense(steps=20): return DENSE | dict(arms=dict(gradual=dict(steps=phases(steps)), untrained=dict(steps=['draw'])))
+def dense(steps=20): return DENSE | dict(arms=dict(gradual=dict(steps=phases(steps)), short=dict(steps=phases(1))))
 
 def test_arms_of_phases_are_scored_in_nats_and_lower_is_better(tmp_path):
     res = compare(digits, recipe=dense(60), seeds=3, store=tmp_path/'s', treatment='gradual', progress=False)
@@ -131,7 +131,7 @@ def test_a_step_of_ones_own_by_import_path(tmp_path):
     rows = res.rows.set_index('arm')
     assert rows.note['mine']=='doubled' and rows.lr['mine']==2*rows.lr['usual'] and len(ended(res))==3
 
-@pytest.mark.parametrize('do,names', [('clasify', "did you mean 'classify'"), ('test_steps:NOTHING', 'package.module:name'), ('os:getcwd', 'os:getcwd')])
+@pytest.mark.parametrize('do,names', [('clasify', "did you mean 'classify'"), ('test_steps:NOTHING', 'package.module:name'), ('os:getcwd', 'is not a Do')])
 def test_a_step_that_does_not_exist_is_one_line(tmp_path, do, names):
     with pytest.raises(ValueError) as e: run(recipe(a=dict(steps=[do])), tmp_path/'s')
     assert names in str(e.value) and '\n' not in str(e.value) and not (tmp_path/'s').exists()

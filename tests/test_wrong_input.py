@@ -92,7 +92,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
-    ('power nowhere.csv --margin 2', 'nowhere.csv is not there: give a CSV of rows'),
+    ('power nowhere.csv --margin 2', 'nowhere.csv is not there: give a CSV'),
     ('power .', 'arguments are required: --margin'),
     ('power . --margin 2', 'results.csv is not there'),
     ('power x --margin 0', "'0' is not a number above 0"),

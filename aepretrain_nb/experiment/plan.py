@@ -55,6 +55,7 @@ DO = dict(
     draw=Do(_here+'phase:draw', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
     phase=Do(_here+'phase:train_phase', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
     classify=Do(_here+'stack:classify', _here+'run:build_classifier', 'finetune', 'labels', NETS),
+    joint=Do(_here+'joint:joint', _here+'joint:build_joint', 'finetune', 'labels', NETS),
     knn=Do(_here+'stack:vote', _here+'run:build_classifier', 'finetune', 'labels', NETS))
 
 # %% ../../nbs/experiment/04_plan.ipynb #844a1e64
@@ -64,7 +65,9 @@ def do_of(
     "What a name stands for; raises `ExperimentError` for one that stands for nothing."
     if name in DO: return DO[name]
     if ':' not in str(name): raise ExperimentError(f'unknown step {name!r}{near(name, DO)}')
-    return load_object(name)
+    found = load_object(name)
+    if not isinstance(found, Do): raise ExperimentError(f'{name!r} is no step: {found!r} is not a Do')
+    return found
 
 # %% ../../nbs/experiment/04_plan.ipynb #d79576d5
 def steps_at(

@@ -165,7 +165,10 @@ class PartsCB(Callback):
     ):
         super().__init__()
         self.parts = [b-a for a,b in zip([0, *stops], stops)]
-    def before_train(self): self.learn.dls.train.steps = self.parts[self.learn.epoch]
+    def before_train(self):
+        dl = self.learn.dls.train
+        for o in (dl, getattr(dl, 'labelled', None), getattr(dl, 'unlabelled', None)): # two streams go at one pace
+            if o is not None: o.steps = self.parts[self.learn.epoch]
 
 # %% ../../nbs/experiment/05_run.ipynb #59c0f11d
 def stream(
@@ -234,11 +237,13 @@ def spend(
     stops = None if f.get('partial') else looks(f['steps'], f.get('evals') or f['steps'])
     with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=f.get('precision')=='bf16'), learn.no_logging():
         learn.fit(len(stops) if stops else f['epochs'], lr, cbs=[PartsCB(stops)] if stops else [])
-    size = min(f.get('bs', Fit.bs), len(learn.dls.train.dataset))
+    spent_on = getattr(learn.dls.train, 'labelled', learn.dls.train).dataset
+    size = min(f.get('bs', Fit.bs), len(spent_on))
     did = dict(seconds=time.perf_counter()-start, steps=learn.train_iter, images=learn.train_iter*size)
     seen = [[float(o) for o in v] for v in learn.recorder.values]
     for i,v in enumerate(seen):
-        if not math.isfinite(v[0]): raise StepFailed(f'diverged: training loss {v[0]} {"after" if stops else "in epoch"} {stops[i] if stops else i+1}{" steps" if stops else ""} at lr {lr:g}')
+        when = f'after {stops[i]} steps' if stops else f'in epoch {i+1}'
+        if not math.isfinite(v[0]): raise StepFailed(f'diverged: training loss {v[0]} {when} at lr {lr:g}')
     return did,seen
 
 def kept_look(

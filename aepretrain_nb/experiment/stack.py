@@ -11,7 +11,8 @@ __all__ = ['together', 'Frozen', 'train_heads', 'classify', 'vote']
 from ..imports import *
 from ..data.ground import canonical
 from ..data.sets import seed_of
-from ..train.heads import HEAD_OPTS, HeadJob, fit_heads
+from ..train.one_head import HEAD_OPTS, HeadJob
+from ..train.heads import fit_heads
 from ..train.probe import knn
 from ..train.task import task_of
 from ..train.transfer import features

@@ -6,9 +6,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/kalmanovich.html.md"""
 
 # %% auto #0
 __all__ = ['PAPER', 'RATES', 'SETTINGS', 'CONV', 'DECODERS', 'FACTOR_ARMS', 'CONV_ARMS', 'FIGURE4', 'STUDIES', 'REPORTED',
-           'CLAIMS', 'schedule_of', 'settings', 'recipe', 'choose_n', 'as_recorded', 'reported_rows']
+           'schedule_of', 'settings', 'recipe', 'choose_n', 'as_recorded', 'reported_rows']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #74fbbe2e
+# %% ../../nbs/papers/kalmanovich.ipynb #f34ec4f0
 from ..imports import *
 from itertools import product
 from fastcore.basics import merge
@@ -20,12 +20,8 @@ from ..experiment.phase import own_decoder, phase_step
 from ..experiment.recipe import changed, find_recipe, merged
 from ..experiment.schema import ExperimentError
 from ..experiment.step import chain
-from ..answers.extremes import Agreement, Greatest, Least, at_each
-from ..answers.runs import Below
-from ..answers.asks import Difference, Ratio, Trend
-from ..answers.claims import All, Claim, Expect
 
-# %% ../../nbs/papers/kalmanovich.ipynb #f7c330fe
+# %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992
 _MAKERS = dict(gradual=gradual, stacked=stacked, frozen=input_noise_frozen, de_novo=de_novo)
 
 def schedule_of(
@@ -49,7 +45,7 @@ def _fraction(arm):
     "The paper's stacked-versus-gradual fraction f of an arm, from 0 to 1; None where it has no meaning"
     return float(arm[7:]) if arm.startswith('hybrid_') else dict(gradual=0., stacked=1.).get(arm)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #44707cd2
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0001
 PAPER = dict( # section 3.2, figure 3
     mnist=dict(noise=.15, width=1000, first=50, n=80, tune=80, folds=10, lr=.01),
     cifar10=dict(noise=.1, width=1500, first=25, n=70, tune=70, folds=5, lr=.001),
@@ -83,7 +79,7 @@ CONV = dict( # first, n, refit, every: steps; recipe: the setting of the classif
     floor=dict(first=300, n=500, refit=dict(direct=300, chain=600)),
     paper=dict(recipe='paper', width=1., first=60_000, n=168_000, refit=dict(direct=10_000, chain=20_000), every=5000))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #a9b08a30
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0002
 def settings(
     data:str='mnist', # name of the data set; unknown ones are treated as MNIST
     setting:str='smoke', # one of `SETTINGS`; 'floor': the paper's widths and epochs on fewer images
@@ -98,7 +94,7 @@ def settings(
     changed({k: [v] for k,v in usual.items()}, grid, 'schedule.grid')
     return changed(usual, changes, 'schedule') | (dict(grid=grid) if grid else {})
 
-# %% ../../nbs/papers/kalmanovich.ipynb #0ae9f97d
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0004
 def _sgd(s): return dict(opt='sgd', momentum=s['momentum'], weight_decay=s['weight_decay'], fused=True, bs=s['bs'])
 def _sought(rates, start, tune):
     "A rate that is sought outwards from `start`"
@@ -131,7 +127,7 @@ def _conv_nets(s):
     decoder = dict(make=_nets+'StagedAE', out_act=r['decoder']['out_act'], init=init, tied=True)
     return {k: r[k] for k in own} | dict(decoder=decoder, labels=dict(n=s['sizes'])),r['arms']
 
-# %% ../../nbs/papers/kalmanovich.ipynb #cf08a209
+# %% ../../nbs/papers/kalmanovich.ipynb #7ef60d91
 DECODERS = 'direct','chain'
 def _names(s): return ['conv1', 'conv2', 'conv3'] if 'recipe' in s else [f'l{i+1}' for i in range(s['depth'])]
 
@@ -179,7 +175,7 @@ def _depth(s, reading):
     others = product([d for d in (2, 3, 4) if d!=s['depth']], ('gradual', 'stacked'))
     return merge(_of('gradual', 'stacked')(s, reading), *(deeper(*o) for o in others))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #3a4e83a6
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0009
 FACTOR_ARMS = 'gradual_x0.5', 'gradual_x0.1', 'gradual_decay'
 CONV_ARMS = 'gradual', 'stacked', 'de_novo'
 FIGURE4 = *CONV_ARMS, 'frozen', 'none'
@@ -228,7 +224,7 @@ def _search(s, reading):
     every = [dict(zip(s['grid'], v)) for v in product(*s['grid'].values())]
     return merge(*(_fold(c, i, s, reading) for c,i in product(every, range(s['folds']))))
 
-# %% ../../nbs/papers/kalmanovich.ipynb #bba4d3f0
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0012
 STUDIES = dict(figure3=lambda s, reading: _of('gradual', *(f'hybrid_{f:g}' for f in s['fs']), 'stacked')(s, reading),
     joint=_of('gradual', 'stacked', tuned=True), ablation=_of('gradual', 'frozen', 'stacked'),
     de_novo=_of('gradual', 'stacked', 'de_novo'), factor=_of('gradual', *FACTOR_ARMS, 'gradual_x0', like='gradual'),
@@ -253,7 +249,7 @@ def recipe(
         images=dict(n=s['images'], pick='stratified'), arms=STUDIES[study](s, reading))
     return merged(own | nets | _phase_fits(s, conv, not once), overrides)
 
-# %% ../../nbs/papers/kalmanovich.ipynb #7f444914
+# %% ../../nbs/papers/kalmanovich.ipynb #6daab305
 def choose_n(
     res # `Results` of the study find_n
 )->tuple: # (n, None where some schedule was still improving; arm -> (curve, its epochs at the last n looked at))
@@ -271,7 +267,7 @@ def choose_n(
         if not any(moves(*o) for o in seen.values()): return n,seen
     return None,seen
 
-# %% ../../nbs/papers/kalmanovich.ipynb #b96a10cf
+# %% ../../nbs/papers/kalmanovich.ipynb #2d4a0021
 _KINDS = dict(figure4='classification', conv='conv reconstruction', conv_fits='conv classification')
 _ENTRIES = 'first', 'n', 'tune', 'noise', 'momentum', 'weight_decay', 'bs', 'normalised_grad'
 
@@ -313,7 +309,7 @@ def as_recorded(
     own = dict(find_n=_budget_rows, search=_search_rows).get(res.about['recipe']['study'])
     return own(rows, res) if own else rows
 
-# %% ../../nbs/papers/kalmanovich.ipynb #29a43446
+# %% ../../nbs/papers/kalmanovich.ipynb #34e6de5e
 REPORTED = dict(  # (gradual, sd), (stacked, sd) in nats, and the improvement as printed, %
     mnist=((9.61, .06), (10.38, .06), 7.39), cifar10=((55.47, .2), (57.26, .23), 3.12),
     cifar100=((57.01, .45), (59.34, .3), 3.92))
@@ -324,129 +320,3 @@ def reported_rows()->pd.DataFrame: # a row per data set and arm: mean and deviat
     who |= dict(metric='excess cross-entropy')
     own = {(d, i): REPORTED[d][i] for d,i in product(REPORTED, (0, 1))}
     return pd.DataFrame([who | dict(data=d, arm=CONV_ARMS[i], f=i, value=v, sd=sd) for (d,i),(v,sd) in own.items()])
-
-# %% ../../nbs/papers/kalmanovich.ipynb #42775b18
-_BOTH,_LESS,_MORE = ('as_written', 'fair'),Expect('<', .99),Expect('>', 1.01)
-
-def _recon(data, a, b, relation='<', **where):
-    "Asks of both readings: the error of `a` for that of `b`; fair, through the decoder that speaks against the claim"
-    ask = Ratio(a, b, dict(data=data, kind='reconstruction', tuned=False, depth=2) | where, told='decoder')
-    return dict(as_written=ask, fair=(Greatest if relation=='<' else Least)(at_each(ask, decoder=DECODERS)))
-
-def _error(data, a, b, ask=Ratio):
-    return ask(a, b, dict(data=data, kind='classification', depth=2, labels=Below(50_000)), over='labels')
-
-def _against(a, prefix, ask, *more):
-    "The greatest of what `ask` says of `a` against each recorded arm whose name begins with `prefix`, and `more`"
-    def greatest(rows, conf=.95):
-        found = [b for b in sorted(rows.arm.dropna().unique()) if b.startswith(prefix) and ask(a, b)(rows, conf)]
-        return Greatest(tuple(ask(a, b) for b in (*found, *more)))(rows, conf) if found else None
-    return greatest
-
-def _mixes(data):
-    "Gradual training against every mix that was run, and stacked training: the greatest ratio"
-    def greatest(r): return _against('gradual', 'hybrid_', lambda a,b: _recon(data, a, b)[r], 'stacked')
-    return {r: greatest(r) for r in _BOTH}
-
-_ratio = partial(_recon, a='gradual', b='stacked', tuned=True) # of a data set, after joint tuning
-def _everywhere(make):
-    "The greatest of what `make` asks of each data set, reading by reading"
-    return {r: Greatest(tuple(make(d)[r] for d in _SETS)) for r in _BOTH}
-
-def _fades(data):
-    "A gain at the smallest size, and a difference that rises with the size"
-    where = dict(data=data, kind='classification', depth=2)
-    def gain(rows, conf=.95):
-        sizes = rows[rows.data.eq(data) & rows.kind.eq('classification')].labels
-        return Difference('stacked', 'gradual', where|dict(labels=sizes.min()))(rows, conf) if len(sizes) else None
-    return All((Trend('gradual', 'stacked', 'labels', where), gain))
-
-def _factors(data):
-    "The best of the factors between 0 and 1 against full learning, the decoder that speaks against it"
-    where = dict(data=data, kind='reconstruction', tuned=False, depth=2)
-    def best(**kw): return Least(tuple(Ratio(a, 'gradual', where | kw) for a in FACTOR_ARMS))
-    return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
-
-# %% ../../nbs/papers/kalmanovich.ipynb #4a9bcd55
-_RUN = 'aepretrain compare {} --recipe kalmanovich --set study={} --set reading={} --setting {{setting}} --root data'
-def _claim(data, key, place, study, ask, expect, reported, text, readings=_BOTH):
-    cmds = {r: ' && '.join(_RUN.format(d, study, r) for d in data) for r in readings}
-    same = dict(falling='all arms have one budget of updates by design')
-    return Claim('kalmanovich', key, text, place, ask, expect, reported, cmds, 'floor', same)
-
-def _claims(data, name):
-    "The claims about one data set"
-    def c(key, *asked, text, **kw): return _claim([data], f'{key}-{data}', *asked, f'{text} on {name}', **kw)
-    def start(b): return _error(data, 'gradual', b)
-    (g,_),(st,_),pct = REPORTED[data]
-    mnist,joint = data=='mnist',_ratio(data)
-    worse,frozen = ('worse', _MORE) if mnist else ('better', _LESS)
-    as_well = (_error(data, 'frozen', 'gradual', Difference), Expect('=', margin=.5), 'in words')
-    alike = (_error(data, 'frozen', 'gradual'), _MORE, 'in words') if mnist else as_well
-    return [c('gradual-beats-any-mix', 'figure 3', 'figure3', _mixes(data), _LESS, 'by eye',
-            text='Gradual training reconstructs better than any mix with stacked training at the same budget'),
-        c('joint-tuning-keeps-gain', 'section 4.1', 'joint', joint, _LESS, f'{st} to {g} nats, {pct} % less',
-            text='After joint tuning gradual training still reconstructs better'),
-        c('joint-tuning-gain-as-reported', 'section 4.1', 'joint', dict(as_written=joint['as_written']),
-            Expect('=', round(g/st, 3), margin=.01), f'{pct} % less', readings=['as_written'],
-            text='After joint tuning it is ahead by as much as reported, within 1 % of the error,'),
-        c('gradual-classifies-better', 'figure 4', 'figure4', start('stacked'), _LESS, 'by eye',
-            text='Below 50,000 samples a gradual start classifies better than a stacked one'),
-        c('frozen-reconstructs', 'section 4.2', 'ablation', _recon(data, 'frozen', 'gradual', frozen.relation),
-            frozen, 'in words',
-            text=f'Noise at the input with the first layer frozen reconstructs {worse} than gradual training'),
-        c('frozen-classifies', 'section 4.2', 'figure4', *alike,
-            text='With the first layer frozen it classifies ' + ('worse' if mnist else 'as well')),
-        c('stacked-beats-de-novo', 'section 1', 'figure4', _error(data, 'stacked', 'de_novo'), _LESS, 'cited',
-            text='A stacked start classifies better than training the deep autoencoder at once'),
-        c('stacked-reconstructs-better-than-de-novo', 'section 1', 'de_novo', _recon(data, 'stacked', 'de_novo'),
-            _LESS, 'cited', text='Stacked training reconstructs better than training the deep autoencoder at once'),
-        c('start-beats-random', 'section 1', 'figure4', start('none'), _LESS, 'cited',
-            text='A pre-trained start classifies better than a random one'),
-        c('start-cuts-training', 'section 1', 'figure4', replace(start('none'), value='epochs'), Expect('<', .9),
-            'cited', text='A pre-trained start cuts the epochs until training stops by a tenth or more'),
-        c('gain-fades', 'figure 4', 'figure4', _fades(data), Expect('>'), 'by eye',
-            text='The gain of a gradual over a stacked start fades with the size of the training set')]
-
-_SETS = dict(mnist='MNIST', cifar10='CIFAR-10', cifar100='CIFAR-100')
-
-def _all_sets():
-    "The claims about all three data sets"
-    def classify(d): return dict.fromkeys(_BOTH, _error(d, 'gradual', 'stacked'))
-    agree = Agreement(dict(kind='reconstruction', tuned=True), of=('data', 'arm'))
-    return [_claim(_SETS, 'consistently-reconstructs-better', 'abstract', 'figure3',
-            _everywhere(lambda d: _recon(d, 'gradual', 'stacked')), _LESS, 'by eye',
-            'Gradual training reconstructs better than stacked training on all three data sets'),
-        _claim(_SETS, 'consistently-better-after-joint-tuning', 'section 4.1', 'joint', _everywhere(_ratio), _LESS,
-            '3.12 to 7.39 % less', 'It does so after joint tuning, too, on all three data sets'),
-        _claim(_SETS, 'consistently-classifies-better', 'abstract', 'figure4', _everywhere(classify), _LESS, 'by eye',
-            'Below 50,000 samples a gradual start classifies better than a stacked one on all three data sets'),
-        _claim(_SETS, 'agrees-with-reported', 'section 4.1', 'joint', dict(as_written=agree), Expect('<', 1),
-            'six means of three splits', readings=['as_written'],
-            text='Our errors after joint tuning, as written, are within a nat of the reported ones')]
-
-def _beyond(data, name):
-    "Questions that the paper does not answer: depth, learning-rate factor, the convolutional autoencoder"
-    def c(key, study, ask, text, **kw):
-        own = f'{key}-{data}','beyond the paper',study,ask,_LESS,'asked',f'{text} on {name}'
-        return _claim([data], *own, **kw)
-    def conv(b): return _recon(data, 'gradual', b, kind='conv reconstruction', depth=3)
-    def fit(a, b): return Ratio(a, b, dict(data=data, kind='conv classification', labels=1000))
-    def deep(d):
-        return c(f'gradual-reconstructs-better-at-depth-{d}', 'depth', _recon(data, 'gradual', 'stacked', depth=d),
-            f'With {d} layers, too, gradual training reconstructs better than stacked')
-    def start(b, ask, words):
-        return c(f'conv-gradual-classifies-better-than-{b}', 'conv_fits', dict(fair=ask), readings=['fair'],
-            text=f'With 1,000 labels a gradual convolutional start classifies better than {words}')
-    return [deep(3), deep(4),
-        c('slower-lower-layer-reconstructs-better', 'factor', _factors(data),
-            'Some learning-rate factor of the lower layer between 0 and 1 reconstructs better than full learning'),
-        c('conv-gradual-reconstructs-better-than-stacked', 'conv', conv('stacked'),
-            'The convolutional autoencoder reconstructs better gradual than stacked'),
-        c('conv-gradual-reconstructs-better-than-end-to-end', 'conv', conv('de_novo'),
-            'The convolutional autoencoder reconstructs better gradual than trained end to end'),
-        start('stacked', fit('gradual', 'stacked'), 'a stacked one'),
-        start('end-to-end', fit('gradual', 'de_novo'), 'one trained end to end'),
-        start('random', _against('gradual', 'random_', fit), 'any of the random ones')]
-
-CLAIMS = [*sum((_claims(d, n) for d,n in _SETS.items()), []), *_all_sets(), *_beyond('mnist', 'MNIST')]
