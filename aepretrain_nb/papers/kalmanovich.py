@@ -206,7 +206,7 @@ def _longer(arm, times, s):
 
 def _find_n(s, reading):
     "Two schedules that can be continued, and each mix at each budget"
-    if s['chunk']>s['most']: raise ExperimentError(f'schedule.chunk is {s["chunk"]}: at most {s["most"]} as most')
+    if s['chunk']>s['most']: raise ExperimentError(f'schedule.chunk is {s["chunk"]}, above schedule.most: {s["most"]}')
     s,ns = s | dict(depth=2),range(s['chunk'], s['most']+1, s['chunk'])
     def mix(n, f): return _scored(f'hybrid_{f:g}', s | dict(n=n), reading, name=f'hybrid_{f:g}_n{n}')
     return merge(_longer('gradual', 1, s), _longer('stacked', 2, s), *(mix(*o) for o in product(ns, s['fs'])))
