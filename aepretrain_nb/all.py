@@ -24,6 +24,7 @@ from .train.learner import *
 from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
+from .train.one_head import *
 from .train.heads import *
 from .train.named_heads import *
 from .train.scores import *
@@ -31,12 +32,14 @@ from .train.task import *
 from .experiment.schema import *
 from .experiment.step import *
 from .experiment.recipe import *
+from .experiment.seen import *
 from .experiment.plan import *
 from .experiment.run import *
 from .experiment.pretrain import *
 from .experiment.finetune import *
 from .experiment.stack import *
 from .experiment.phase import *
+from .experiment.joint import *
 from .experiment.store import *
 from .experiment.work import *
 from .experiment.executor import *

@@ -30,7 +30,7 @@ def _folder(data, recipe, setting, change):
     return '-'.join(map(str, filter(None, parts)))
 
 # %% ../nbs/04_cli.ipynb #8a702117
-_COMPARE = dict(but='store progress pretrain_sets splits one_encoder',
+_COMPARE = dict(but='store progress pretrain_sets',
     reads=dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words, tune=['each', 'first'],
         valid=['within', 'extra'], precision=['fp32', 'bf16']))
 

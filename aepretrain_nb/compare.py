@@ -50,7 +50,7 @@ def _changes(asked):
     "Options of the grid as changes to a recipe's sections"
     out = {}
     for k,v in asked.items():
-        if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v
+        if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v.item() if isinstance(v, np.generic) else v
     return out
 
 def _asked(recipe, lr, tune, precision, options):
@@ -118,6 +118,10 @@ def _records(d):
     "A table as plain JSON, its numbers in full"
     return d.astype(object).where(d.notna(), None).to_dict('records')
 
+def _records(d):
+    "A table as plain JSON, its numbers in full"
+    return d.astype(object).where(d.notna(), None).to_dict('records')
+
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
     old = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[])
@@ -145,9 +149,11 @@ def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
 
 def _opened(plan, folder, encoders, files, progress):
     "The store of a call, with what it takes over from elsewhere"
+    odd = _odd(plan)
+    for other in encoders: experiment(other)
     store = Store(folder or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(plan.splits, plan.recipe)
-    store.warn(_odd(plan), progress)
+    store.warn(odd, progress)
     for other in encoders: store.borrow(other, plan.steps())
     for digest,path in files.items():
         state = {k: v.contiguous() for k,v in read_weights(path)[0].items()}
@@ -180,6 +186,9 @@ class _Call:
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
 
+# %% ../nbs/03_compare.ipynb #5d1be7a4
+def _listed(o): return o.tolist() if hasattr(o, 'tolist') else list(o)
+
 # %% ../nbs/03_compare.ipynb #be430468
 def compare(
     data, # name of a data set (see `DATASETS`), or `Splits`
@@ -202,14 +211,14 @@ def compare(
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
-    crossed=None, # every encoder with every subset and head? The recipe's by default, like what follows
-    one_encoder=None, # one autoencoder, of the first seed, for all runs? Random encoders still move with the seed, unless it is 'all'
+    crossed:bool=None, # every encoder with every subset and head? The recipe's by default, like what follows
+    one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Random encoders still move with the seed, unless it is 'all'
     valid=None, # validation images 'within' the labels, 'extra', or none of their own: 'test' looks at the test images instead, a named leak
-    n_valid=None, # validation images; a fifth of the labels where nothing says otherwise
+    n_valid:int=None, # validation images; a fifth of the labels where nothing says otherwise
     policy=None, # how labelled images are chosen: stratified, uniform, first_n, fold
-    n_unlabelled=None, # images for the autoencoder; all where nothing says otherwise
+    n_unlabelled:int=None, # images for the autoencoder; all where nothing says otherwise
     precision=None, # number format of the steps: 'fp32' or 'bf16'
-    timeout=None, # seconds after which a step counts as hung, where it runs in another process
+    timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data), getattr(data, 'name', data))
@@ -225,7 +234,7 @@ def compare(
     files = _files(arms)
     _rehearsed(plan, files, device)
     store = _opened(plan, store, encoders, files, progress)
-    said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=list))
+    said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
     call = _Call(store, root, executor, device, progress, timeout, said, dict(metric=metric, treatment=treatment, margin=margin))
     pilot = call.run(plan)
     return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot

@@ -3,12 +3,16 @@ import pytest, torch
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import generator
-from aepretrain_nb.experiment.experiment import compare
-from aepretrain_nb.answers.rows import recorded
-from aepretrain_nb.papers.barletta import CLAIMS, LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
-from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.compare import compare
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.experiment import stack
 from aepretrain_nb.experiment.plan import plan
-from aepretrain_nb.experiment.trial import train_autoencoder
+from aepretrain_nb.experiment.pretrain import reconstruct
+from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.experiment.stack import classify
+from aepretrain_nb.answers.rows import recorded
+from aepretrain_nb.papers.barletta_claims import CLAIMS
+from aepretrain_nb.papers.barletta import LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
 
 digits = dataset('digits')
 others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))
@@ -30,7 +34,7 @@ def test_random_beats_the_others_as_often_as_their_own_numbers_say():
 
 def test_parameter_counts():
     g = torch.Generator()
-    assert count(encoder(1))==372 and count(softmax_net(encoder(1), 1, 28, 28, 10, g).head)==1970 and count(softmax_net(encoder(1, (5, 5)), 1, 28, 28, 10, g, dropout=.2))==2740
+    assert count(encoder(1))==372 and count(softmax_net(encoder(1), 1, 28, 28, 10, g).head)==1970 and count(softmax_net(encoder(1, filters=(5, 5)), 1, 28, 28, 10, g, dropout=.2))==2740
 
 @pytest.mark.parametrize('c,h,w', [(1, 28, 28), (3, 32, 32), (1, 13, 9), (2, 7, 30)])
 def test_a_reconstruction_has_the_size_of_its_image(c, h, w):
@@ -40,7 +44,6 @@ def test_a_reconstruction_has_the_size_of_its_image(c, h, w):
     assert all(p.grad is not None and p.grad.abs().sum()>0 for p in ae.parameters())
 
 def test_the_views_of_mnist_are_the_authors():
-    from aepretrain_nb.data.sets import ImageSet
     images = lambda n, at: ImageSet(torch.arange(at, at+n, dtype=torch.int32).remainder(251).to(torch.uint8).reshape(n, 1, 1, 1).expand(n, 1, 2, 2).clone(), torch.arange(n)%10)
     s = Splits('mnist', images(60_000, 0), images(10_000, 7))
     f,c = frozen_view(s),cnn_view(s)
@@ -49,15 +52,15 @@ def test_the_views_of_mnist_are_the_authors():
 
 def test_as_written_trains_on_the_first_n_and_shares_one_encoder():
     r = recipe('smoke', 'as_written', 'frozen')
-    ts = plan(frozen_view(digits), r, labels=[64], seeds=3, pretrain_sets=others, **r['protocol'])
-    assert {t.encoder_seed for t in ts}=={0} and {t.head_seed for t in ts}=={0, 1, 2} and {t.valid for t in ts}=={'test'}
+    ts = plan(frozen_view(digits), r, labels=[64], seeds=3, pretrain_sets=others)
+    assert {t.seeds['encoder'] for t in ts}=={0} and {t.seeds['head'] for t in ts}=={0, 1, 2} and {t.data['valid'] for t in ts}=={'test'}
     random = [build_classifier(t, frozen_view(digits)).encoder.state_dict() for t in ts if t.arm=='random']
     assert all(torch.equal(v, random[0][k]) for s in random for k,v in s.items())
 
 def test_fair_draws_encoders_anew_and_gives_every_arm_the_same_images():
     r = recipe('smoke', 'fair')
     ts = plan(digits, r, labels=[64], seeds=3, pretrain_sets=others)
-    assert {t.arm for t in ts}==set(arms()) and {t.encoder_seed for t in ts}=={0, 1, 2} and {t.valid for t in ts}=={'within'}
+    assert {t.arm for t in ts}==set(arms()) and {t.seeds['encoder'] for t in ts}=={0, 1, 2} and not any('valid' in t.data for t in ts)
     a,b = (build_classifier(t, digits).encoder.state_dict() for t in [t for t in ts if t.arm=='random'][:2])
     assert not any(torch.equal(v, b[k]) for k,v in a.items())
 
@@ -65,26 +68,27 @@ def test_arms_differ_in_the_one_thing_under_test():
     r = recipe('paper', 'fair')
     ts = {t.arm: t for t in plan(digits, r | dict(pretrain=r['pretrain'] | dict(n_valid=97)), labels=[160], seeds=1, pretrain_sets=others)}
     frozen = [ts[a] for a in arms() if a!='cnn']
-    assert len({str(t.recipe['finetune']) for t in frozen})==1 and len({str(t.recipe['model']) for t in frozen})==1
-    assert ts['plain'].recipe['pretrain'] | dict(sparsity=1e-3, penalty='code')==ts['sparse'].recipe['pretrain']
-    assert ts['sparse'].recipe['pretrain'] | dict(steps=100*((900-97)//32))==ts['sparse_fashion'].recipe['pretrain']
-    assert ts['sparse_fashion'].encoder.digest==others['fashion_mnist'].digest!=ts['sparse'].encoder.digest
-    assert ts['plain'].recipe['finetune']['steps']==100*(128//16)
+    before = {a: ts[a].parents[0] for a in ('plain', 'sparse', 'sparse_fashion')}
+    assert len({str(t.fit) for t in frozen})==1 and len({str(t.net) for t in frozen})==1
+    assert before['plain'].fit | dict(sparsity=1e-3, penalty='code')==before['sparse'].fit
+    assert before['sparse'].fit | dict(steps=100*((900-97)//32))==before['sparse_fashion'].fit
+    assert before['sparse_fashion'].data['digest']==others['fashion_mnist'].digest!=before['sparse'].data['digest']
+    assert ts['plain'].fit['steps']==100*(128//16)
 
 @pytest.mark.parametrize('study', [s for s in studies() if s!='main'])
 def test_every_study_runs(study):
-    got = compare(digits, recipe=recipe('smoke', 'fair', study) | dict(labels=[64], seeds=1), pretrain_sets=others, progress=False)
+    got = compare(digits, recipe=recipe('smoke', 'fair', study), labels=[64], seeds=1, pretrain_sets=others, progress=False)
     assert not len(got.missing) and got.rows.value.between(0, 100).all() and got.rows.never.notna().all()
 
 def test_held_out_images_are_not_trained_on():
     "At one rate; among several, they choose."
     one = recipe('smoke', 'fair', 'frozen', pretrain=dict(opt='adam'))
-    t = next(t for t in plan(digits, one, labels=[64], seeds=1, pretrain_sets=others) if t.arm=='plain').encoder
-    order = torch.randperm(len(digits.unlabelled), generator=generator('unlabelled', digits.digest, t.encoder_seed))
+    t = next(t for t in plan(digits, one, labels=[64], seeds=1, pretrain_sets=others) if t.arm=='plain').parents[0]
+    order = torch.randperm(len(digits.unlabelled), generator=generator('unlabelled', digits.digest, t.seeds['encoder']))
     x = digits.unlabelled.x.clone(); x[order[:97]] = 255-x[order[:97]]
     other = Splits('digits', digits.train, digits.test, type(digits.unlabelled)(x))
-    a = train_autoencoder(t, digits)[0].state_dict()
-    b = train_autoencoder(t, Swapped(other, digits.digest))[0].state_dict()
+    a = reconstruct(t, digits)[0].state_dict()
+    b = reconstruct(t, Swapped(other, digits.digest))[0].state_dict()
     assert all(torch.equal(v, b[k]) for k,v in a.items())
 
 class Swapped:
@@ -98,13 +102,12 @@ def test_sizes_are_the_papers(): assert (len(LABELS), LABELS[0], LABELS[-1], sum
 # Heads trained as one, in the grid
 
 def test_heads_trained_as_one_are_those_of_a_learner(monkeypatch):
-    import aepretrain_nb.experiment.trial as trial
     r = recipe('smoke', 'fair', 'frozen', finetune=dict(lr=.01, epochs=20, evals=5))
     ts = plan(digits, r, ['random'], labels=[64, 160], seeds=2)
-    ours = [trial.train_classifier(t, digits) for t in ts]
-    monkeypatch.setattr(trial, 'together', lambda *_: None)
+    ours = [classify(t, digits) for t in ts]
+    monkeypatch.setattr(stack, 'together', lambda *_: None)
     for t,(net,res) in zip(ts, ours):
-        other,own = trial.train_classifier(t, digits)
+        other,own = classify(t, digits)
         for (k,p),q in zip(net.state_dict().items(), other.state_dict().values()): assert torch.allclose(p, q, atol=2e-6, rtol=1e-5), k
         assert (res['curve'], res['value'], res['train'], res['confusion'], res['steps'], res['subset'])==(own['curve'], own['value'], own['train'], own['confusion'], own['steps'], own['subset'])
         assert [v for _,v in res['losses']]==pytest.approx([v for _,v in own['losses']], abs=1e-5)
@@ -123,17 +126,15 @@ def test_a_grid_of_heads_is_the_same_however_it_is_cut(tmp_path):
 def test_a_head_that_diverges_fails_alone(tmp_path):
     r = recipe('smoke', 'fair', 'frozen', finetune=dict(opt='sgd', clip=None))
     r['finetune'] |= dict(tune='each', lr=[1e-3])
-    wild = r | dict(arms=dict(tame=r['arms']['random'], wild=r['arms']['random'] | dict(change=dict(finetune=dict(lr=[1e38])))))
+    wild = r | dict(arms=dict(tame=r['arms']['random'], wild=r['arms']['random'] | dict(change=dict(finetune=dict(freeze=['encoder.'], lr=[1e38])))))
     got = compare(digits, recipe=wild, labels=[64, 160], seeds=1, store=tmp_path/'s', progress=False)
-    assert set(got.rows.arm)=={'tame'} and got.missing.arm.tolist()==['wild']*2 and got.missing.reason.str.startswith('TrialFailed: diverged at lr 1e+38').all()
+    assert set(got.rows.arm)=={'tame'} and got.missing.arm.tolist()==['wild']*2 and got.missing.reason.str.startswith('StepFailed: diverged at lr 1e+38').all()
 
 def test_shuffled_test_labels_change_no_head(tmp_path):
-    from aepretrain_nb.data.sets import ImageSet
     r = recipe('smoke', 'fair', 'frozen')
     other = Splits('digits', digits.train, ImageSet(digits.test.x, digits.test.y.flip(0)), digits.unlabelled)
-    import aepretrain_nb.experiment.trial as trial
     t = plan(digits, r, ['random'], labels=[160], seeds=1)[0]
-    (a,ra),(b,rb) = (trial.train_classifier(t, s) for s in (digits, Swapped(other, digits.digest)))
+    (a,ra),(b,rb) = (classify(t, s) for s in (digits, Swapped(other, digits.digest)))
     assert all(torch.equal(p, q) for p,q in zip(a.parameters(), b.parameters())) and ra['lr']==rb['lr'] and ra['curve']==rb['curve'] and ra['value']!=rb['value']
 
 def test_as_written_from_the_command_line_says_that_it_leaks(tmp_path, capsys):

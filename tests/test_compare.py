@@ -15,7 +15,8 @@ from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.experiment.grid import needed
-from aepretrain_nb.experiment.plan import Plan, labelled, plan
+from aepretrain_nb.experiment.plan import Plan, plan
+from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.run import build_classifier
 from aepretrain_nb.experiment.schema import ExperimentError, Fit, Images, Labels, Whole, defaults

@@ -1,4 +1,4 @@
-"What would spoil the narrative of the executors: workers killed in the middle, trials that kill them, schedulers that hand a trial out twice, two runs on one store."
+"What would spoil the narrative of the executors: workers killed in the middle, steps that kill them, schedulers that hand a step out twice, two runs on one store."
 import multiprocessing, os, signal, socket, subprocess, sys, threading, time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -7,26 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 import filelock, psutil, pytest, submitit
 from distributed import Client, LocalCluster
-from aepretrain_nb.experiment import executor
-from aepretrain_nb.experiment.store import experiment
+from aepretrain_nb.experiment import executor, grid
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.executor import Processes, WorkerLost, check_executor, executor_of
-from aepretrain_nb.experiment.experiment import TIMES, compare
-from aepretrain_nb.papers.kohlbrenner import cnn
+from aepretrain_nb.compare import compare
+from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.schema import ExperimentError
-from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.papers.kohlbrenner import head
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
 small = dict(arms=['pretrained', 'random_default'], labels=[50, 100], seeds=3)  # 12 fits and 3 encoders
 
-def table(res): return res.rows.drop(columns=[*TIMES, 'revision']).to_csv(index=False)  # someone may commit meanwhile
+def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)  # someone may commit meanwhile
 def run(store, executor, **kw): return compare(digits, **(small | kw), recipe=smoke, store=store, executor=executor, progress=False)
-def finished(store): return sorted((Path(store)/'trials').glob('[!.]*.json'))
+def finished(store): return sorted((Path(store)/'steps').glob('[!.]*.json'))
 
 def done(store):
-    "How often each trial ran to its end, as the log has it"
+    "How often each step ran to its end, as the log has it"
     f = Path(store)/'log.txt'
     return Counter(l.split()[3] for l in f.read_text().splitlines() if l.split()[2]=='done') if f.exists() else Counter()
 
@@ -34,7 +33,7 @@ def done(store):
 def whole(tmp_path_factory): return run(tmp_path_factory.mktemp('w')/'whole', None)
 
 def complete(res, whole):
-    "The table of an undisturbed run, each trial run to its end once"
+    "The table of an undisturbed run, each step run to its end once"
     assert table(res)==table(whole) and not len(res.missing) and not (res.store.path/'failed').exists()
     n = done(res.store.path)
     assert set(n.values())=={1} and len(n)<=len(finished(res.store.path))==15
@@ -43,7 +42,7 @@ def workers(pid=None): return [p for p in psutil.Process(pid).children(recursive
 
 @contextmanager
 def killing(store, victims, at=3):
-    "Kill one of `victims()` as soon as `at` trials are finished in the store; gives the list of the killed."
+    "Kill one of `victims()` as soon as `at` steps are finished in the store; gives the list of the killed."
     killed = []
     def watch():
         while len(finished(store))<at or not victims(): time.sleep(.01)
@@ -55,37 +54,37 @@ def killing(store, victims, at=3):
     t.join(10)
     assert killed
 
-def test_the_log_has_each_trial_once(whole): complete(whole, whole)
+def test_the_log_has_each_step_once(whole): complete(whole, whole)
 
 # Processes of this machine
 
-def test_a_killed_process_costs_its_trial_only(tmp_path, whole):
+def test_a_killed_process_costs_its_step_only(tmp_path, whole):
     with killing(tmp_path/'s', lambda: [p.pid for p in workers()]) as killed: res = run(tmp_path/'s', 2)
     complete(res, whole)
     pids = {l.split()[1].split(':')[1] for l in (tmp_path/'s'/'log.txt').read_text().splitlines()}
     assert len(pids)>=2 and not set(killed) & {p.pid for p in workers()}
 
-# A model whose every fit takes its worker with it; other processes import it by this name.
-def deadly(encoder, c, h, w, n_classes, gen, **model):
+# A head whose every fit takes its worker with it; other processes import it by this name.
+def deadly(encoder, c, h, w, n_out, gen=None, width=1., act='scaled_tanh', dropout=0.):
     if multiprocessing.parent_process(): os.kill(os.getpid(), signal.SIGKILL)
-    return cnn(encoder, c, h, w, n_classes, gen, **model)
+    return head(encoder, c, h, w, n_out, gen, width, act, dropout)
 
-def test_a_trial_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
+def test_a_step_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
-    monkeypatch.setattr(experiment, 'TRIES', 2)
-    poison = smoke | dict(classifier='test_executors:deadly')
+    monkeypatch.setattr(grid, 'TRIES', 2)
+    poison = smoke | dict(head=smoke['head'] | dict(make='test_executors:deadly'))
     res = compare(digits, ['random_default'], [50], 1, poison, store=tmp_path/'s', executor='processes:2', progress=False)
     assert list(res.missing.reason)==['its worker was lost 2 times: killed by SIGKILL, perhaps for lack of memory']
 
-# A model whose every fit hangs in a worker.
-def hanging(encoder, c, h, w, n_classes, gen, **model):
+# A head whose every fit hangs in a worker.
+def hanging(encoder, c, h, w, n_out, gen=None, width=1., act='scaled_tanh', dropout=0.):
     if multiprocessing.parent_process(): time.sleep(1000)
-    return cnn(encoder, c, h, w, n_classes, gen, **model)
+    return head(encoder, c, h, w, n_out, gen, width, act, dropout)
 
-def test_a_hung_trial_is_recorded_as_failed(tmp_path, monkeypatch):
+def test_a_hung_step_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
-    monkeypatch.setattr(experiment, 'TRIES', 2)
-    slow = smoke | dict(classifier='test_executors:hanging')
+    monkeypatch.setattr(grid, 'TRIES', 2)
+    slow = smoke | dict(head=smoke['head'] | dict(make='test_executors:hanging'))
     with Processes(1, timeout=3) as ex: res = compare(digits, ['random_default'], [50], 1, slow, store=tmp_path/'s', executor=ex, progress=False)
     assert list(res.missing.reason)==['its worker was lost 2 times: no end after 3 s, so it was killed']
 
@@ -128,7 +127,7 @@ def test_workers_end_with_their_parent():
     p.wait()
     assert not psutil.wait_procs([worker], timeout=10)[1]
 
-def test_workers_that_cannot_start_are_no_trials_fault(monkeypatch):
+def test_workers_that_cannot_start_are_no_steps_fault(monkeypatch):
     def stillborn(): raise BrokenProcessPool
     monkeypatch.setattr(executor, '_Worker', stillborn)
     with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"): ex.submit(os.getpid).result()
@@ -155,7 +154,7 @@ def test_dask_listens_on_loopback_only(cluster):
     me = psutil.Process()
     for p in [me, *me.children(recursive=True)]: assert {c.laddr.ip for c in p.net_connections('tcp') if c.status==psutil.CONN_LISTEN} <= {'127.0.0.1'}
 
-def test_a_killed_dask_worker_costs_its_trial_only(tmp_path, whole, client):
+def test_a_killed_dask_worker_costs_its_step_only(tmp_path, whole, client):
     pids = lambda: list(client.run(os.getpid).values())
     before = pids()
     with killing(tmp_path/'s', lambda: before) as killed: res = run(tmp_path/'s', client.get_executor())
@@ -168,9 +167,9 @@ def test_dask_by_address_with_own_images_and_a_relative_folder(tmp_path, client,
     a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=str(i), executor=ex, progress=False) for i,ex in enumerate((None, f'dask:{client.scheduler.address}')))
     assert table(a)==table(b) and len(b.rows)==1
 
-def test_dask_tries_a_failed_trial_again(tmp_path, client):
+def test_dask_tries_a_failed_step_again(tmp_path, client):
     "Equal arguments are one task to dask, which would give the old answer."
-    bad = smoke | dict(finetune=smoke['finetune'] | dict(opt='sgd', lr=1e38))
+    bad = merged(smoke, dict(finetune=dict(opt='sgd', lr=1e38)))
     go = lambda: compare(digits, ['random_default'], [50], 1, bad, store=tmp_path/'s', executor=client, progress=False)
     assert len(go().missing)==len(go().missing)==1
     assert (tmp_path/'s'/'log.txt').read_text().count(' failed ')==2

@@ -4,7 +4,8 @@ import pytest, torch
 import torch.nn.functional as F
 from aepretrain_nb.data.loader import ImageDL
 from aepretrain_nb.data.sets import ImageSet, generator
-from aepretrain_nb.train.heads import BatchOrder, HeadError, HeadJob, fit_alone, fit_heads
+from aepretrain_nb.train.heads import fit_heads
+from aepretrain_nb.train.one_head import BatchOrder, HeadError, HeadJob, fit_alone
 
 def problem(n=600, d=29, k=10, seed=0):
     g = torch.Generator().manual_seed(seed)

@@ -7,10 +7,11 @@ from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.nets.encoder import feature_sizes
 from aepretrain_nb.nets.layers import init_
 from aepretrain_nb.papers.kohlbrenner import *
+from aepretrain_nb.papers.kohlbrenner_claims import CLAIMS
 from aepretrain_nb.answers.ledger import ledger, settle
 from aepretrain_nb.answers.rows import recorded
-from aepretrain_nb.experiment.recipe import at_edge, candidates
 from aepretrain_nb.experiment.plan import steps_at
+from aepretrain_nb.experiment.recipe import at_edge, candidates, check_recipe
 
 few = settings(max_examples=25, deadline=None)
 def gen(s=0): return torch.Generator().manual_seed(s)
@@ -19,9 +20,8 @@ def nparams(m): return sum(p.numel() for p in m.parameters())
 @few
 @given(c=st.integers(1,4), h=st.integers(4,40), w=st.integers(4,40), width=st.floats(.01,.1), pools=st.sampled_from(['table','code']), down=st.sampled_from(['max','stride']))
 def test_any_width_and_size(c, h, w, width, pools, down):
-    kw = dict(width=width, pools=pools, downsample=down)
-    ae = tied_cae(c, h, w, gen(), **kw)
-    net = cnn(ae.encoder, c, h, w, 7, gen(), **kw)
+    ae = tied_cae(c, h, w, gen(), width=width, pools=pools)
+    net = cnn(strided(ae.encoder) if down=='stride' else ae.encoder, c, h, w, 7, gen(), width=width)
     x = torch.rand(2,c,h,w)
     assert ae(x).shape==x.shape and net(x).shape==(2,7)
     a,b,d,k = channels(width)
@@ -50,7 +50,7 @@ def test_initialisations():
 
 def test_arms_differ_in_the_encoder_only():
     "Heads come from their own stream: whatever filled the encoder, the same head."
-    nets = [cnn(init_(encoder(1,.1), a['init'] or CAE_INIT, gen(i)), 1, 8, 8, 10, gen(9), width=.1) for i,a in enumerate(ARMS.values())]
+    nets = [cnn(init_(encoder(1, width=.1), a.get('change', {}).get('encoder', {}).get('init', CAE_INIT), gen(i)), 1, 8, 8, 10, gen(9), width=.1) for i,a in enumerate(ARMS.values())]
     for net in nets[1:]:
         for p,q in zip(net.head.parameters(), nets[0].head.parameters()): assert torch.equal(p, q)
         assert not torch.equal(net.encoder.stages.conv1.conv.weight, nets[0].encoder.stages.conv1.conv.weight)
@@ -66,7 +66,7 @@ def test_the_classifier_gets_weights_and_biases_and_keeps_to_itself(down):
     ae = tied_cae(1, 8, 8, gen(), width=.05)
     for p in ae.encoder.parameters(): p.data += torch.rand_like(p)
     want = {k: v.clone() for k,v in ae.encoder.state_dict().items()}
-    net = cnn(ae.encoder, 1, 8, 8, 3, gen(), width=.05, downsample=down)
+    net = cnn(strided(ae.encoder) if down=='stride' else ae.encoder, 1, 8, 8, 3, gen(), width=.05)
     assert len(want)==6 and all(torch.equal(v, want[k]) for k,v in net.encoder.state_dict().items())
     for p in net.parameters(): p.data.zero_()
     assert all(torch.equal(v, want[k]) for k,v in ae.encoder.state_dict().items())
@@ -74,7 +74,7 @@ def test_the_classifier_gets_weights_and_biases_and_keeps_to_itself(down):
 
 def test_strided_sees_what_a_stride_sees():
     "A strided stage is every second pixel of the same convolution."
-    enc = encoder(1, .05); x = torch.rand(2,1,9,8)
+    enc = encoder(1, width=.05); x = torch.rand(2,1,9,8)
     s,t = enc.stages.conv1,strided(enc).stages.conv1
     torch.testing.assert_close(t(x), s.act(s.conv(x))[...,::2,::2])
 
@@ -91,19 +91,21 @@ def test_recipes_are_json_and_complete(setting):
     r = recipe(setting)
     assert json.loads(json.dumps(r))==r and r['setting']==setting
     assert set(r['arms'])=={'pretrained','random_paper','random_matched','random_default'}
-    for f in ('autoencoder','classifier'): assert r[f].startswith('aepretrain_nb.papers.kohlbrenner:')
-    assert cnn(tied_cae(1, 8, 8, gen(), **(r['model']|dict(width=.05))).encoder, 1, 8, 8, 10, gen(), **(r['model']|dict(width=.05)))
+    for f in ('encoder', 'head'): assert r[f]['make']==f'aepretrain_nb.papers.kohlbrenner:{f}'
+    check_recipe(r)
 
 def test_the_papers_numbers():
     r = recipe('paper')
-    assert r['model']==dict(width=1., pools='table', act='scaled_tanh', downsample='max', dropout=.5)
+    own = {part: {k: v for k,v in r[part].items() if k!='make'} for part in ('encoder', 'decoder', 'head')}
+    assert own==dict(encoder=dict(width=1., pools='table', act='scaled_tanh', downsample='max'), decoder=dict(bias=.001, out_act='scaled_tanh'),
+        head=dict(width=1., act='scaled_tanh', dropout=.5))
     assert (r['pretrain']['opt'],r['pretrain']['lr'],r['pretrain']['bs'],r['pretrain']['steps'],r['pretrain']['loss'])==('sgd',.5,128,300_000,'mse')
     assert (r['finetune']['opt'],r['finetune']['lr'],r['finetune']['bs'])==('sgd',.1,128)
     assert [steps_at(r['finetune']['steps'], n) for n in (1000, 10_000, 45_000, 55_000)]==[5000, 10_000, 20_000, 20_000]
     q = recipe('quick')
-    assert channels(q['model']['width'])==[33,50,67,128] and (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
+    assert channels(q['encoder']['width'])==channels(q['head']['width'])==[33,50,67,128] and (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
 
-@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'digits, paper, quick, smoke'), (dict(model=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
+@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'digits, paper, quick, smoke'), (dict(encoder=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
 def test_recipe_errors(kw, msg):
     with pytest.raises(ValueError, match=msg): recipe(**kw)
 
@@ -113,20 +115,29 @@ def test_readings_keep_their_flaws_by_name(setting, reading):
     r = recipe(setting, reading)
     assert json.loads(json.dumps(r))==r and r.get('reading')==reading
     flawed = reading=='as_written'
-    assert (r['model']['pools'], r['model']['downsample'])==(('code', 'stride') if flawed else ('table', 'max'))
-    assert (r.get('protocol') or {}).get('one_encoder', False)==flawed and (r.get('protocol') or {}).get('policy')==('first_n' if flawed else None)
+    last = [a['steps'][-1] for a in r['arms'].values()]
+    assert r['encoder']['pools']==('code' if flawed else 'table') and r['encoder']['downsample']=='max'
+    assert last==[dict(do='classify', encoder=dict(downsample='stride')) if flawed else 'classify']*4
+    assert r['seeds'].get('one_encoder', False)==flawed and r['labels'].get('policy')==('first_n' if flawed else None)
     if reading=='fair' and setting!='digits': assert r['finetune']['tune']=='first' and r['finetune']['lr']==RATES
     if reading=='fair' and setting in ('smoke', 'quick', 'paper'):
         found = candidates(r['pretrain'])
         assert ('sgd', .5) in found and any(o=='adam' for o,_ in found) and not at_edge('sgd', .5, found)
-    assert recipe(setting, reading)['model'] is not recipe(setting, reading)['model']
+    assert recipe(setting, reading)['encoder'] is not recipe(setting, reading)['encoder']
+
+def _beyond(arm):
+    "What an arm changes beyond the arm of the paper that it stands for; one activation counts once"
+    change = {k: dict(v) for k,v in arm.get('change', {}).items()}
+    change.get('encoder', {}).pop('init', None)
+    acts = {change[k].pop('act') for k in ('encoder', 'head') if 'act' in change.get(k, {})}
+    return {k: v for k,v in change.items() if v} | (dict(act=acts.pop()) if acts else {})
 
 def test_a_study_changes_one_thing():
     "Each arm of a study is an arm of the paper with one section, or the number of images, changed; equal layers need another rate."
     for name,arms in STUDIES.items():
         for a in arms.values() if name!='main' else ():
-            base = {k: v for k,v in a.items() if k not in ('change', 'n_unlabelled')}
-            assert base in ARMS.values() and len(a)==len(base)+1 and len(a.get('change', [0]))==1+(a.get('change', {}).get('model')==dict(act='sigmoid') and name=='layers')
+            more = _beyond(a)
+            assert len(more)==1 or (name, more)==('layers', dict(act='sigmoid', pretrain=dict(opt='sgd', lr=2.))), (name, more)
     equal = {k: a['change']['pretrain']['lr']/recipe('paper')['pretrain']['lr'] for k,a in STUDIES['layers'].items()}
     assert equal==dict(tanh1_pretrained=1, sigmoid4_pretrained=4)
 
@@ -135,7 +146,7 @@ def test_a_study_changes_one_thing():
 def test_sigmoid_of_doubled_weights_at_four_times_the_rate_is_scaled_tanh(width, pools, lr, seed):
     x = torch.rand(4,1,8,8, generator=gen(seed)).double()
     def fit(act, scale, lr):
-        enc = init_(encoder(1, width, pools, act), CAE_INIT, gen(seed))
+        enc = init_(encoder(1, width=width, pools=pools, act=act), CAE_INIT, gen(seed))
         ae = Autoencoder(enc, TiedDecoder(enc, bias=CAE_INIT['bias']), act).double()
         for p in ae.parameters(): p.data *= scale
         loss,opt = ReconLoss(out_act=act),torch.optim.SGD(ae.parameters(), lr)
@@ -152,7 +163,7 @@ def test_claims_are_answered_from_the_papers_own_runs():
     words = book.reported_outcome.replace('', np.nan).dropna().to_dict()
     assert words=={k: 'holds' for k in said if k!='not-cifar10-1k'} | {'not-cifar10-1k': words['not-cifar10-1k'], 'most-on-ckplus': 'not shown',
         'helps-consistently': 'holds', 'more-with-few-labels': 'does not hold', 'ckplus-varies': 'holds'}
-    for c in book.command: assert c.startswith(('aepretrain compare ', 'python -m aepretrain_nb.papers.kohlbrenner_background '))
+    for c in book.command: assert c.startswith('aepretrain compare ')
 
 def test_the_best_start_is_chosen_by_validation_images():
     "Test accuracy may not choose the control; a start that was not run leaves the claim open."
@@ -188,5 +199,4 @@ def test_the_commands_of_the_claims_can_be_given():
     from aepretrain_nb.cli import parser
     for c in CLAIMS:
         for line in c.commands.values():
-            if line.startswith('aepretrain '): parser().parse_args(line.split()[1:])
-            else: assert line.split()[:3]==['python', '-m', 'aepretrain_nb.papers.kohlbrenner_background'] and line.split()[3] in ('mnist', 'cifar10')
+            parser().parse_args(line.split()[1:])

@@ -4,15 +4,18 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.data.named import DATASETS, dataset
 from aepretrain_nb.data.arrays import DataError
-from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.labels import label_subset, split_valid
-from aepretrain_nb.experiment.experiment import compare
+from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.experiment.work import keep_splits, read_splits
-from aepretrain_nb.compare import read_results
+from aepretrain_nb.experiment.grid import run_grid
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.step import chain
+from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.imports import torchvision
 from aepretrain_nb.experiment.recipe import find_recipe
 
@@ -151,7 +154,7 @@ def test_classes_are_matched_by_name(order, task):
     assert [('matched by name' in w) for w in check_splits(turned).warnings]==[True]*(order!=ABCD)
 
 def test_other_names_of_the_same_images_score_the_same():
-    r = find_recipe('kohlbrenner', 'digits', model=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
+    r = find_recipe('kohlbrenner', 'digits', encoder=dict(width=.1), head=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
     run = lambda test: compare(own(test=test), ['random_paper'], [40], 1, r, progress=False).rows.value.tolist()
     assert run(ImageSet(TX, TY, ABCD))==run(ImageSet(TX, 3-TY, list('dcba')))!=[0.]
 
@@ -327,13 +330,6 @@ def test_what_a_file_keeps_is_all(tmp_path, kind, target):
         assert torch.equal(a.x, b.x) and (a.x.dtype, a.classes, a.task, a.name)==(b.x.dtype, b.classes, b.task, b.name)
         for t,u in ((a.y, b.y), (a.groups, b.groups)): assert t is u is None or torch.equal(t, u) and t.dtype==u.dtype
 
-def test_a_file_of_an_earlier_version_is_read_as_what_it_was(tmp_path):
-    from safetensors.torch import save_file
-    s = Splits('mine', ImageSet(X, Y), ImageSet(TX, TY))
-    save_file(dict(train_x=s.train.x, train_y=s.train.y, test_x=s.test.x, test_y=s.test.y, unlabelled_x=s.train.x.clone()), tmp_path/'own.safetensors')
-    got = read_splits(tmp_path/'own.safetensors', 'mine')
-    assert (got.digest, got.name, got.folds, got.train.classes)==(s.content, 'mine', None, ['0','1','2','3'])
-
 def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     "Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy after its digest was taken"
     a = (X/255).astype('float32')
@@ -345,15 +341,12 @@ def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     runs = {ex: compare(s, ['pretrained','random_paper'], [40], 1, r, store=tmp_path/str(ex), executor=ex, progress=False) for ex in (None, 'processes:1')}
     own,away = runs.values()
     assert not len(own.missing) and not len(away.missing) and own.rows.key.tolist()==away.rows.key.tolist() and s.fresh()!=before
-    losses = lambda res: [res.store.get(t.key)['losses'] for o in res.trials for t in (o, o.encoder) if t]
+    losses = lambda res: [res.store.get(t.key)['losses'] for o in res.steps for t in chain(o)]
     assert losses(own)==losses(away) and own.rows.value.tolist()==away.rows.value.tolist()
     read = read_results(tmp_path/'processes:1')
     assert read.splits.train.classes==seven and read.rows.value.tolist()==own.rows.value.tolist()
 
 def test_data_that_changes_after_planning_is_said(tmp_path):
-    from aepretrain_nb.experiment.store import Store
-    from aepretrain_nb.experiment.grid import run_grid
-    from aepretrain_nb.experiment.plan import plan
     a = X.copy()
     s,r = Splits('own', ImageSet(a, Y), ImageSet(TX, TY)),find_recipe('kohlbrenner', 'smoke')
     ts = plan(s, r, ['random_paper'], [40], 1)

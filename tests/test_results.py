@@ -128,7 +128,7 @@ def test_mean_iou_is_told_as_such():
     rows = made().assign(metric='miou', better='higher', chance=8.)
     res = Results(rows.assign(value=rows.value.where(rows.arm!='random_small', 7.)))
     assert 'mean IoU (%) on' in res.text() and 'random_small did not train (5 of 5 runs at chance)' in res.text()
-    assert res.label_curve().get_ylabel()=='test miou (%)' and res.differences().high.max()<=100
+    assert res.label_curve().get_ylabel()=='test mean IoU (%)' and res.differences().high.max()<=100
 
 def test_a_score_that_no_table_knows_is_told_by_its_rows():
     rows = made().assign(metric='depth_error', unit='m', better='lower', value=lambda d: 10-d.value/10)

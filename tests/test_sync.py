@@ -47,8 +47,8 @@ def test_every_generated_module_has_its_notebook():
 def test_no_public_name_stands_in_two_modules():
     "aepretrain_nb.all would show only one of them"
     seen = {}
-    for m in re.findall(r'from \.(\w+) import', (ROOT/'aepretrain_nb'/'all.py').read_text(encoding='utf-8')):
-        tree = ast.parse((ROOT/'aepretrain_nb'/f'{m}.py').read_text(encoding='utf-8'))
+    for m in re.findall(r'from \.([\w.]+) import', (ROOT/'aepretrain_nb'/'all.py').read_text(encoding='utf-8')):
+        tree = ast.parse((ROOT/'aepretrain_nb'/f'{m.replace(".", "/")}.py').read_text(encoding='utf-8'))
         names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id=='__all__')
         for n in names: assert seen.setdefault(n, m)==m, f'{n} is in {seen[n]} and in {m}'
 

@@ -3,13 +3,13 @@ import errno, gzip, json, os, re, resource, shutil, signal, struct, subprocess, 
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
-from aepretrain_nb.experiment.store import experiment
+from aepretrain_nb.data import ground
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.named import DATASETS, dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
-from aepretrain_nb.experiment.experiment import compare
-from aepretrain_nb.compare import read_results
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
 from aepretrain_nb.train.transfer import save_encoder
 from aepretrain_nb.experiment.recipe import find_recipe
 
@@ -45,6 +45,11 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --recipe os:nothing', 'package.module:name'),
     ('compare digits --setting huge', "unknown setting 'huge'"),
     ('compare digits --policy best', "label policy 'best' is none of stratified"),
+    ('compare digits --set seeds.n=some', "seeds.n is 'some': a number of seeds from 1"),
+    ('compare digits --set encoder.widht=1', "encoder has no 'widht'; did you mean 'width'"),
+    ('compare digits --set head.make=linea', "unknown head 'linea'"),
+    ('compare digits --set encoder.make=timm:resnet19', "timm has no net 'resnet19'"),
+    ('compare digits --set pretrian.steps=3', "no 'pretrian'; did you mean 'pretrain'"),
     ('compare digits --valid maybe', "within"),
     ('compare digits --valid extra', "n_valid from 1"),
     ('compare digits --labels 5000', '5000 labels asked for; stratified takes 10 to 1297'),
@@ -72,9 +77,9 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --set finetune.steps=0', "finetune.steps is 0: a whole number from 1"),
     ('compare digits --set pretrain.lr=-1', "pretrain.lr is -1: a number above 0"),
     ('compare digits --set finetune=3', "finetune is 3: a section of settings"),
-    ('compare digits --set model.width=wide', "the nets cannot be built from model="),
-    ('compare digits --set seeds=some', "seeds is 'some': a whole number from 1"),
-    ('compare digits --set labels=few', "labels is 'few': a whole number from 1, or several"),
+    ('compare digits --set encoder.width=wide', "the nets cannot be built from "),
+    ('compare digits --set seeds=some', "seeds is 'some': a section of settings"),
+    ('compare digits --set labels.n=few', "labels.n is 'few': a whole number from 1, or several"),
     ('compare digits --tune last', "invalid choice: 'last'"),
     ('compare digits --metric acuracy', "unknown metric 'acuracy'; did you mean 'accuracy'"),
     ('compare digits --executor slurm', "executor 'slurm'"),
@@ -87,9 +92,9 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
-    ('power nowhere.csv --margin 2', 'nowhere.csv: No such file'),
+    ('power nowhere.csv --margin 2', 'nowhere.csv is not there: give a CSV'),
     ('power .', 'arguments are required: --margin'),
-    ('power . --margin 2', 'holds no experiment'),
+    ('power . --margin 2', 'results.csv is not there'),
     ('power x --margin 0', "'0' is not a number above 0"),
     ('settings nobody', "unknown recipe 'nobody'. There are: "),
     ('settings --setting huge', "unknown setting 'huge'"),
@@ -154,11 +159,11 @@ def test_weight_files(say, tmp_path):
     assert 'no weight file nowhere.safetensors' in arm('nowhere.safetensors')
     assert 'notes.safetensors is not a safetensors file' in arm('notes.safetensors')
     line = arm('wide.safetensors')
-    assert 'stages.conv1.conv.weight is 50x1x5x5 in the source and 4x1x5x5 in the receiver' in line
+    assert 'stages.conv1.conv.weight is 50x1x5x5 in the source (stages.conv1.conv.weight) and 4x1x5x5 in the receiver' in line
     assert written(tmp_path)==before
 
 def test_an_encoder_from_a_file_is_an_arm(tmp_path):
-    f = weights(tmp_path/'mine.safetensors', smoke['model']['width'])
+    f = weights(tmp_path/'mine.safetensors', smoke['encoder']['width'])
     res = compare('digits', [f'file:{f}', 'random_matched'], [50], 2, smoke, store=tmp_path/'s', progress=False)
     assert set(res.rows.arm)=={'file:mine', 'random_matched'} and len(res.rows)==4
     f.unlink()
@@ -173,6 +178,10 @@ def test_an_out_folder_that_holds_another_experiment(say, tmp_path):
     line = say('compare', 'digits', *SMALL, '--lr', '.5', '--out', 'a')
     assert 'a holds an experiment with another recipe (differs in finetune): choose another folder' in line
     assert before=={p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
+
+def test_encoders_of_a_folder_that_holds_none(say, tmp_path):
+    assert 'nowhere holds no experiment' in say('compare', 'digits', *SMALL, '--encoders', 'nowhere', '--out', 'a')
+    assert not written(tmp_path)
 
 def test_an_out_folder_that_holds_something_else(say, tmp_path):
     Path('a').mkdir()
@@ -194,7 +203,7 @@ def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
     Path('c.csv').write_bytes(bytes(range(128, 256)))
     assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
 
-@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 1)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
+@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
 def test_a_store_of_another_version(say, content, names):
     Path('a').mkdir()
     (Path('a')/'experiment.json').write_text(content)
@@ -218,7 +227,7 @@ def test_no_space_left(tmp_path):
 
 def test_no_space_left_says_so(say, monkeypatch):
     def full(src, dst): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dst))
-    monkeypatch.setattr(experiment.os, 'replace', full)
+    monkeypatch.setattr(ground.os, 'replace', full)
     assert 'No space left on device' in say('compare', 'digits', *SMALL, '--out', 'a')
 
 # What looks like nothing, and what looks like something else
@@ -240,29 +249,25 @@ def test_one_size_one_arm_and_numbers_of_numpy_are_what_they_say(tmp_path):
     c = compare('digits', np.array(['random_default']), np.array([50]), np.int64(2), store=tmp_path/'c', **kw)
     assert a.rows.key.tolist()==b.rows.key.tolist()==c.rows.key.tolist() and len(a.rows)==2
     assert a.rows.value.tolist()==b.rows.value.tolist()==c.rows.value.tolist()
-    json.loads((tmp_path/'b'/'trials'/f'{b.rows.key[0]}.json').read_text())
+    json.loads((tmp_path/'b'/'steps'/f'{b.rows.key[0]}.json').read_text())
 
 def test_call_and_command_agree(tmp_path, monkeypatch, capsys):
     "The same words give the same trials: which setting the digits get is no matter of who asks"
     monkeypatch.chdir(tmp_path)
     res = compare('digits', ['random_default'], [50], 1, store=tmp_path/'call', progress=False)
     assert main('compare digits --arms random_default --labels 50 --seeds 1 --out command'.split())==0
-    assert res.setting=='digits' and read_results('command').rows.key.tolist()==res.rows.key.tolist()
+    assert res.told('setting')=='digits' and read_results('command').rows.key.tolist()==res.rows.key.tolist()
 
 # Images
 
 def test_an_image_too_small_for_the_encoder(tmp_path):
     x = torch.randint(0, 256, (60, 1, 3, 3), dtype=torch.uint8)
     own = Splits('mine', ImageSet(x, torch.arange(60)%3), ImageSet(x[:9], torch.arange(9)%3))
-    r = smoke | dict(autoencoder='test_wrong_input:unpadded')
+    r = smoke | dict(encoder=dict(make='test_wrong_input:unpadded'))
     with pytest.raises(ValueError, match='3x3 pixels, too few for its filter') as e: compare(own, ['random_default'], [30], 1, r, store=tmp_path/'s', progress=False)
     assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
 
-def unpadded(c, h, w, gen, **model):
-    from aepretrain_nb.nets.autoencoder import Autoencoder, TiedDecoder
-    from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
-    enc = ConvEncoder(dict(c1=ConvStage(nn.Conv2d(c, 4, 5))))
-    return Autoencoder(enc, TiedDecoder(enc))
+def unpadded(c, h, w, gen=None): return ConvEncoder(dict(c1=ConvStage(nn.Conv2d(c, 4, 5))))
 
 def test_one_seed_runs_and_the_verdict_says_what_is_missing(tmp_path):
     res = compare('digits', ['pretrained', 'random_default'], [50], 1, smoke, store=tmp_path/'s', progress=False)

@@ -17,7 +17,7 @@ from nbdev.processors import FilterDefaults
 from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {'': 'Front', 'papers': 'Papers', 'answers': 'Answers', 'experiment': 'Experiment', 'train': 'Train', 'nets': 'Nets', 'data': 'Data'}  # from the top
+FOLDERS = {'data': 'Data', 'nets': 'Nets', 'train': 'Train', 'experiment': 'Experiment', 'answers': 'Answers', '': 'Front', 'papers': 'Papers'}  # in reading order
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 CSS = '''
 h1 { font-size: 2.25em; }

@@ -11,18 +11,14 @@ for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.envi
 
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 from safetensors.torch import load_file
 
-from aepretrain_nb.data.loader import ImageDL
-from aepretrain_nb.data.named import dataset
 from aepretrain_nb.compare import read_results
-from aepretrain_nb.data.ground import write_whole
+from aepretrain_nb.data.ground import load_object, write_whole
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.gather import reconstructed
 from aepretrain_nb.nets.filters import smoothness
-from aepretrain_nb.train.transfer import copy_weights
-from aepretrain_nb.experiment.run import build_autoencoder
-from aepretrain_nb.experiment.finetune import first_filters
-from aepretrain_nb.data.ground import load_object
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'
@@ -39,46 +35,44 @@ def learning(curves):
 def moved(res):
     "What became of the first filters of each fit: how far they moved for their length, and how smooth they were before and after."
     out = []
-    for t in res.trials:
-        file = res.store.file('filters', t.key, 'safetensors')
-        if not (res.store.done(t) and file.exists()): continue
+    for s in res.steps:
+        file = res.store.file('filters', s.key, 'safetensors')
+        if not (res.store.done(s) and file.exists()): continue
         start,end = (load_file(file)[k] for k in ('start', 'end'))
         change = (end-start).flatten(1).norm(dim=1)/start.flatten(1).norm(dim=1)
-        out.append(dict(key=t.key, change=change.mean().item(), smooth_start=np.nanmedian(smoothness(start)), smooth_end=np.nanmedian(smoothness(end))))
+        smooth = {f'smooth_{k}': np.nanmedian(smoothness(w)) for k,w in dict(start=start, end=end).items()}
+        out.append(dict(key=s.key, change=change.mean().item(), **smooth))
     return pd.DataFrame(out, columns=['key', 'change', 'smooth_start', 'smooth_end']).round(4)
 
 def tables(res):
-    "Rows of fits (with how they learned, and what became of their filters) and autoencoders (beside their squared error that of the mean image, the best that ignores its input), and curves with what names them."
+    "Rows of fits (with how they learned, and what became of their filters) and autoencoders, and curves with what names them."
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
-    x = res.splits.unlabelled.x
-    plain = x.dtype==torch.uint8 and not any(t.recipe['pretrain'].get('norm_target') for t in res.trials if t.encoder)
-    grey = x.float().div(255).var(0, unbiased=False).mean().item() if plain else None
-    e = res.encoders
-    if 'mean_image' not in e or e.mean_image.isna().all(): e = e.assign(mean_image=grey)
-    return pd.concat([res.rows.merge(learning(res.curves), how='left').merge(moved(res), how='left'), e]), res.curves.round(4).assign(**who)
+    fits = res.rows.merge(learning(res.curves), how='left').merge(moved(res), how='left')
+    return pd.concat([fits, res.encoders]), res.curves.round(4).assign(**who)
 
 def pictures(res, size=None, root=None, n=8):
     "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`."
-    out,row = {},res.rows.iloc[0]
-    for arm in dict.fromkeys(t.arm for t in res.trials):
-        own = [t for t in res.trials if t.arm==arm and t.head_seed==res.trials[0].head_seed and res.store.done(t)]
+    out,row,seed = {},res.rows.iloc[0],res.steps[0].seeds.get('head')
+    for arm in res.arms:
+        own = [s for s in res.steps if s.arm==arm and s.seeds.get('head')==seed and res.store.done(s)]
         if not own: continue
-        at,t = f'{row.data}/{row.reading}/{arm}',max(own, key=lambda t: t.labels)
-        file = res.store.file('filters', t.key, 'safetensors')  # k-NN trains none
+        at,last = f'{row.data}/{row.reading}/{arm}',max(own, key=lambda s: s.data.get('labels', 0))
+        file = res.store.file('filters', last.key, 'safetensors')  # k-NN trains none
         for k,v in load_file(file).items() if file.exists() else (): out[f'{at}/{k}'] = v.numpy().astype(np.float16)
-        out |= {f'{at}/confusion{o.labels}': np.array(res.store.get(o.key)['confusion']) for o in own if o.labels==size}
-        if t.encoder: out |= {f'{at}/{k}': v for k,v in reconstructions(res, t, dataset(t.spec['pretrain_data'], root) if t.pretrain_digest else res.splits, n).items()}
+        counts = {s.data.get('labels'): res.store.get(s.key).get('confusion') for s in own}
+        if counts.get(size): out[f'{at}/confusion{size}'] = np.array(counts[size])
+        first = next((p for p in last.parents if p.do=='reconstruct'), None)
+        if first: out |= {f'{at}/{k}': v for k,v in reconstructions(res, first, arm, root, n).items()}
     return out
 
-def reconstructions(res, trial, splits, n):
-    "Images and reconstructions of a fit's autoencoder, uint8, and its first filters before training."
-    ae,norm = build_autoencoder(trial.encoder, splits).eval(),trial.recipe.get('norm')
-    before = first_filters(ae)
-    copy_weights(load_file(res.store.file('encoders', trial.encoder.key, 'safetensors')), ae)
-    x,clean = ImageDL(splits.unlabelled.take(range(n)), target='x', norm=norm).one_batch()
-    with torch.no_grad(): recon = ae.reconstruct(x)
-    if trial.recipe['pretrain'].get('norm_target'): recon = recon*norm[1]+norm[0]
-    return dict(before=before.numpy().astype(np.float16)) | {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy() for k,v in dict(images=clean, reconstructed=recon).items()}
+def reconstructions(res, step, arm, root, n):
+    "Images and reconstructions of an autoencoder, uint8, and its first filters before training."
+    first = res.told('recipe')['arms'][arm]['steps'][0]
+    other = isinstance(first, dict) and first.get('images', {}).get('data')
+    seen,norm = reconstructed(step, res.store, dataset(other, root) if other else res.splits, n),step.data.get('norm')
+    recon = seen['outputs']*norm[1]+norm[0] if step.fit.get('norm_target') else seen['outputs']
+    drawn = {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy() for k,v in dict(images=seen['images'], reconstructed=recon).items()}
+    return dict(before=seen['before'].numpy().astype(np.float16)) | drawn
 
 def merge(file, new, key):
     "New rows over those in `file` with the same key, sorted."

@@ -69,7 +69,8 @@ def _never(confused):
 
 # %% ../../nbs/answers/13_results.ipynb #913d2b01
 def _fall(curve, lower):
-    "How far the end of a validation curve lies behind its best"
+    "How far the end of a validation curve lies behind its best; nan where there is none"
+    if not curve: return np.nan
     return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
 
 # %% ../../nbs/answers/13_results.ipynb #c1ca10b8
@@ -145,18 +146,22 @@ def told(self:Results,
     values = self.rows[name].dropna().unique() if name in self.rows else []
     return values[0] if len(values)==1 else default
 
+# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
+@patch(as_prop=True)
+def labels(self:Results)->list: # of the label sizes
+    "The sizes, in the order of the tables."
+    return list(self.about.get('labels') or dict.fromkeys(self.every.labels))
+
 # %% ../../nbs/answers/13_results.ipynb #f8c5bf41
 @patch(as_prop=True)
 def cells(self:Results)->pd.DataFrame: # labels, arm, n, missing, mean, sd; where recorded the means of balanced and f1
     "Each arm at each size: mean and standard deviation of the finished runs, and how many are missing."
-    every = self.every
+    every, place = self.every, {v: i for i, v in enumerate([*self.labels, *self.arms])}
     g = every.groupby(['labels', 'arm'], sort=False)
     d = g.value.agg(n='count', missing=lambda v: int(v.isna().sum()), mean='mean', sd='std')
     known = [k for k in ('balanced', 'f1') if k in every and every[k].notna().any()]
     d = d.assign(**{k: g[k].mean() for k in known}).reset_index()
-    order = dict(labels=self.labels, arm=self.arms)
-    place = {c: {v: i for i, v in enumerate(vs)} for c, vs in order.items()}
-    return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place[s.name]), kind='stable', ignore_index=True)
+    return d.sort_values(['labels', 'arm'], key=lambda s: s.map(place), kind='stable', ignore_index=True)
 
 # %% ../../nbs/answers/13_results.ipynb #49bc40b5
 @patch
@@ -165,9 +170,8 @@ def differences(self:Results,
     **kw # as in `differences.differences`
 )->pd.DataFrame: # a row per size and control arm
     "The treatment against every other arm, paired by seed."
-    treatment = check_treatment(treatment or self.treatment, self.arms)
+    every, treatment = self.every, check_treatment(treatment or self.treatment, self.arms)
     if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
-    every = self.every
     d = differences(every, treatment, pair=pair_of(every), pilot=self.plan.get('pilot'), **kw)
     asked = set(zip(every.labels, every.arm))
     return d[[(n, c) in asked for n, c in zip(d.labels, d.control)]].reset_index(drop=True)
@@ -250,12 +254,6 @@ def _named(score):
     "A score with its unit"
     return f'{score.title} ({score.unit})' if score.unit else score.title
 
-# %% ../../nbs/answers/13_results.ipynb #a9f2e1dd
-@patch(as_prop=True)
-def labels(self:Results)->list: # of the label sizes
-    "The sizes, in the order of the tables."
-    return list(self.about.get('labels') or dict.fromkeys(self.every.labels))
-
 # %% ../../nbs/answers/13_results.ipynb #9090cc97
 @patch
 def text(self:Results,
@@ -282,8 +280,7 @@ def label_curve(self:Results,
     **kw # as in `viz.label_curve`, such as `ax`
 )->plt.Axes:
     "The score against labels, with a band and a dot for each run."
-    unit = f' ({self.score.unit})' if self.score.unit else ''
-    return label_curve(self.rows, **dict(ylabel=f'test {self.metric}{unit}') | kw)
+    return label_curve(self.rows, **kw)
 
 @patch
 def pretraining(self:Results,

@@ -11,8 +11,8 @@ __all__ = ['OPTIMISERS', 'PENALTIES', 'LOSSES', 'torch_opt', 'ImageRecorder', 'I
 
 # %% ../../nbs/train/00_learner.ipynb #39f439a7
 from ..imports import *
-from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException,
-    CancelTrainException, CancelValidException, TrainEvalCallback, _inner_loop)
+from fastai.callback.core import (Callback, CancelBackwardException, CancelBatchException, CancelEpochException,
+    CancelFitException, CancelStepException, CancelTrainException, CancelValidException, TrainEvalCallback, _inner_loop)
 from fastai.callback.progress import ProgressCallback
 from fastai.callback import schedule, training  # lr_find, fit_one_cycle and the like patch Learner
 from fastai.learner import Learner, Recorder
@@ -103,7 +103,7 @@ class ClassLoss:
 
 # %% ../../nbs/train/00_learner.ipynb #7d861f09
 class ImageLearner(Learner):
-    "A fastai `Learner` for small images on the device: same events, same callbacks, same weights, less time between them."
+    "A fastai `Learner` for small images on the device: same events, same callbacks, same weights, less time between."
     def __init__(self,
         dls,             # `DataLoaders` of `ImageDL`, or of anything else a `Learner` takes
         model:nn.Module, # takes a batch (n, c, h, w)
@@ -115,9 +115,9 @@ class ImageLearner(Learner):
     ):
         self._events = {}
         if loss_func is F.cross_entropy: loss_func = ClassLoss(loss_func)
-        own = [ImageTrainEval, ImageRecorder] + [ImageProgress]*bar
+        cbs = [ImageTrainEval, ImageRecorder] + [ImageProgress]*bar + list(L(cbs))
         kw = dict(train_bn=False, wd_bn_bias=True) | kw
-        super().__init__(dls, model, loss_func, opt_func or torch_opt('adam'), cbs=own+list(L(cbs)), default_cbs=False, **kw)
+        super().__init__(dls, model, loss_func, opt_func or torch_opt('adam'), cbs=cbs, default_cbs=False, **kw)
 
     def add_cb(self,
         cb # a fastai `Callback`
@@ -134,7 +134,8 @@ class ImageLearner(Learner):
         return super().remove_cb(cb)
 
 # %% ../../nbs/train/00_learner.ipynb #f1f14c49
-_cancels = (CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException, CancelStepException, CancelTrainException, CancelValidException)
+_cancels = (CancelBackwardException, CancelBatchException, CancelEpochException, CancelFitException,
+    CancelStepException, CancelTrainException, CancelValidException)
 
 def _answers(
     cb:Callback, # a callback
@@ -144,6 +145,13 @@ def _answers(
     return hasattr(type(cb), ev) or ev in vars(cb)
 
 @patch
+def _listeners(self:ImageLearner, ev):
+    "The methods that answer an event, in order, looked up once"
+    if ev not in self._events:
+        self._events[ev] = [(c, getattr(c, ev)) for c in self.cbs.sorted('order') if _answers(c, ev)]
+    return self._events[ev]
+
+@patch
 def __call__(self:ImageLearner,
     event_name # the name of an event, or several
 ):
@@ -151,9 +159,7 @@ def __call__(self:ImageLearner,
     if event_name not in _inner_loop:
         self._events = {}
         return Learner.__call__(self, event_name)
-    tab = self._events.get(event_name)
-    if tab is None: tab = self._events[event_name] = [(c, getattr(c, event_name)) for c in self.cbs.sorted('order') if _answers(c, event_name)]
-    for cb,f in tab:
+    for cb,f in self._listeners(event_name):
         if not (cb.run and (cb.run_train if self.training else cb.run_valid)): continue
         try: f()
         except _cancels: raise
@@ -203,7 +209,8 @@ class BestWeightsCB(Callback):
     def before_train(self):
         if self.state is not None: return
         names = list(self.learn.recorder.metric_names[1:])
-        if self.monitor not in names: raise ValueError(f'nothing called {self.monitor!r} is recorded: one of {", ".join(n for n in names if n!="time")}')
+        known = ', '.join(n for n in names if n!='time')
+        if self.monitor not in names: raise ValueError(f'nothing called {self.monitor!r} is recorded: one of {known}')
         self.best,self.best_epoch,self.i,self.state = -float('inf'),None,names.index(self.monitor),{}
 
     def after_epoch(self):
@@ -261,7 +268,7 @@ class SparsityCB(Callback):
     name = 'sparsity'
     def __init__(self,
         lam:float=1e-3, # price of a penalty of one
-        on:str='code'   # one of `PENALTIES`: the mean absolute 'code', that plus the mean rectified 'output', or the summed absolute 'weights'
+        on:str='code'   # mean absolute 'code', that plus the mean rectified 'output', or summed absolute 'weights'
     ):
         super().__init__()
         if on not in PENALTIES: raise ValueError(f'unknown penalty {on!r}: one of {", ".join(PENALTIES)}')
@@ -272,7 +279,9 @@ class SparsityCB(Callback):
         self.hook = self.learn.model.decoder.register_forward_pre_hook(self._listen)
     def _listen(self, decoder, args): self.code = args[0].z
     def after_loss(self):
-        if self.learn.training: self.learn.loss_grad = self.learn.loss_grad + self.lam*self.penalty(self.learn.model, self.code, self.learn.pred)
+        if not self.learn.training: return
+        price = self.penalty(self.learn.model, self.code, self.learn.pred)
+        self.learn.loss_grad = self.learn.loss_grad + self.lam*price
     def after_fit(self): self.give_back()
     def give_back(self):
         "Stop listening to the decoder"
@@ -280,10 +289,12 @@ class SparsityCB(Callback):
         self.hook = None
 
 # %% ../../nbs/train/00_learner.ipynb #0adbed5d
+def _trainable(m): return [p for p in m.parameters(recurse=False) if p.requires_grad]
+
 class NormalisedGradCB(Callback):
     "Divide the gradient of each layer, weights and bias jointly, by its L2 norm before each step (MEDAL's `normGrad`)"
     name = 'normalised_grad'
-    def before_fit(self): self.layers = [ps for m in self.learn.model.modules() if (ps := [p for p in m.parameters(recurse=False) if p.requires_grad])]
+    def before_fit(self): self.layers = list(filter(None, map(_trainable, self.learn.model.modules())))
     def before_step(self):
         for ps in self.layers:
             gs = [p.grad for p in ps if p.grad is not None]
@@ -304,7 +315,7 @@ LOSSES = dict(cross_entropy=ClassLoss(F.cross_entropy), double_softmax=ClassLoss
 
 # %% ../../nbs/train/00_learner.ipynb #f484fe3b
 class DropoutOnCB(Callback):
-    "Leave dropout on while validating and testing: a flaw of Barletta & De Benedetti's code (`evaluate` never calls `eval`)."
+    "Leave dropout on while validating and testing: a flaw of Barletta & De Benedetti's code, which never calls `eval`."
     order,name = TrainEvalCallback.order+1,'dropout_on'
     def before_validate(self):
         for m in self._layers(): m.train()

@@ -12,6 +12,7 @@ __all__ = ['DISTANCES', 'LAMS', 'PROBES', 'ProbeError', 'layer_sizes', 'layer_fe
 from ..imports import *
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import chain, product
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -35,7 +36,7 @@ def _named(net): return {k or 'output': m for k,m in net.named_modules()}
 
 @contextmanager
 def _listen(net, names, pool=None):
-    "A dict that fills with copies of the outputs of the named modules, in the order in which they finish; a module that runs again replaces its own"
+    "A dict that fills with copies of the outputs of named modules, as they finish; the last run of each stays"
     got = {}
     def hear(name, m, args, out):
         if isinstance(out, Tensor): got[name] = _copy(out, pool)
@@ -46,7 +47,7 @@ def _listen(net, names, pool=None):
 
 # %% ../../nbs/train/03_probe.ipynb #b91237be
 def _batches(images, norm, bs, device):
-    "Images as a network gets them in a trial"
+    "Images as a network gets them in a step"
     if not len(images): raise ProbeError(f'{images} has no images')
     return ImageDL(images.unlabelled(), bs, target='x', norm=norm, device=device, memory_format=torch.channels_last)
 
@@ -67,16 +68,19 @@ def _outermost(names):
     top = [o for o in names if not any(o.startswith(p+'.') for p in names)]
     return top if len(top)!=1 or len(names)==1 else _outermost([o for o in names if o!=top[0]])
 
+def _check_layer(net, sizes, k):
+    "Raises `ProbeError` for a layer that cannot be probed"
+    if k in sizes: return
+    why = 'it does not run when the net is called, or has several results'
+    if k in _named(net): raise ProbeError(f'layer {k!r} gives no tensor with a row per image: {why}')
+    raise ProbeError(f'no layer {k!r}; the nearest are {", ".join(get_close_matches(k, sizes, 3, 0))}')
+
 def _pick(net, sizes, layers=None):
     "Names of layers to probe; `ProbeError` for one that cannot be"
     if layers is None: return ['input', *(_outermost([o for o in sizes if o not in ('input','output')]) or ['output'])]
     layers = [layers] if isinstance(layers, str) else list(layers)
     if not layers: raise ProbeError('layers is empty: name some, or leave it out')
-    for k in layers:
-        if k in sizes: continue
-        if k in _named(net):
-            raise ProbeError(f'layer {k!r} gives no tensor with a row per image: it does not run when the net is called, or has several results')
-        raise ProbeError(f'no layer {k!r}; the nearest are {", ".join(get_close_matches(k, sizes, 3, 0))}')
+    for k in layers: _check_layer(net, sizes, k)
     return layers
 
 # %% ../../nbs/train/03_probe.ipynb #c1676df2
@@ -108,15 +112,22 @@ def _votes(dist): return np.tile(1 + .5**np.arange(1, dist.shape[1]+1), (len(dis
 # %% ../../nbs/train/03_probe.ipynb #a6c7c6f8
 def _array(x): return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
+def _check_rows(x, y, t):
+    "Raises `ProbeError` for features and classes that do not fit each other"
+    flat = x.ndim==t.ndim==2 and x.shape[1]==t.shape[1]
+    if not flat: raise ProbeError(f'features of shapes {x.shape} and {t.shape}: (n,d) and (m,d) are needed')
+    whole = y.shape==x.shape[:1] and y.dtype.kind in 'iu'
+    wrong = f'{len(x)} rows with labels of shape {y.shape} and type {y.dtype}: one class number per row is needed'
+    if not whole: raise ProbeError(wrong)
+    few = f'{len(x)} rows to learn from and {len(t)} to tell: at least one of each'
+    if not len(x) or not len(t): raise ProbeError(few)
+    for what,o in (('training', x), ('test', t)):
+        if not np.isfinite(o).all(): raise ProbeError(f'{what} features hold values that are not finite')
+
 def _rows(train_x, train_y, test_x):
     "Features and classes as arrays; `ProbeError` for those that do not fit each other"
     x,y,t = map(_array, (train_x, train_y, test_x))
-    if x.ndim!=2 or t.ndim!=2 or x.shape[1]!=t.shape[1]: raise ProbeError(f'features of shapes {x.shape} and {t.shape}: (n,d) and (m,d) are needed')
-    if y.shape!=x.shape[:1] or y.dtype.kind not in 'iu':
-        raise ProbeError(f'{len(x)} rows with labels of shape {y.shape} and type {y.dtype}: one class number per row is needed')
-    if not len(x) or not len(t): raise ProbeError(f'{len(x)} rows to learn from and {len(t)} to tell: at least one of each')
-    for what,o in (('training', x), ('test', t)):
-        if not np.isfinite(o).all(): raise ProbeError(f'{what} features hold values that are not finite')
+    _check_rows(x, y, t)
     return x,y.astype(np.int64),t
 
 # %% ../../nbs/train/03_probe.ipynb #e5185bb9
@@ -129,16 +140,16 @@ def knn(
     k:int=5, # neighbours, 1 to n
     metric:str='cosine' # one of `DISTANCES`; a row of zeros has cosine 0 with every other
 ) -> Tensor: # (m,) class numbers
-    "Classes by vote of the `k` nearest neighbours, ties to the nearer class; `ProbeError` for more neighbours than rows"
+    "Classes by vote of the `k` nearest neighbours, ties to the nearer class; `ProbeError` for more than there are rows"
     x,y,t = _rows(train_x, train_y, test_x)
     if metric not in DISTANCES: raise ProbeError(f'unknown metric {metric!r}: one of {", ".join(DISTANCES)}')
     if not 1<=k<=len(x): raise ProbeError(f'{k} neighbours of {len(x)} training rows: k is from 1 to {len(x)}')
-    with config_context(working_memory=64):
-        return torch.from_numpy(KNeighborsClassifier(k, weights=_votes, metric=metric, algorithm='brute').fit(x, y).predict(t)).long()
+    vote = KNeighborsClassifier(k, weights=_votes, metric=metric, algorithm='brute')
+    with config_context(working_memory=64): return torch.from_numpy(vote.fit(x, y).predict(t)).long()
 
 # %% ../../nbs/train/03_probe.ipynb #48e070c2
 def _span(x):
-    "Coordinates (n,n) of rows in their own span, and its basis (d,n); None for the basis where there are fewer dimensions than rows"
+    "Coordinates (n,n) of rows in their own span, and its basis (d,n); None for it where dimensions are fewer than rows"
     if x.shape[1]<=len(x): return x,None
     q,r = np.linalg.qr(x.T)
     return np.ascontiguousarray(r.T),q
@@ -147,9 +158,17 @@ def _span(x):
 def _optimum(z, y, lam):
     "Weights (k,d) and biases (k,) of softmax regression at its optimum, for the `k` classes that `y` holds"
     two = len(np.unique(y))==2
-    m = LogisticRegression(C=(1+two)/(lam*len(z)), solver='newton-cg', tol=min(1e-5, lam/1000), max_iter=1000).fit(z, y)
+    how = dict(C=(1+two)/(lam*len(z)), solver='newton-cg', tol=min(1e-5, lam/1000), max_iter=1000)
+    m = LogisticRegression(**how).fit(z, y)
     w,b = m.coef_,m.intercept_
     return (np.r_[-w,w]/2, np.r_[-b,b]/2) if two else (w, b)
+
+def _head(d, y, w, b):
+    "A linear layer with a row for each class number, -inf where `y` has none of that class"
+    head = nn.utils.skip_init(nn.Linear, d, int(y.max())+1, dtype=torch.float64).requires_grad_(False)
+    head.weight.zero_(), head.bias.fill_(-math.inf)
+    head.weight[np.unique(y)],head.bias[np.unique(y)] = torch.from_numpy(w),torch.from_numpy(b)
+    return head
 
 def softmax_regression(
     x, # (n,d) features, tensor or array
@@ -158,16 +177,14 @@ def softmax_regression(
 ) -> nn.Linear: # d -> largest class number + 1, float64
     "Softmax regression at its optimum, to be used on features that are not standardised"
     x,y,_ = _rows(x, y, x)
-    if len(np.unique(y))<2: raise ProbeError(f'all {len(y)} labels are of class {y[0]}: at least two classes are needed')
+    alike = f'all {len(y)} labels are of class {y[0]}: at least two classes are needed'
+    if len(np.unique(y))<2: raise ProbeError(alike)
     if not 0<lam<math.inf: raise ProbeError(f'lam is {lam!r}: a number above 0')
     s = StandardScaler().fit(x.astype(np.float64))
     z,q = _span(s.transform(x.astype(np.float64)))
     w,b = _optimum(z, y, lam)
     w = (w if q is None else w@q.T)/s.scale_
-    head = nn.utils.skip_init(nn.Linear, x.shape[1], int(y.max())+1, dtype=torch.float64).requires_grad_(False)
-    head.weight.zero_(), head.bias.fill_(-math.inf)
-    head.weight[np.unique(y)],head.bias[np.unique(y)] = torch.from_numpy(w),torch.from_numpy(b - w@s.mean_)
-    return head
+    return _head(x.shape[1], y, w, b - w@s.mean_)
 
 # %% ../../nbs/train/03_probe.ipynb #12fdb561
 LAMS = 10.,1.,.1,.01,.001,.0001
@@ -178,7 +195,7 @@ def choose_lam(
     valid, # row numbers to validate on; the others train
     lams=LAMS # weights of the penalty to choose from
 ) -> float: # one of `lams`
-    "The weight of the penalty under which validation rows are most likely, the largest where equal; rows of a class not trained do not count"
+    "The penalty under which validation rows are most likely, the largest where equal; classes not trained do not count"
     va = torch.zeros(len(x), dtype=torch.bool)
     va[valid] = True
     x,y,losses = torch.as_tensor(x).cpu(),torch.as_tensor(y).cpu(),{}
@@ -208,12 +225,15 @@ def linear_probe(
     return _tell(softmax_regression(x, y, choose_lam(x, y, valid, lams)), t)
 
 # %% ../../nbs/train/03_probe.ipynb #9c04ffcf
+def _check_set(what, o):
+    "Raises `ProbeError` unless images have one class each"
+    if o.y is None: raise ProbeError(f'the {what} images have no labels, and a probe needs some')
+    if o.task!='classify': raise ProbeError(f'the {what} images are for {o.task}: a probe needs one class per image')
+
 def _sets(data):
     "Training and test set; `ProbeError` unless both have classes"
     train,test = (data.train, data.test) if isinstance(data, Splits) else data
-    for what,o in (('training', train), ('test', test)):
-        if o.y is None: raise ProbeError(f'the {what} images have no labels, and a probe needs some')
-        if o.task!='classify': raise ProbeError(f'the {what} images are for {o.task}: a probe needs one class per image')
+    _check_set('training', train), _check_set('test', test)
     if train.shape!=test.shape: raise ProbeError(f'training images are {train.shape}, test images {test.shape}')
     return train,test
 
@@ -246,7 +266,15 @@ def _ask(net, train, test, layer, subsets, kind, seen, **kw):
         pred,how = _kind(kind)(mine, train.y[s['idx']], t, s['n_valid'], **kw)
         value = round(100*(pred==test.y.cpu()).double().mean().item(), 4)
         own = {k: s[k] for k in ('labels','seed','subset')}
-        yield dict(layer=layer, d=x.shape[1], kind=kind, setting=how, **own, n_test=len(test), metric='accuracy', unit='%', value=value)
+        score = dict(n_test=len(test), metric='accuracy', unit='%', value=value)
+        yield dict(layer=layer, d=x.shape[1], kind=kind, setting=how) | own | score
+
+def _subsets(train, labels, seeds, policy, folds):
+    "Labelled rows of each size and seed; `ProbeError` where there are none"
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    out = [_subset(train, n, s, policy, folds) for n,s in product(np.atleast_1d(labels).tolist(), seeds)]
+    if not out: raise ProbeError('no seeds, or no numbers of labels: at least one of each')
+    return out
 
 def probe(
     net:nn.Module, # any network; nothing in it changes
@@ -266,8 +294,7 @@ def probe(
     train,test = _sets(data)
     _kind(kind)
     layers = _pick(net, layer_sizes(net, train, norm, device), layers)
-    sizes,seeds = np.atleast_1d(labels).tolist(),range(seeds) if isinstance(seeds, int) else seeds
-    subsets = [_subset(train, n, s, policy, getattr(data, 'folds', None)) for n in sizes for s in seeds]
-    if not subsets: raise ProbeError('no seeds, or no numbers of labels: at least one of each')
-    seen = dict(rows=torch.cat([s['idx'] for s in subsets]).unique(), how=dict(pool=pool, norm=norm, bs=bs, device=device))
-    return pd.DataFrame([r for k in layers for r in _ask(net, train, test, k, subsets, kind, seen, **kwargs)])
+    subsets = _subsets(train, labels, seeds, policy, getattr(data, 'folds', None))
+    rows = torch.cat([s['idx'] for s in subsets]).unique()
+    seen = dict(rows=rows, how=dict(pool=pool, norm=norm, bs=bs, device=device))
+    return pd.DataFrame(chain.from_iterable(_ask(net, train, test, k, subsets, kind, seen, **kwargs) for k in layers))
