@@ -12,7 +12,8 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.experiment.phase import build_staged, denoising_error, phase_of, train_phase
-from aepretrain_nb.experiment.plan import Plan, labelled, picked
+from aepretrain_nb.experiment.plan import Plan
+from aepretrain_nb.experiment.seen import labelled, picked
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.run import alone, build_classifier
 from aepretrain_nb.experiment.schema import ExperimentError
