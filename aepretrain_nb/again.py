@@ -12,7 +12,9 @@ import json, shlex
 from .data.ground import canonical
 from .data.named import DATASETS
 from .experiment.recipe import find_recipe
-from .experiment.schema import NETS, SECTIONS, ExperimentError
+from .experiment.factory import NETS
+from .experiment.schema import SECTIONS
+from .experiment.kinds import ExperimentError
 
 # %% ../nbs/01_again.ipynb #8cb0610e
 _WORDS = 'reading', 'study', 'data'  # what a recipe's function takes beside the setting

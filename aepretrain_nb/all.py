@@ -29,12 +29,16 @@ from .train.heads import *
 from .train.named_heads import *
 from .train.scores import *
 from .train.task import *
+from .experiment.kinds import *
+from .experiment.factory import *
 from .experiment.schema import *
 from .experiment.step import *
 from .experiment.recipe import *
 from .experiment.seen import *
 from .experiment.plan import *
+from .experiment.build import *
 from .experiment.run import *
+from .experiment.carry import *
 from .experiment.pretrain import *
 from .experiment.finetune import *
 from .experiment.stack import *

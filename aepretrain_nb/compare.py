@@ -24,8 +24,9 @@ from .experiment.executor import check_executor, check_timeout
 from .experiment.grid import needed, run_grid
 from .experiment.plan import Plan, sees_labels
 from .experiment.recipe import check_recipe, file_arm, find_recipe, merged, pick_arms
-from .experiment.run import rehearse
-from .experiment.schema import SECTIONS, ExperimentError, Fit
+from .experiment.carry import rehearse
+from .experiment.schema import Fit, SECTIONS
+from .experiment.kinds import ExperimentError
 from .experiment.step import chain
 from .experiment.store import Store, experiment
 from .experiment.tune import Rates

@@ -13,7 +13,8 @@ from itertools import chain as joined
 from .answers.results import Results
 from .experiment.plan import do_of
 from .experiment.recipe import candidates
-from .experiment.run import built, judged
+from .experiment.build import built
+from .experiment.run import judged
 from .experiment.step import chain
 from .experiment.store import Store
 from .experiment.finetune import first_filters

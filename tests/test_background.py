@@ -13,8 +13,10 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment import pretrain
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import merged
-from aepretrain_nb.experiment.run import build_autoencoder, carry_out, stream
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.build import build_autoencoder
+from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.run import stream
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.seen import held_out
 from aepretrain_nb.nets.loss import recon_error
 from aepretrain_nb.nets.filters import measure_filters

@@ -8,7 +8,7 @@ from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.experiment import stack
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.pretrain import reconstruct
-from aepretrain_nb.experiment.run import build_classifier
+from aepretrain_nb.experiment.build import build_classifier
 from aepretrain_nb.experiment.stack import classify
 from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.papers.barletta_claims import CLAIMS

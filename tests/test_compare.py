@@ -18,8 +18,9 @@ from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.plan import Plan, plan
 from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.recipe import find_recipe, merged
-from aepretrain_nb.experiment.run import build_classifier
-from aepretrain_nb.experiment.schema import ExperimentError, Fit, Images, Labels, Whole, defaults
+from aepretrain_nb.experiment.build import build_classifier
+from aepretrain_nb.experiment.kinds import ExperimentError, Whole
+from aepretrain_nb.experiment.schema import Fit, Images, Labels, defaults
 from aepretrain_nb.experiment.stack import classify
 from aepretrain_nb.experiment import step as step_module
 from aepretrain_nb.experiment.step import chain, from_json, to_json

@@ -13,7 +13,7 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.executor import Processes, WorkerLost, check_executor, executor_of
 from aepretrain_nb.compare import compare
 from aepretrain_nb.experiment.recipe import find_recipe, merged
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.papers.kohlbrenner import head
 
 digits = dataset('digits')

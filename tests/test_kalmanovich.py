@@ -15,8 +15,9 @@ from aepretrain_nb.experiment.phase import build_staged, denoising_error, phase_
 from aepretrain_nb.experiment.plan import Plan
 from aepretrain_nb.experiment.seen import labelled, picked
 from aepretrain_nb.experiment.recipe import find_recipe
-from aepretrain_nb.experiment.run import alone, build_classifier
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.run import alone
+from aepretrain_nb.experiment.build import build_classifier
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.experiment.tune import Rates
 from aepretrain_nb.papers.kalmanovich import *

@@ -14,8 +14,10 @@ from aepretrain_nb.compare import compare
 from aepretrain_nb.experiment.plan import plan, seed_list
 from aepretrain_nb.experiment.pretrain import reconstruct
 from aepretrain_nb.experiment.recipe import candidates, check_recipe, find_recipe, merged
-from aepretrain_nb.experiment.run import StepFailed, build_autoencoder, build_classifier, carry_out, looks, rehearse
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.run import StepFailed, looks
+from aepretrain_nb.experiment.build import build_autoencoder, build_classifier
+from aepretrain_nb.experiment.carry import carry_out, rehearse
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.stack import classify, train_heads
 from aepretrain_nb.nets.encoder import Code
 from aepretrain_nb.train.scores import count_scores

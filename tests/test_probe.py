@@ -16,7 +16,7 @@ from aepretrain_nb.train.transfer import Classifier, features, freeze
 from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
-from aepretrain_nb.experiment.run import build_autoencoder, build_classifier
+from aepretrain_nb.experiment.build import build_autoencoder, build_classifier
 from torchvision.models import resnet18
 
 def images(n=20, c=1, size=8, y=None, name=''): return ImageSet(torch.randint(0, 256, (n,c,size,size), generator=generator('probe', n, c)).to(torch.uint8), y, name=name)

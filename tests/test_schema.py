@@ -5,7 +5,8 @@ from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare
 from aepretrain_nb.commands import setting_of, together
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe, merged
-from aepretrain_nb.experiment.schema import SECTIONS, Arm, ExperimentError, Fit, Images, Labels, Seeds, check_section, defaults, fields_of
+from aepretrain_nb.experiment.schema import (Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults, fields_of)
+from aepretrain_nb.experiment.kinds import ExperimentError
 
 smoke = find_recipe('kohlbrenner', 'smoke')
 

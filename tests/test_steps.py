@@ -10,8 +10,9 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.finetune import finetune
 from aepretrain_nb.experiment.plan import DO, plan
 from aepretrain_nb.experiment.recipe import find_recipe, merged
-from aepretrain_nb.experiment.run import build_classifier, carry_out
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.build import build_classifier
+from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.step import Start, chain
 from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
 from aepretrain_nb.train.schedule import gradual

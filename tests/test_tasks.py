@@ -8,8 +8,8 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.experiment.recipe import find_recipe, merged
-from aepretrain_nb.experiment.run import carry_out
-from aepretrain_nb.experiment.schema import ExperimentError
+from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.nets.encoder import levels
 from aepretrain_nb.train.task import task_of
 

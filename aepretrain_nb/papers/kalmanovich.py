@@ -18,7 +18,7 @@ from aepretrain_nb.train.schedule import (Phase, budget, de_novo, find_n, gradua
 from ..train.scores import SCORES
 from ..experiment.phase import own_decoder, phase_step
 from ..experiment.recipe import changed, find_recipe, merged
-from ..experiment.schema import ExperimentError
+from ..experiment.kinds import ExperimentError
 from ..experiment.step import chain
 
 # %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992

@@ -19,8 +19,8 @@ from ..nets.filters import measure_filters
 from ..experiment.plan import Do
 from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
-from ..experiment.run import build_autoencoder
-from ..experiment.schema import ExperimentError
+from ..experiment.build import build_autoencoder
+from ..experiment.kinds import ExperimentError
 from ..answers.runs import View
 from ..answers.claims import Claim, Expect
 from ..answers.asks import Difference, Ratio
@@ -99,7 +99,7 @@ def _measures(w, before):
     return m.drop(columns='sd').median().to_dict() | dict(weight_sd=float(w.std()), points=points)
 
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #c29ad2d3
-_do = dict(build='aepretrain_nb.experiment.run:build_autoencoder', fit='pretrain', sees='images',
+_do = dict(build='aepretrain_nb.experiment.build:build_autoencoder', fit='pretrain', sees='images',
     parts=('encoder', 'decoder'))
 FILTERS,UNTRAINED = Do(_here+'trained', **_do),Do(_here+'untrained', **_do)
 
