@@ -6,7 +6,7 @@ import os, warnings
 
 import numpy as np, pandas as pd, pytest, statsmodels.api as sm
 from scipy import stats as st
-from aepretrain_nb.answers.crossed import SampleMean, crossed, plain, two_way
+from aepretrain_nb.answers.crossed import SampleMean, crossed, plain_mean, two_way
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import paired, permutation, welch
 
@@ -107,7 +107,7 @@ def test_encoders_that_serve_several_pairs(ve):
 
 def test_the_dispatch_by_hand():
     x = np.array([3., 1, 4, 1, 5, 9])
-    assert crossed(x).se==plain(x).se==pytest.approx(st.sem(x)) and crossed(x).scope==''
+    assert crossed(x).se==plain_mean(x).se==pytest.approx(st.sem(x)) and crossed(x).scope==''
     assert crossed(x, list('aaaaaa'), range(6)).scope=='one subset' and crossed(x, list('aaaaaa'), [0]*6).scope=='one encoder, one subset'
     by = crossed(x, range(6), [0, 0, 1, 1, 2, 2])
     assert (by.mean, by.se, by.df, by.how)==(pytest.approx(np.mean([2, 2.5, 7])), pytest.approx(st.sem([2, 2.5, 7])), 2, 'by encoder')
@@ -135,7 +135,7 @@ def test_constant_grids_and_single_values_are_silent():
         d = paired(np.ones(9), np.zeros(9), subset=names(3, 3)[0], encoder=names(3, 3)[1])
     assert np.isnan([d.low, d.p]).all() and d.kind=='two-way t'
     with pytest.raises(ValueError, match='shape \\(1, 3\\)'): two_way(np.ones((1, 3)))
-    assert isinstance(plain([]), SampleMean)
+    assert isinstance(plain_mean([]), SampleMean)
 
 def rows(x):
     "A table of trials whose paired differences are the grid `x` (S,E)."

@@ -6,7 +6,7 @@ import os
 
 import numpy as np, pandas as pd, pytest
 from scipy import stats as st
-from aepretrain_nb.answers.design import Plan, power, stein
+from aepretrain_nb.answers.design import SeedPlan, power, stein
 from aepretrain_nb.answers.stats import detectable, paired, two_stage
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.verdict import verdict
@@ -44,7 +44,7 @@ def test_a_plan_by_hand():
     assert (plan.total, plan.capped, plan.pilot)==(need, False, 5) and plan.half<=.8 and stein(d, .8, conf=.9).total<need
     capped = stein(d, .8, most=10)
     assert (capped.total, capped.capped)==(10, True) and capped.half>.8 and 'larger than the 0.8 asked for' in str(capped)
-    assert stein(d, 100.).total==5 and 'the pilot is enough' in str(stein(d, 100.)) and isinstance(plan, Plan)
+    assert stein(d, 100.).total==5 and 'the pilot is enough' in str(stein(d, 100.)) and isinstance(plan, SeedPlan)
 
 def test_a_table_is_planned_by_its_most_demanding_row():
     rng = np.random.default_rng(0)

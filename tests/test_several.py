@@ -2,7 +2,7 @@
 import pandas as pd, pytest
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.answers.rows import AnswerError
-from aepretrain_nb.answers.several import each, stacked, summary
+from aepretrain_nb.answers.several import each, side_by_side, summary
 
 ARMS = ['random_paper', 'pretrained']
 ORDER = dict(data=['mnist', 'cifar10'], reading=['fair', 'as_written'])
@@ -18,7 +18,7 @@ def test_order(grids):
 def test_as_alone(grids):
     alone = Results.read('kohlbrenner', data='mnist', reading='fair', arms=ARMS)
     pd.testing.assert_frame_equal(grids['mnist', 'fair'].differences('pretrained'), alone.differences('pretrained'))
-    t = stacked(grids, ('data', 'reading'), lambda r: r.cells)
+    t = side_by_side(grids, ('data', 'reading'), lambda r: r.cells)
     assert [*t.columns[:4]]==['data', 'reading', 'labels', 'arm'] and t.n.sum()==sum(len(r.rows) for r in grids.values())
     own = t[t.data.eq('mnist') & t.reading.eq('fair')].drop(columns=['data', 'reading']).reset_index(drop=True)
     pd.testing.assert_frame_equal(own, alone.cells)
@@ -26,7 +26,7 @@ def test_as_alone(grids):
 def test_one_column():
     found = each('barletta', 'data', reading='fair', arms=['plain', 'sparse_fashion'])
     assert set(found)=={'mnist', 'fashion_mnist', 'cifar10'} and found['cifar10'].arms==['plain']
-    assert stacked(found, 'data', lambda r: r.cells).columns[0]=='data'
+    assert side_by_side(found, 'data', lambda r: r.cells).columns[0]=='data'
 
 def test_summary(grids):
     res = grids['mnist', 'fair']

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from fastcore.all import patch
 from scipy import special
-from .crossed import crossed, plain
+from .crossed import crossed, plain_mean
 from .doubts import words
 
 # %% ../../nbs/answers/16_estimates.ipynb #9d87bd17
@@ -88,7 +88,7 @@ class Block:
     def mean(self): # `crossed.SampleMean`
         "Mean of the values, its standard error heeding what they share"
         alike = self.subset is not None or self.encoder is not None
-        return crossed(self.values, self.subset, self.encoder) if alike else plain(self.values)
+        return crossed(self.values, self.subset, self.encoder) if alike else plain_mean(self.values)
 
 # %% ../../nbs/answers/16_estimates.ipynb #87913d6b
 def sum_interval(

@@ -16,7 +16,7 @@ from fastcore.all import patch
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, gammaln, logit
-from .crossed import SampleMean, crossed, plain
+from .crossed import SampleMean, crossed, plain_mean
 
 # %% ../../nbs/answers/02_stats.ipynb #43e6cec4
 def _vec(x, name='x'):
@@ -69,7 +69,7 @@ def interval(
 ) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
     "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
-    m, (lowest, highest) = plain(x), _inside(bounds, x) or (-np.inf, np.inf)
+    m, (lowest, highest) = plain_mean(x), _inside(bounds, x) or (-np.inf, np.inf)
     down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), bounds)
     return m.mean, max(m.mean-down, lowest), min(m.mean+up, highest)
 
@@ -166,7 +166,7 @@ def welch(
 ) -> Diff: # of `a - b`
     "Difference of two independent arms, each with a spread of its own (Welch's t test, two-sided)."
     a, b = _vec(a, 'a'), _vec(b, 'b')
-    ma, mb = plain(a), plain(b)
+    ma, mb = plain_mean(a), plain_mean(b)
     return diff_of('Welch t', a, b, (ma, mb, apart(ma, mb)), conf, bounds)
 
 # %% ../../nbs/answers/02_stats.ipynb #71063270
