@@ -6,7 +6,6 @@ from PIL import Image
 from aepretrain_nb.data.ckplus import (CKPlus, CK_PARTS, EMOTIONS, FACE_SIZE, draw_ckplus, face_box, read_face, read_landmarks, split_subjects)
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.named import DATASETS, dataset, verify
-from aepretrain_nb.data import check  # `Splits.check`
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.labels import label_subset, split_valid

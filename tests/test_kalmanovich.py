@@ -1,437 +1,316 @@
-"Gradual training: one budget, what learns, what a key holds, golden figures, double precision, kill and resume, the command."
-import itertools, signal, subprocess, sys, time
+"Gradual training on the engine: one budget, what learns, both readings, rates, kill and resume, claims of own rows."
+import itertools, re, signal, subprocess, sys, time
+from types import SimpleNamespace
 import pytest
 from aepretrain_nb.imports import *
-from aepretrain_nb.nets.loss import entropy, excess_bce
+from aepretrain_nb.answers.ledger import settle
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.cli import main
 from aepretrain_nb.data.corrupt import Masking
-from aepretrain_nb.data.loader import ImageDL
+from aepretrain_nb.data.loader import ImageDL, image_dls
+from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
-from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment.store import Store
-from aepretrain_nb.answers.ledger import settle
-from aepretrain_nb.train.schedule import PhaseNet, budget
-from aepretrain_nb.papers import kalmanovich as K
+from aepretrain_nb.experiment.phase import build_staged, denoising_error, phase_of, train_phase
+from aepretrain_nb.experiment.plan import Plan
+from aepretrain_nb.experiment.seen import labelled, picked
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.run import alone
+from aepretrain_nb.experiment.build import build_classifier
+from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.step import chain
+from aepretrain_nb.experiment.tune import Rates
 from aepretrain_nb.papers.kalmanovich import *
+from aepretrain_nb.papers.kalmanovich_claims import CLAIMS
+from aepretrain_nb.train.schedule import PhaseNet, run_schedule
+from fastai.data.core import DataLoaders
+from aepretrain_nb.train.learner import torch_opt
 
 DIGITS = dataset('digits')
-S = settings('digits')
-ARMS = ['gradual','stacked','frozen','de_novo','gradual_x0.5','gradual_decay','hybrid_0.1','hybrid_0.25','hybrid_0.333','hybrid_0.75']
+HERE = 'aepretrain_nb.papers.kalmanovich:recipe'
+ARMS = ['gradual', 'stacked', 'frozen', 'de_novo', 'gradual_x0.5', 'gradual_decay', 'hybrid_0.1', 'hybrid_0.333', 'hybrid_0.75']
 
-@pytest.fixture(scope='module')
-def store(tmp_path_factory): return Store(tmp_path_factory.mktemp('kalmanovich'))
+def run(study, reading='as_written', seeds=1, arms=None, folder=None, data=DIGITS, **schedule):
+    "Results of a study at smoke size, at one rate unless others are asked for."
+    own = dict(rates=[.2] if 'conv' in study else [.05]) | schedule
+    made = recipe('smoke', reading, study, 'digits', own)
+    return compare(data, arms, recipe=made, seeds=seeds, store=folder, progress=False)
+
+def phases(arm): return [o[o['fit']] for o in arm['steps'] if isinstance(o, dict) and o['do']=='phase']
+def spent(arm): return sum(o['steps']*len(o['phase']['train']) for o in phases(arm))
+def turned(splits, monkeypatch):
+    "The data with other test images under the same name: whatever looks at them gives itself away."
+    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(splits, k))
+    return Splits('digits', splits.train, ImageSet(255-splits.test.x, splits.test.y.roll(1), classes=splits.test.classes))
+
+def test_golden_figures_of_the_paper():
+    assert REPORTED['mnist']==((9.61, .06), (10.38, .06), 7.39) and REPORTED['cifar10']==((55.47, .2), (57.26, .23), 3.12)
+    for (g,_),(s,_),pct in REPORTED.values(): assert abs(100*(1-g/s)-pct)<.03
+    assert len(reported_rows())==6
+    told = {d: tuple(p[k] for k in ('first', 'n', 'tune', 'width', 'noise')) for d,p in PAPER.items()}
+    assert told==dict(mnist=(50,80,80,1000,.15), cifar10=(25,70,70,1500,.1), cifar100=(35,70,70,2500,.1))
 
 @pytest.mark.parametrize('depth', (2, 3, 4))
 @pytest.mark.parametrize('images,bs', [(200, 20), (203, 20), (10_000, 10)])
-def test_one_budget_within_a_batch(depth, images, bs):
-    z = Splits('none', ImageSet(torch.zeros(images+S['n_valid'],1,2,2,dtype=torch.uint8), torch.arange(images+S['n_valid'])%3), DIGITS.test)
-    spent = [budget(make_run(z, a, S|dict(depth=depth, images=images, bs=bs)).schedule) for a in ARMS]
-    assert max(spent)-min(spent) < depth
-    for a,r in itertools.product(ARMS, ('as_written','fair')):
-        run = make_run(z, a, S|dict(depth=depth))
-        assert {budget(o.schedule)-budget(run.schedule) for o in finish(run, S, r).values()}=={0}
-        assert {budget(o.schedule)-budget(run.schedule) for o in finish(run, S, r, True).values()}=={depth*S['tune']*10}
+def test_one_budget_within_a_batch(depth, images, bs, monkeypatch):
+    import aepretrain_nb.papers.kalmanovich as K
+    for reading,tuned in itertools.product(('as_written', 'fair'), (False, True)):
+        monkeypatch.setitem(STUDIES, 'figure3', K._of(*ARMS, tuned=tuned))
+        r = recipe('smoke', reading, schedule=dict(depth=depth, images=images, bs=bs))
+        all_spent = [spent(a) for a in r['arms'].values()]
+        assert max(all_spent)-min(all_spent)<depth and all(spent(a)==a['columns']['updates'] for a in r['arms'].values())
 
-@pytest.mark.parametrize('arm', ARMS)
-def test_only_what_is_trained_has_a_gradient(arm):
-    run = make_run(DIGITS, arm, S|dict(depth=3))
-    ae = deep_dae((1,8,8), run.widths)
-    for o in [*finish(run, S).values(), *finish(run, S, 'fair').values(), *finish(run, S, 'fair', True).values()]:
-        for p in o.schedule:
-            net = PhaseNet(ae, p)
-            assert {n.split('.')[1] for n,q in net.named_parameters() if n.startswith('stages') and q.requires_grad}==set(p.train)
-            x = torch.rand(2, *((1,8,8) if p.noise=='input' else (16,)))
-            net(x).sum().backward()
-            for n in ae.names: assert (ae.encoder.stages[n].linear.weight.grad is not None)==(n in p.train)
-            ae.zero_grad(set_to_none=True)
-
-def test_keys_are_pinned():
-    z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
-    run = make_run(Splits('none', z(10), z(2)), 'hybrid_0.5', S)
-    assert (run.key, Fit(run, 100, .01).key)==('fd925729bb06b63fc39b', '8cf40fd38c43dd906a15')
-
-def test_everything_that_matters_is_in_the_key():
-    run = make_run(DIGITS, 'gradual', S)
-    others = [replace(run, **kw) for kw in (dict(seed=1), dict(images=199), dict(n_valid=59), dict(widths=(17,16)), dict(noise=.1), dict(bs=10), dict(lr=.5), dict(momentum=.7), dict(weight_decay=0.), dict(normalised_grad=True), dict(fold=(0,2)), dict(digest=''))]
-    assert len({o.key for o in [run, *others]})==13
-
-def test_validation_images_are_never_trained_on():
-    for seed in range(3):
-        run = make_run(DIGITS, 'gradual', S, seed)
-        tr,va = parts(DIGITS, run)
-        assert not torch.isin(va, tr).any() and not torch.isin(labelled(Fit(run, 100, .1), DIGITS), va).any()
-        count = torch.bincount(DIGITS.train.y[tr])
-        assert count.max()-count.min()<=3
-    assert not torch.equal(parts(DIGITS, make_run(DIGITS, 'gradual', S, 0))[0], tr)
-
-@pytest.mark.parametrize('trained', (False, True))
-def test_excess_cross_entropy_against_double(trained, store):
-    run = make_run(DIGITS, 'gradual', S)
-    if trained: run_jobs([run], DIGITS, store)
-    ae = load_run(run, DIGITS, store) if trained else deep_dae((1,8,8), [32,32])
-    twin = copy.deepcopy(ae).double()
-    for d in DECODERS:
-        got,gen,slow = denoising_error(ae, DIGITS.test, Masking(.15), d),generator('test noise', DIGITS.test.digest),[]
-        for _,y in ImageDL(DIGITS.test, 500, target='x'):
-            p = torch.sigmoid(twin(Masking(.15)(y, gen).double(), d)).detach(); t = y.double()
-            kl = torch.where(t>0, t*(t.clamp(min=1e-300)/p).log(), 0.)+torch.where(t<1, (1-t)*((1-t).clamp(min=1e-300)/(1-p)).log(), 0.)
-            slow.append(kl.flatten(1).sum(1))
-        assert got==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
-
-@pytest.mark.parametrize('scale', (1., 30., 300.))
-def test_excess_is_finite_and_not_negative(scale):
-    x,pre = torch.rand(50, 1, 8, 8, generator=generator('x')).round(decimals=1),scale*torch.randn(50, 1, 8, 8, generator=generator('p'))
-    e = excess_bce(pre, x)
-    assert e.dtype==torch.float64 and e.isfinite().all() and (e>=0).all() and (entropy(x)>=0).all()
-    torch.testing.assert_close(excess_bce(pre/2, x, 'scaled_tanh'), e)
-
-def test_golden_figures_of_the_paper():
-    assert REPORTED['mnist']==((9.61, .06), (10.38, .06), 7.39) and REPORTED['cifar10']==((55.47, .2), (57.26, .23), 3.12) and REPORTED['cifar100']==((57.01, .45), (59.34, .3), 3.92)
-    for (g,_),(s,_),pct in REPORTED.values(): assert abs(100*(1-g/s)-pct)<.03
-    assert len(reported_rows())==6 and len(configurations())==336
-    assert {d: (p['first'], p['n'], p['tune'], p['width'], p['noise']) for d,p in PAPER.items()}==dict(mnist=(50,80,80,1000,.15), cifar10=(25,70,70,1500,.1), cifar100=(35,70,70,2500,.1))
-
-def test_phase_by_phase_is_the_whole_schedule(store):
-    run = make_run(DIGITS, 'hybrid_0.5', S)
-    run_jobs([run], DIGITS, store)
-    tr,va = (DIGITS.train.take(i).unlabelled() for i in parts(DIGITS, run))
-    dls = K.image_dls(tr, va, run.bs, target='x')
-    whole = deep_dae((1,8,8), run.widths)
-    with K.alone('x'): K.run_schedule(whole, run.schedule, K.DataLoaders(dls.train, dls.valid.new(bs=1000)), Masking(run.noise), lr=run.lr, opt_func=K._sgd(run), seed=0)
-    for a,b in zip(load_run(run, DIGITS, store).parameters(), whole.parameters()): assert torch.equal(a, b)
-
-def test_fair_scores_leave_the_encoder_alone(store):
-    for arm in ('stacked','gradual'):
-        run = make_run(DIGITS, arm, S)
-        run_jobs(finish(run, S, 'fair').values(), DIGITS, store)
-        assert all(not store.file('encoders', r.key, 'safetensors').exists() for r in finish(run, S, 'fair').values())
-        for r in finish(run, S, 'fair').values():
-            K.train_run(r, DIGITS, store, keep=True)
-            before,after = (load_run(o, DIGITS, store).state_dict() for o in (run, r))
-            assert all(torch.equal(v, after[k]) for k,v in before.items() if k.startswith('encoder.')) and any(not torch.equal(v, after[k]) for k,v in before.items())
-            store.file('encoders', r.key, 'safetensors').unlink()
+@pytest.mark.parametrize('study', ('conv', 'conv_fits'))
+def test_one_budget_of_the_convolutional_arms(study):
+    r = recipe('smoke', 'fair', study, schedule=dict(first=300, n=500))
+    own = [spent(a) for a in r['arms'].values() if phases(a)]
+    assert max(own)-min(own)<3
+    tied = {o['phase']['name']: o['phase']['decoder'] for a in r['arms'].values() for o in phases(a) if o['phase']['train']}
+    assert set(tied.values())=={'tied'}
 
 @pytest.mark.parametrize('reading', ('as_written', 'fair'))
-def test_joint_tuning_goes_on_from_what_was_scored(tmp_path, reading):
-    store,run = Store(tmp_path),make_run(DIGITS, 'stacked', S|dict(lr=.01))
-    before,after = finish(run, S, reading),finish(run, S, reading, True)
-    assert [o.parent for o in after.values()]==[*before.values()] and [own_decoder(o.schedule[-1]) for o in after.values()]==[*before]
-    run_jobs(before.values(), DIGITS, store)
-    run_jobs(after.values(), DIGITS, store)
-    for d,o in after.items():
-        with torch.no_grad(): moved = {k: not torch.equal(v, load_run(before[d], DIGITS, store).state_dict()[k]) for k,v in load_run(o, DIGITS, store).state_dict().items()}
-        assert all(v for k,v in moved.items() if k.startswith('encoder.')), 'a layer rests'
+@pytest.mark.parametrize('study', ('figure3', 'ablation', 'factor', 'joint'))
+def test_only_what_is_trained_has_a_gradient(study, reading):
+    plan = Plan(DIGITS, recipe('smoke', reading, study, schedule=dict(rates=[.05])), seeds=1)
+    for step in [s for last in plan.steps() for s in chain(last)]:
+        ae,p = build_staged(step, DIGITS),phase_of(step)
+        net = PhaseNet(ae, p)
+        net(torch.rand(2, *((1,8,8) if p.noise=='input' else (16,)))).sum().backward()
+        assert [n for n in ae.names if ae.encoder.stages[n].linear.weight.grad is not None]==list(p.train)
 
-def test_weights_that_are_gone_are_made_again(tmp_path):
-    store,run = Store(tmp_path),make_run(DIGITS, 'gradual', S)
-    tuned = finish(run, S, tuned=True)['direct']
-    run_jobs([tuned], DIGITS, store)
-    weights = lambda o: store.file('encoders', o.key, 'safetensors')
-    old,was = store.get(tuned.key),weights(run).read_bytes()
-    store.file('trials', tuned.key).unlink(); weights(run).unlink()
-    assert attempt(run, DIGITS, store) and not weights(run).exists()
-    run_jobs([tuned], DIGITS, store)
-    assert weights(run).read_bytes()==was and store.get(tuned.key)['value']==old['value']
-
-def test_two_loops_share_a_store(tmp_path):
-    store,seen = Store(tmp_path),[]
-    runs = [make_run(DIGITS, a, S) for a in ('gradual','stacked')]
-    with store.claim(runs[0].parent.key): assert not attempt(runs[0], DIGITS, store)
-    with store.claim(runs[0].key): assert not attempt(runs[0], DIGITS, store, lambda j,r: seen.append(j.key)) and seen==[runs[0].parent.key]
-    run_jobs(runs, DIGITS, store, lambda j,r: seen.append(j.key))
-    assert sorted(seen)==sorted({runs[0].parent.key, *(r.key for r in runs)})
-
-def test_figure4_is_paired_and_chooses_on_validation(store, monkeypatch):
-    rows = figure4(DIGITS, 'smoke', S, store, 1)
-    assert rows.groupby('labels').subset.nunique().tolist()==[1,1] and set(rows.arm)==set(FIGURE4)
-    for r in rows.itertuples():
-        fit = Fit(**(store.get(r.key)['fit']|dict(run=Run(**store.get(r.key)['fit']['run']))))
-        tried = {lr: store.get(replace(fit, lr=lr).key)['valid'] for lr in S['fit_rates']}
-        assert r.lr==min(tried, key=lambda lr: (tried[lr], lr)) and r.lrs=='0.05 0.01'
-    turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, DIGITS.test.y.roll(1), classes=DIGITS.test.classes))
-    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
-    other = figure4(turned, 'smoke', S, Store(store.path.parent/'turned'), 1)
-    assert other.lr.tolist()==rows.lr.tolist() and other.valid.tolist()==rows.valid.tolist() and other.value.tolist()!=rows.value.tolist()
-
-def run_command(out, *words):
-    return subprocess.Popen([sys.executable, '-m', 'aepretrain_nb.papers.kalmanovich', 'figure3', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(out), *words], stderr=subprocess.PIPE, text=True)
-
-def test_killed_and_resumed(tmp_path):
-    words = '--set', 'n=6', '--set', 'rates=[0.05]'
-    p = run_command(tmp_path/'a', *words)
-    trials = tmp_path/'a'/'store'/'trials'
-    end = time.time()+120
-    while time.time()<end and len(list(trials.glob('[!.]*.json')))<2: time.sleep(.02)
-    p.send_signal(signal.SIGKILL); p.wait(); p.stderr.close()
-    before = {f.name: f.read_bytes() for f in trials.glob('[!.]*.json')}
-    assert 2<=len(before)<5
-    for d in 'ab':
-        q = run_command(tmp_path/d, *words)
-        err = q.communicate()[1]
-        assert q.returncode==0, err
-        if d=='a': assert len([l for l in err.splitlines() if 'seed 0' in l])==5-len(before)
-    assert all((trials/k).read_bytes()==v for k,v in before.items())
-    a,b = (pd.read_csv(tmp_path/d/'figure3_digits_smoke_as_written.csv') for d in 'ab')
-    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual','hybrid_0.5','stacked']
-
-def test_the_command(tmp_path, capsys):
-    assert main(['search', 'digits', '--setting', 'smoke', '--set', 'folds=2', '--grid', 'lr=[0.1,0.01]', '--out', str(tmp_path)])==0
-    assert len(pd.read_csv(tmp_path/'search_digits_smoke_as_written.csv'))==2
-    assert main(['search', 'digits', '--setting', 'smoke', '--set', 'folds=2', '--grid', 'lr=[0.1]', '--arm', 'hybrid_0.5', '--out', str(tmp_path)])==0
-    found = pd.read_csv(tmp_path/'search_digits_smoke_as_written.csv')
-    assert sorted(found.arm)==['gradual', 'gradual', 'hybrid_0.5'] and set(found.setting)=={'smoke, folds=2'}
-    runs = [json.loads(f.read_text())['run'] for f in (tmp_path/'store'/'trials').glob('*.json')]
-    assert len(list((tmp_path/'store'/'encoders').glob('*.safetensors')))==sum(len(r['phases'])==1 or (r['phases'][-1]['name']=='stack l2') for r in runs)
-
-WRONG = [(['figure3', 'digit'], 'digits'), *(([*w.split(), '--setting', 'smoke'], say) for w,say in (
-    ('figure3 digits --set momentu=1', 'momentum'), ('figure3 digits --set bs=0', 'bs=0'), ('figure3 digits --set width="a"', "width='a'"), ('figure3 digits --set fs=0.5', 'fs=0.5'),
-    ('figure3 digits --set n=2.0', 'n=2.0'), ('figure3 digits --set n=0', 'n=0'), ('figure3 digits --set fs=[1.5]', '1.5'), ('figure3 digits --grid lr=[0.1]', 'only search'),
-    ('figure3 digits --arm stacked', 'only search'), ('search digits --grid lr=0.1', 'lr=0.1'), ('search digits --grid lr=[]', 'lr=[]'), ('search digits --grid foo=[1,2]', "'foo'"),
-    ('search digits --arm gradul --set folds=2 --grid lr=[0.1]', 'gradual'), ('find_n digits --set chunk=10', 'most=6'), ('conv digits --set controls=["random_papr"]', 'random_paper'),
-    ('figure3 digits --rate stacked=a', 'expected ARM=LR'), ('search digits --grid lr=a', 'expected NAME=LIST'),
-    ('figure3 digits --rate gradul=0.1', 'gradual'), ('figure3 digits --rate stacked="a"', "lr='a'"), ('figure4 digits --rate gradual=0.1', 'takes no --rate'),
-    ('find_n digits --reading fair', 'no --reading fair'), ('search digits --reading fair', 'no --reading fair'), ('figure3 digits --seeds 1 1', 'no seed twice'), ('figure3 digits --seeds -1', 'whole numbers'), ('figure3 digits --set images=5000', '5060')))]
-
-@pytest.mark.parametrize('words,say', WRONG, ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
-def test_wrong_input_is_one_line(tmp_path, capsys, words, say):
-    code,err = main([*words, '--out', str(tmp_path/'out')]),capsys.readouterr().err
-    assert code==2 and len(err.strip().splitlines())==1 and say in err and not list(tmp_path.glob('out/*.csv'))
-
-def test_an_out_that_is_a_file(tmp_path, capsys):
-    (tmp_path/'file').write_text('mine')
-    assert main(['figure3', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(tmp_path/'file')])==2
-    assert len(capsys.readouterr().err.strip().splitlines())==1 and (tmp_path/'file').read_text()=='mine'
-
-def test_an_interrupted_command_goes_on(tmp_path, capsys, monkeypatch):
-    words,said = ['ablation', 'digits', '--setting', 'smoke', '--seeds', '0', '--out', str(tmp_path)],K._said
-    def stop(job, record):
-        if len(seen)==3: raise KeyboardInterrupt
-        seen.append(job.key); said(job, record)
+def test_validation_images_are_never_trained_on():
     seen = []
-    monkeypatch.setattr(K, '_said', stop)
-    assert main(words)==130 and capsys.readouterr().err.splitlines()[-1].endswith('interrupted; the same command goes on') and not list(tmp_path.glob('*.csv'))
-    kept = {f.stem for f in (tmp_path/'store'/'trials').glob('*.json')}
-    monkeypatch.setattr(K, '_said', lambda job, record: again.append(job.key))
-    again = []
-    assert main(words)==0 and set(seen)<=kept and not kept&set(again) and again and len(list(tmp_path.glob('*.csv')))==1
-
-def test_rows_of_other_seeds_and_settings_stay(tmp_path):
-    run = lambda *w: main(['ablation', 'digits', '--setting', 'smoke', '--set', 'rates=[.05]', '--out', str(tmp_path), *w])
-    run('--seeds', '0'); run('--seeds', '1'); run('--seeds', '0', '--set', 'n=3'); run('--seeds', '0')
-    rows = pd.read_csv(tmp_path/'ablation_digits_smoke_as_written.csv')
-    assert rows.groupby(['setting', 'n', 'encoder_seed']).size().to_dict()=={('smoke, rates=[0.05]', 2, 0): 3, ('smoke, rates=[0.05]', 2, 1): 3, ('smoke, rates=[0.05], n=3', 3, 0): 3}
-
-def test_search_takes_every_entry_of_the_grid(store):
-    few = dict(width=[8, 12], lr=[.1, .01], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-5])
-    assert set(few)==set(GRID)
-    rows = search(DIGITS, 'smoke', S|dict(folds=2, first=1, n=1), store, few)
-    assert len(rows)==32 and rows.key.is_unique and rows.valid.notna().all() and all(rows[k].nunique()==2 for k in few)
-    assert (rows.n_train+rows.n_valid==200).all() and rows.seconds.gt(0).all() and set(rows.device)=={'cpu'} and set(rows.decoder)=={'direct'}
-    assert search(DIGITS, 'smoke', S|dict(folds=2), store, dict(lr=[.1]), 'stacked').valid.notna().all()
+    for last in Plan(DIGITS, recipe('smoke', study='figure4', schedule=dict(rates=[.05])), ['gradual', 'none'], [50, 100], 3).steps():
+        tr,va = picked(chain(last)[0], DIGITS)
+        few,own,_ = labelled(last, DIGITS)
+        assert not torch.isin(va, tr).any() and torch.equal(own, va) and torch.isin(few, tr).all() and len(few)==last.data['labels']
+        assert np.ptp(torch.bincount(DIGITS.train.y[tr]).numpy())<=3
+        seen.append((last.seeds['subset'], tuple(tr.tolist())))
+    assert len(set(seen))==3
 
 @pytest.mark.parametrize('k', (2, 3, 5, 10))
 def test_folds_keep_the_classes(k):
     y = torch.arange(5000)%10
     even = Splits('even', ImageSet(torch.zeros(5000,1,1,1,dtype=torch.uint8), y[torch.randperm(5000, generator=generator('y'))]), DIGITS.test)
-    s,seen = S|dict(images=3000),[]
-    for i in range(k):
-        run = make_run(even, 'gradual', s, fold=(i,k))
-        tr,va = parts(even, run)
-        assert run.phases[0]['steps']==s['first']*-(-len(tr)//s['bs']) and len(tr)+len(va)==3000 and not torch.isin(va, tr).any()
-        counts = even.train.y[va].bincount(minlength=10)
-        assert counts.max()-counts.min()<=1
+    made,seen = recipe('smoke', study='search', schedule=dict(images=3000, folds=k, grid=dict(lr=[.1]))),[]
+    for last in Plan(even, made).steps():
+        tr,va = picked(last, even)
+        assert chain(last)[0].fit['steps']==2*-(-len(tr)//20) and len(tr)+len(va)==3000 and not torch.isin(va, tr).any()
+        assert np.ptp(even.train.y[va].bincount(minlength=10).numpy())<=1
         seen.append(va)
     assert len(torch.cat(seen).unique())==3000
 
-def test_rates_are_chosen_without_the_test_images(store, monkeypatch):
-    own = arm_rates(['gradual','stacked'], DIGITS, S, store, 0, 'fair')
-    other = Splits('digits', DIGITS.train, ImageSet(255-DIGITS.test.x, DIGITS.test.y, classes=DIGITS.test.classes))
-    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
-    apart = Store(store.path.parent/'inverted')
-    assert arm_rates(['gradual','stacked'], other, S, apart, 0, 'fair')==own
-    a,b = (o.get(make_run(DIGITS, 'gradual', S).key) for o in (store, apart))
-    assert a['valid']==b['valid'] and a['value']!=b['value']
+def test_everything_that_matters_is_in_the_key():
+    def key(seed=0, **kw): return Plan(DIGITS, recipe('smoke', study='figure3', schedule=dict(rates=[.05]) | kw), 'gradual', seeds=[seed]).steps()[0].key
+    others = dict(images=199, n_valid=59, width=17, noise=.1, bs=10, lr=.5, momentum=.7, weight_decay=0., normalised_grad=True, n=3, first=3)
+    rated = [key(**{k: v}, **dict(rates=[.5]) if k=='lr' else {}) for k,v in others.items()]
+    assert len({key(), key(1), *rated})==len(others)+2
 
-def test_joint_tuning_seeks_a_rate_of_its_own(store):
-    rows = reconstruct('joint', DIGITS, 'smoke', S, store, 1)
-    error = lambda arm, lr: store.get(finish(make_run(DIGITS, arm, S|dict(lr=lr)), S, tuned=True)[rows.set_index('arm').decoder[arm]].key)
-    for r in rows.itertuples():
-        tried = {lr: o['valid'] for lr in S['rates'] if (o := error(r.arm, lr))}
-        assert len(tried)>1 and r.lr==min(tried, key=tried.get) and r.tuned
+@pytest.mark.parametrize('conv', (False, True))
+@pytest.mark.parametrize('decoder', ('direct', 'chain'))
+def test_the_error_against_double(conv, decoder):
+    step = Plan(DIGITS, recipe('smoke', study='conv' if conv else 'figure3', schedule=dict(rates=[.5], lr=.5)), 'gradual').steps()[0]
+    ae,gen,slow = build_staged(step, DIGITS),generator('test noise', DIGITS.test.digest),[]
+    twin = copy.deepcopy(ae).double()
+    for _,y in ImageDL(DIGITS.test, 500, target='x'):
+        t,pre = y.double(),twin(Masking(.15)(y, gen).double(), decoder).detach()
+        p = torch.sigmoid((1+conv)*pre)
+        ones = torch.where(t>0, t*(t.clamp(min=1e-300)/p).log(), 0.)+torch.where(t<1, (1-t)*((1-t).clamp(min=1e-300)/(1-p)).log(), 0.)
+        slow.append((p-t).pow(2).flatten(1).mean(1) if conv else ones.flatten(1).sum(1))
+    got = denoising_error(ae, DIGITS.test, Masking(.15), decoder, loss='mse' if conv else 'bce')
+    assert got==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
 
-def test_fair_joint_tuning_has_a_rate_for_each_decoder(store):
-    before = reconstruct('figure3', DIGITS, 'smoke', S, store, 1, 'fair').set_index(['arm','decoder'])
-    rows,moved = reconstruct('joint', DIGITS, 'smoke', S, store, 1, 'fair'),0
-    assert len(rows)==4 and rows.tune_lr.isin(S['rates']).all()
-    for r in rows.itertuples():
-        own = before.loc[(r.arm, r.decoder)]
-        tried = {lr: store.get(finish(make_run(DIGITS, r.arm, S|dict(lr=r.lr)), S, 'fair', True, {r.decoder: lr})[r.decoder].key) for lr in S['rates']}
-        valid = {lr: o['valid'] for lr,o in tried.items() if o}
-        assert r.lr==own.lr and len(valid)>1 and r.tune_lr==min(valid, key=lambda o: (valid[o], o)) and r.valid<=own.valid
+def test_phase_by_phase_is_the_whole_schedule():
+    res = run('figure3', arms=['hybrid_0.5'])
+    last = res.steps[0]
+    tr,va = (DIGITS.train.take(i).unlabelled() for i in picked(last, DIGITS))
+    dls,whole = image_dls(tr, va, 20, target='x'),build_staged(last, DIGITS)
+    opt = torch_opt('sgd', momentum=.9, weight_decay=1e-5, fused=True)
+    with alone('x'): run_schedule(whole, [phase_of(o) for o in chain(last)], DataLoaders(dls.train, dls.valid.new(bs=1000)), Masking(.15), lr=.05, opt_func=opt)
+    for a,b in zip(res.store.net(last, DIGITS).parameters(), whole.parameters()): assert torch.equal(a, b)
+
+@pytest.mark.parametrize('study', ('figure3', 'conv'))
+def test_fair_scores_leave_the_encoder_alone(study):
+    for last in run(study, 'fair', arms=['stacked/direct', 'gradual/chain']).steps:
+        res = run(study, 'fair', arms=[last.arm])
+        kept = res.store.file('weights', last.key, 'safetensors')
+        assert not kept.exists(), 'a refit is scored and gone'
+        before = res.store.net(last.parents[0], DIGITS)
+        after,_ = train_phase(last, DIGITS, res.store.starts(last))
+        same = {k: torch.equal(v, before.state_dict()[k]) for k,v in after.state_dict().items()}
+        assert all(v for k,v in same.items() if k.startswith('encoder.')) and not all(same.values())
+
+@pytest.mark.parametrize('reading,arm,decoder', [('as_written', 'stacked', 'chain'), ('fair', 'stacked/direct', 'direct'), ('fair', 'stacked/chain', 'chain')])
+def test_joint_tuning_goes_on_from_what_was_scored(reading, arm, decoder):
+    res = run('joint', reading, arms=[arm], lr=.01, rates=[.01])
+    last = res.steps[0]
+    own = phase_of(last)
+    assert (own.name, own.decoder, own.train)==('joint', decoder, ('l1', 'l2'))
+    assert phase_of(last.parents[0]).name==('stack l2' if reading=='as_written' else f'refit {decoder}')
+    before,after = (res.store.net(o, DIGITS).state_dict() for o in (last.parents[0], last))
+    assert not any(torch.equal(v, after[k]) for k,v in before.items() if k.startswith('encoder.')), 'a layer rests'
+
+def test_weights_that_are_gone_are_made_again(tmp_path):
+    res = run('joint', arms=['gradual'], folder=tmp_path)
+    last,value = res.steps[0],res.rows.value.item()
+    weights = res.store.file('weights', last.parents[0].key, 'safetensors')
+    was = weights.read_bytes()
+    weights.unlink(), res.store.file('steps', last.key).unlink()
+    assert run('joint', arms=['gradual'], folder=tmp_path).rows.value.item()==value and weights.read_bytes()==was
+
+def test_a_head_starts_as_its_section_says():
+    r = recipe('smoke', study='figure4', schedule=dict(rates=[.05]))
+    def head(**init): return build_classifier(Plan(DIGITS, r | dict(head=dict(make='linear', **init)), 'none', 50).steps()[0], DIGITS).head.out
+    assert head(init=dict(dist='xavier_uniform')).bias.abs().max()==0<head().bias.abs().max()
+
+def test_arms_seek_their_rates_on_validation_images(monkeypatch):
+    rates = [.05, .02, .01]
+    own = run('figure3', 'fair', seeds=2, rates=rates)
+    by = own.tuning.set_index('arm')
+    assert set(by.index)=={'gradual/direct', 'hybrid_0.5/direct', 'stacked/direct'} and by.chosen.groupby('arm').sum().eq(1).all()
+    for arm,tries in by.groupby('arm'): assert tries.lr[tries.chosen].item()==tries.lr.iloc[tries.valid.argmin()]
+    rows = as_recorded(own)
+    assert rows.groupby('arm').lr.nunique().eq(1).all() and len(rows)==12 and rows.lrs.dropna().eq('0.05 0.02 0.01').all()
+    other = run('figure3', 'fair', seeds=2, rates=rates, data=turned(DIGITS, monkeypatch))
+    assert other.rows.key.tolist()==own.rows.key.tolist() and other.rows.valid.tolist()==own.rows.valid.tolist()
+    assert other.rows.value.tolist()!=own.rows.value.tolist()
+
+def test_joint_tuning_has_a_rate_for_each_decoder():
+    before = as_recorded(run('figure3', 'fair', rates=[.05, .02, .01])).set_index(['arm', 'decoder'])
+    res = run('joint', 'fair', rates=[.05, .02, .01])
+    assert set(res.tuning.section)=={'pretrain', 'joint'}
+    tuned = res.tuning[res.tuning.section.eq('joint')]
+    assert set(tuned.arm)=={'gradual/direct', 'gradual/chain', 'stacked/direct', 'stacked/chain'}
+    moved = 0
+    for r in as_recorded(res).itertuples():
+        own,tries = before.loc[(r.arm, r.decoder)],tuned[tuned.arm.eq(f'{r.arm}/{r.decoder}')]
+        assert r.lr==own.lr and r.tune_lr==tries.lr.iloc[tries.valid.argmin()] and r.valid<=own.valid and len(tries)>1
         moved += r.valid<own.valid
     assert moved>=3
 
-def test_a_rate_that_is_not_given_is_not_in_the_key():
-    run = make_run(DIGITS, 'gradual', S)
-    none,own = (finish(run, S, tuned=True, rates=r)['direct'] for r in (None, dict(direct=.5)))
-    assert none.key==finish(run, S, tuned=True)['direct'].key!=own.key and 'lr' not in none.phases[-1] and own.schedule[-1].lr==.5
+def test_as_written_a_rate_is_judged_after_joint_tuning():
+    res = run('joint', arms=['gradual'], rates=[.05, .02])
+    rates = Rates(Plan(DIGITS, res.about['recipe'], ['gradual'], seeds=1))
+    assert phase_of(rates.judge(('pretrain', 'gradual', None, None), .02)).name=='joint'
+    assert not any(k in res.steps[0].fit for k in ('tune', 'seek', 'first_lr'))
 
-def test_an_arm_whose_rate_is_given_seeks_none(tmp_path):
-    rates,fresh = dict(gradual=.02, stacked=.05),Store(tmp_path)
-    rows = reconstruct('figure3', DIGITS, 'smoke', S, fresh, 1, rates=rates).set_index('arm')
-    assert rows.lr[[*rates]].to_dict()==rates and rows.lrs.to_dict()==dict(gradual='0.02', stacked='0.05', **{'hybrid_0.5': '0.05 0.02 0.01'})
-    tried = lambda arm: {lr for lr in S['rates'] if fresh.get(make_run(DIGITS, arm, S|dict(lr=lr)).key)}
-    assert {a: tried(a) for a in rates}=={a: {r} for a,r in rates.items()} and len(tried('hybrid_0.5'))>1
-    assert reconstruct('factor', DIGITS, 'smoke', S, fresh, 1, rates=dict(gradual=.02)).lr.unique().tolist()==[.02]
+@pytest.mark.parametrize('study,arm,judge', [('figure4', 'gradual', 'grow l2'), ('conv_fits', 'stacked', 'stack conv3')])
+@pytest.mark.parametrize('fit_rates', ([.05], [.05, .01]))
+def test_labels_judge_no_rate_of_a_phase(study, arm, judge, fit_rates):
+    more = {} if study=='conv_fits' else dict(fit_rates=fit_rates)
+    plan = Plan(DIGITS, recipe('smoke', 'fair', study, schedule=more))
+    rates = Rates(plan)
+    key = rates.key('pretrain', arm, plan.sizes[0], (0, 0, 0))
+    assert phase_of(rates.judge(key, .2)).name==judge
+    assert rates.key('pretrain', 'none' if study=='figure4' else 'random_paper', 50, (0, 0, 0)) is None
 
-@pytest.mark.parametrize('best', RATES)
-@pytest.mark.parametrize('start', (1., .03, .0001))
-def test_a_rate_is_found_from_anywhere(best, start):
-    asked = []
-    def score(ask):
-        asked.extend(ask)
-        return [float('nan') if r>2*best else abs(math.log(r/best)) for _,r in ask]
-    assert settle_rates(['arm'], score, RATES, start)==dict(arm=best)
-    assert len(asked)==len(set(asked))
+def test_figure4_is_paired_and_chooses_on_validation(monkeypatch):
+    res = run('figure4', 'fair')
+    rows = as_recorded(res)
+    assert rows.groupby('labels').subset.nunique().tolist()==[1, 1] and set(rows.arm)==set(FIGURE4)
+    tries = res.tuning[res.tuning.section.eq('finetune')].groupby(['arm', 'labels'])
+    for r in rows.itertuples():
+        own = tries.get_group((r.arm, r.labels))
+        best = own[own.valid.eq(own.valid.max())].lr.min()
+        assert r.lr==best and r.lrs=='0.05 0.01' and r.epochs<=3
+    other = run('figure4', 'fair', data=turned(DIGITS, monkeypatch))
+    assert other.rows.key.tolist()==res.rows.key.tolist() and other.rows.valid.tolist()==res.rows.valid.tolist()
+    assert other.rows.value.tolist()!=res.rows.value.tolist()
 
-def test_normalised_steps_are_medals():
-    "v = m v + lr (g/|g| + decay w), w = w - v, one norm for weights and bias of a layer; decay is PyTorch's and also of biases"
-    run = make_run(DIGITS, 'de_novo', S|dict(normalised_grad=True, lr=.1, weight_decay=.01, images=20, n_valid=30))
-    ae = deep_dae((1,8,8), run.widths)
-    before = {k: v.clone() for k,v in ae.state_dict().items()}
-    tr,va = (DIGITS.train.take(i).unlabelled() for i in parts(DIGITS, run))
-    dls = K.image_dls(tr, va, run.bs, target='x')
-    phase = replace(run.schedule[0], steps=1)
-    K.run_schedule(ae, [phase], K.DataLoaders(dls.train, dls.valid.new(bs=1000)), None, lr=run.lr, opt_func=K._sgd(run), normalised_grad=True)
-    moved = {k: (before[k]-v)/run.lr-.01*before[k] for k,v in ae.state_dict().items()}
-    for layer in ('encoder.stages.l1.linear', 'encoder.stages.l2.linear', 'downs.2_0.layer'):
-        norm = math.sqrt(sum(moved[f'{layer}.{n}'].double().pow(2).sum().item() for n in ('weight', 'bias')))
-        assert norm==pytest.approx(1, abs=1e-3)
+def test_a_convolutional_classifier_starts_from_its_phases():
+    res = run('conv_fits', 'fair', arms=['gradual', 'random_paper'])
+    for s in res.steps:
+        net = build_classifier(s, DIGITS, res.store.starts(s)).encoder.state_dict()
+        if s.arm=='gradual': assert all(torch.equal(v, net[k]) for k,v in res.store.net(s.parents[0], DIGITS).encoder.state_dict().items())
+        else: assert not s.start and abs(net['stages.conv1.conv.weight'].std().item()-.2)<.05
+    assert as_recorded(res).groupby('head_seed').subset.nunique().tolist()==[1]
 
-def test_claims_are_asked_of_rows(store):
-    rows = pd.concat([reconstruct(e, DIGITS, 'smoke', S, store, 2, r) for e in EXPERIMENTS for r in ('as_written','fair')]+[figure4(DIGITS, 'smoke', S, store, 2)]
-        +[conv(DIGITS, 'smoke', CS, store, 2, r).replace(dict(labels=100), 1000) for r in ('as_written','fair')]+[budget_rows(DIGITS, 'smoke', S, store)])
-    rows = rows.drop_duplicates(['kind','key','arm','reading']).assign(data='mnist', setting='floor')
+def test_search_takes_every_entry_of_the_grid():
+    few = dict(width=[8, 12], lr=[.1, .01], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-5])
+    rows = as_recorded(run('search', grid=few, folds=2, first=1, n=1))
+    assert len(rows)==32 and rows.key.is_unique and rows.valid.is_monotonic_increasing and all(rows[k].nunique()==2 for k in few)
+    assert (rows.n_train+rows.n_valid==200).all() and set(rows.decoder)=={'direct'} and rows.folds.eq(2).all()
+
+def test_find_n_is_the_first_that_settles():
+    falls = lambda tau, n: [1+math.exp(-i/tau) for i in range(n)]
+    def fake(slow):
+        "Records of the same steps with curves that are known; mixes settle at `slow`."
+        def curve(s):
+            arm,n = s.arm or s.fit['phase']['name'],s.fit['steps']//10
+            if 'hybrid' in arm: return [1.]*99 if int(arm.rpartition('_n')[2])>=slow else falls(40, 99)
+            return curves['stacked' if 'stack' in str(s.fit['phase']['name']) else 'gradual'][places[s.key]]
+        return SimpleNamespace(get=lambda k: dict(curve=curve(steps[k]), least=0.))
+    about,steps = dict(recipe=recipe('smoke', study='find_n', schedule=dict(chunk=10, most=160, window=10, tol=.005, fs=[.5]))),{}
+    lasts = Plan(DIGITS, about['recipe']).steps()
+    for s in lasts: steps |= {o.key: o for o in chain(s)}
+    curves,places = dict(gradual=[], stacked=[]),{}
+    for arm,per,tau in (('gradual', 10, 12), ('stacked', 20, 30)):
+        parts,whole = chain(next(s for s in lasts if s.arm==arm))[1:],falls(tau, per*16)
+        for i,o in enumerate(parts): places[o.key] = i; curves[arm].append(whole[per*i:per*(i+1)])
+    assert choose_n(SimpleNamespace(about=about, steps=lasts, store=fake(999)))[0] is None
+    for slow in (0, 100):
+        n,seen = choose_n(SimpleNamespace(about=about, steps=lasts, store=fake(slow)))
+        moves = lambda c, at: 100*(1-c[at-1]/c[at-11])>=.5
+        settled = lambda n: not moves(falls(12, 160), n) and not moves(falls(30, 320), 2*n)
+        assert n==next(m for m in range(20, 161, 10) if m>=slow and settled(m))
+
+def test_claims_are_asked_of_own_rows():
+    studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
+    short = dict(first=1, refit=dict(direct=3, chain=3))
+    res = [run(*o, 2, **short) for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
+    rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key', 'arm', 'reading'])
+    rows = rows.assign(data='mnist', setting='floor')
     more = [rows[rows.arm=='hybrid_0.5'].assign(arm=f'hybrid_{f}', f=f) for f in (.25, .75)]
     book = settle([c for c in CLAIMS if c.name.endswith('mnist')], pd.concat([rows, *more]))
     assert 'not run here' not in set(book.outcome) and book.fair[book.fair_outcome!='not asked'].notna().all()
-    by = book.set_index(book.claim.str.removesuffix('-mnist'))
-    assert 'direct against chain' in by.as_written_note['joint-tuning-keeps-gain'] and 'decoder=' in by.fair_note['gradual-beats-any-mix']
-    assert set(settle(CLAIMS, rows[:0]).outcome)=={'not run here'}
-    assert len({c.name for c in CLAIMS})==len(CLAIMS)
+    assert set(settle(CLAIMS, rows[:0]).outcome)=={'not run here'} and len({c.name for c in CLAIMS})==len(CLAIMS)
+    studies = {re.search(r'study=(\w+)', cmd)[1] for c in CLAIMS for cmd in c.commands.values()}
+    assert studies<=set(STUDIES)
 
-CS = conv_settings('digits')
-KEYS = ('b894af9e283882193f3b', '22b9235f1d1fe3edc7ac', '61aac137d334f71dae61')
+def command(folder, *more):
+    words = ['compare', 'digits', '--recipe', HERE, '--setting', 'smoke', '--set', 'schedule.n=6', '--set', 'schedule.rates=[0.05]', '--seeds', '1', '--out', str(folder)]
+    return [*words, *more]
 
-def test_dense_runs_are_what_they_were():
-    run = make_run(DIGITS, 'stacked', S)
-    assert run.net is None and run.names==['l1','l2'] and {p['decoder'] for p in run.phases}=={'chain'} and run.per==10
-    assert replace(run, net={}).key==run.key!=replace(run, net=dict(loss='mse')).key
+def test_killed_and_resumed(tmp_path):
+    def start(folder): return subprocess.Popen([sys.executable, '-m', 'aepretrain_nb', *command(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p,steps = start(tmp_path/'a'),tmp_path/'a'/'steps'
+    end = time.time()+120
+    while time.time()<end and len(list(steps.glob('[!.]*.json')))<2: time.sleep(.02)
+    p.send_signal(signal.SIGKILL); p.communicate()
+    before = {f.name: f.read_bytes() for f in steps.glob('[!.]*.json')}
+    assert 2<=len(before)<5
+    for d in 'ab':
+        q = start(tmp_path/d)
+        out,err = q.communicate()
+        assert q.returncode==0 and 'nats' in out and 'lower is better' in out, err
+    assert all((steps/k).read_bytes()==v for k,v in before.items())
+    a,b = (pd.read_csv(tmp_path/d/'results.csv') for d in 'ab')
+    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
+    assert (tmp_path/'a'/'report.html').exists() and read_results(tmp_path/'a').rows.value.tolist()==a.value.tolist()
 
-@pytest.mark.parametrize('first,n', [(300, 500), (60_000, 168_000), (7, 3), (1, 1)])
-def test_one_budget_of_the_convolutional_arms(first, n):
-    spent = {a: budget(conv_run(DIGITS, a, CS|dict(first=first, n=n)).schedule) for a in (*ARMS, *CONV_ARMS)}
-    assert max(spent.values())-min(spent.values()) < 3
-    for a,r in itertools.product(CONV_ARMS, ('as_written','fair')):
-        assert {budget(o.schedule) for o in finish(conv_run(DIGITS, a, CS|dict(first=first, n=n)), CS, r).values()}=={spent[a]}
+def test_two_processes_share_a_store(tmp_path):
+    own = dict(recipe=recipe('smoke', 'fair', schedule=dict(rates=[.05])), seeds=1, progress=False)
+    one,two = compare('digits', **own, store=tmp_path/'a'),compare('digits', **own, store=tmp_path/'b', executor=2)
+    assert one.rows.value.tolist()==two.rows.value.tolist() and one.rows.key.tolist()==two.rows.key.tolist()
 
-def test_convolutional_arms_train_one_and_the_same_way_back():
-    ae = untrained(conv_run(DIGITS, 'gradual', CS), (1,8,8))
-    for a in CONV_ARMS:
-        for o in finish(conv_run(DIGITS, a, CS), CS, 'fair').values():
-            for p in o.schedule:
-                keys = PhaseNet(ae, p).keys
-                assert all(k.endswith('_tied') for k in keys) if p.train else p.fresh and not any(k.endswith('_tied') for k in keys)
+def test_a_step_that_diverges_is_a_failed_record(tmp_path):
+    res = run('figure3', arms=['stacked'], folder=tmp_path, lr=1e30, rates=[1e30])
+    assert not len(res.rows) and 'diverged' in res.missing.reason.item() and list((tmp_path/'failed').glob('*.json'))
 
-def test_convolutional_keys_are_pinned():
-    z = lambda n: ImageSet(torch.zeros(n,1,8,8,dtype=torch.uint8), torch.arange(n)%2)
-    data = Splits('none', z(400), z(4))
-    keys = conv_run(data, 'stacked', CS).key,transfer(data, CS, 'stacked', 0, 100).key,transfer(data, CS, 'random_paper', 0, 100).key
-    assert keys==KEYS
+WRONG = [('figure', ['study=figure'], "did you mean 'figure4'"), ('reading', ['reading=far'], 'fair'), ('entry', ['schedule.momentu=1'], "did you mean 'momentum'"),
+    ('zero', ['schedule.bs=0'], 'schedule.bs is 0'), ('word', ['schedule.width=a'], "schedule.width is 'a'"), ('list', ['schedule.fs=0.5'], 'schedule.fs is 0.5'),
+    ('half', ['schedule.n=2.5'], 'schedule.n is 2.5'), ('share', ['schedule.fs=[1.5]'], '1.5'), ('grid', ['study=search', 'schedule.grid.foo=[1,2]'], "no 'foo'"),
+    ('empty', ['study=search', 'schedule.grid.lr=[]'], 'schedule.grid.lr is []'), ('arm', ['study=search', 'schedule.arm=gradul'], 'gradul'),
+    ('chunk', ['study=find_n', 'schedule.chunk=10'], 'schedule.most'), ('control', ['study=conv_fits', 'schedule.controls=["random_papr"]'], 'random_paper'),
+    ('fair', ['study=search', 'reading=fair'], 'no fair reading'), ('many', ['schedule.images=5000'], '5060'), ('section', ['finetunes.lr=1'], "did you mean 'finetune'")]
 
-def test_squared_error_against_double():
-    ae = untrained(conv_run(DIGITS, 'gradual', CS), (1,8,8))
-    twin = copy.deepcopy(ae).double()
-    for d in ('tied', *DECODERS):
-        gen,slow = generator('test noise', DIGITS.test.digest),[]
-        for _,y in ImageDL(DIGITS.test, 500, target='x'): slow.append((torch.sigmoid(2*twin(Masking(.15)(y, gen).double(), d)).detach()-y.double()).pow(2).flatten(1).mean(1))
-        assert denoising_error(ae, DIGITS.test, Masking(.15), d, loss='mse')==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
+@pytest.mark.parametrize('changes,say', [pytest.param(c, s, id=i) for i,c,s in WRONG])
+def test_wrong_input_is_one_line(tmp_path, capsys, changes, say):
+    code = main(command(tmp_path/'out', *(w for c in changes for w in ('--set', c))))
+    err = capsys.readouterr().err
+    assert code==2 and len(err.strip().splitlines())==1 and say in err and not (tmp_path/'out').exists()
 
-def test_refits_leave_the_convolutional_encoder_alone(store):
-    for a in CONV_ARMS:
-        run = conv_run(DIGITS, a, CS)
-        run_jobs([run], DIGITS, store)
-        before = load_run(run, DIGITS, store).encoder.state_dict()
-        for r in finish(run, CS, 'fair').values():
-            rec = train_with_net(r, store)
-            for k,v in rec.encoder.state_dict().items(): assert torch.equal(v, before[k])
-
-def train_with_net(run, store):
-    "The net that a refit leaves, which the store does not keep"
-    seen = []
-    old = K.run_schedule
-    K.run_schedule = lambda ae, *a, **k: (seen.append(ae), old(ae, *a, **k))[1]
-    try: K.train_run(run, DIGITS, store)
-    finally: K.run_schedule = old
-    return seen[0]
-
-def test_transfers_share_what_the_seed_decides_and_choose_on_validation(store, monkeypatch):
-    rows = conv(DIGITS, 'smoke', CS, store, 2)
-    fits = rows[rows.kind=='conv classification']
-    assert set(fits.arm)=={*CONV_ARMS, 'random_paper'} and fits.groupby('head_seed').subset.nunique().tolist()==[1,1]
-    for r,got in (('fair', rows[rows.kind=='conv reconstruction']), ('as_written', fits.assign(lr=[store.get(store.get(k)['trial']['spec']['file'])['run']['lr'] if a in CONV_ARMS else None for k,a in zip(fits.key, fits.arm)]).dropna(subset='lr'))):
-        for seed in 0,1:
-            own = arm_rates(CONV_ARMS, DIGITS, CS, store, seed, r, conv_run)
-            assert got[got.encoder_seed==seed].groupby('arm').lr.agg(set).to_dict()=={a: {v} for a,v in own.items()}
-    assert (fits.n_train+fits.n_valid==100).all() and not conv(DIGITS, 'smoke', CS, store, 2).value.ne(rows.value).any()
-    turned = Splits('digits', DIGITS.train, ImageSet(DIGITS.test.x, torch.zeros_like(DIGITS.test.y), classes=DIGITS.test.classes))
-    for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(DIGITS, k))
-    other = conv(turned, 'smoke', CS, Store(store.path.parent/'turned_conv'), 2)
-    other = other[other.kind=='conv classification']
-    assert other.lr.tolist()==fits.lr.tolist() and other.valid.tolist()==fits.valid.tolist() and other.value.tolist()!=fits.value.tolist()
-
-def test_a_transfer_starts_from_its_run(store, monkeypatch):
-    job,seen = transfer(DIGITS, CS, 'gradual', 0, 100),[]
-    run_jobs([job.run], DIGITS, store)
-    monkeypatch.setattr(K, 'train_classifier', lambda t, s, w: (seen.append((t, w)), (None, dict(value=1., valid=1., seconds=0., curve=[], subset='', lr=.1, n_train=1, n_valid=1, steps=1, tuning=[])))[1])
-    job.work(DIGITS, store); transfer(DIGITS, CS, 'random_paper', 0, 100).work(DIGITS, store)
-    ae = load_run(job.run, DIGITS, store)
-    assert all(torch.equal(v, seen[0][1]['encoder.'+k]) for k,v in ae.encoder.state_dict().items()) and seen[0][0].spec['file']==job.run.key
-    assert seen[1][1] is None and seen[1][0].spec['init']==dict(dist='normal', mean=0., std=.2, bias=1e-4)
-
-@pytest.mark.parametrize('experiment,name', [('conv','conv_digits_smoke_fair'), ('find_n','find_n_digits_smoke_as_written')])
-def test_two_commands_share_a_store(tmp_path, experiment, name):
-    words = ['--set', 'tol=0.05'] if experiment=='find_n' else []
-    run = lambda out: subprocess.Popen([sys.executable, '-m', 'aepretrain_nb.papers.kalmanovich', experiment, 'digits', '--setting', 'smoke', '--seeds', '0', '1', '--out', str(out), *words], stderr=subprocess.PIPE, text=True)
-    both = [run(tmp_path/'a'), run(tmp_path/'a')]
-    said = [p.communicate()[1].splitlines() for p in both]
-    assert [p.returncode for p in both]==[0, 0], said
-    keys = [l.split()[0] for o in said for l in o]
-    assert len(keys)==len(set(keys))==len(list((tmp_path/'a'/'store'/'trials').glob('[!.]*.json')))
-    alone = run(tmp_path/'b'); alone.communicate()
-    a,b = (pd.read_csv(tmp_path/d/f'{name}.csv') for d in 'ab')
-    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.key.is_unique
-
-def test_find_n_goes_on_in_chunks_and_waits_for_all(store):
-    lax = S|dict(tol=.2, n=4, lr=.01)
-    done = []
-    n,seen = choose_n(DIGITS, lax, store, 1, lambda j,r: done.append(j.key))
-    assert n in (2, 4, 6) and set(seen)=={'gradual','hybrid_0.5','stacked'} and all(improvement(c, at, 1)<20 for c,at in seen.values())
-    assert choose_n(DIGITS, lax, store, 1, lambda j,r: done.append('again'))[0]==n and 'again' not in done
-    a,b = (pure_curves(DIGITS, lax, store, 1, m) for m in (4, 6))
-    assert all(b[k][:len(a[k])]==a[k] for k in a) and [len(b['gradual']), len(b['stacked'])]==[6, 12]
-    assert choose_n(DIGITS, lax|dict(tol=-1.), store, 1)[0] is None
-
-def test_find_n_is_the_first_that_settles(monkeypatch):
-    falls = lambda tau,n: [1+math.exp(-i/tau) for i in range(n)]
-    monkeypatch.setattr(K, 'pure_curves', lambda sp, s, st, seed, n, say: dict(gradual=falls(12, n), stacked=falls(30, 2*n)))
-    s = settings('digits', 'floor', fs=[.5, .75])
-    for slow in (0, 100):
-        last = lambda n: {f'hybrid_{f:g}': ([1.]*99 if n>=slow else falls(40, 99))[:math.ceil(n*(1-f))] for f in s['fs']}
-        monkeypatch.setattr(K, '_mixes_at', lambda n, *a: last(n))
-        n,seen = choose_n(DIGITS, s, None)
-        settled = lambda n: all(improvement(c, at, 10)<.5 for c,at in ((falls(12, n), n), (falls(30, 2*n), 2*n)))
-        assert n==next(m for m in range(50, 161, 10) if m>=slow and settled(m)) and settled(n)
-    monkeypatch.setattr(K, 'pure_curves', lambda sp, s, st, seed, n, say: dict(gradual=[1.]*n, stacked=[1.]*2*n))
-    monkeypatch.setattr(K, '_mixes_at', lambda n, *a: {f'hybrid_{f:g}': [1.]*math.ceil(n*(1-f)) for f in s['fs']})
-    assert choose_n(DIGITS, s, None)[0]==50 # a mix of .75 has 10 epochs and more of its last phase from here on
+def test_lengths_and_noise_follow_the_data():
+    r = find_recipe(HERE, 'floor', 'cifar10')
+    assert (r['schedule']['width'], r['pretrain']['corrupt']['p'], r['schedule']['n'])==(1500, .1, 70)
+    assert find_recipe(HERE, 'floor', 'something')['schedule']['width']==1000

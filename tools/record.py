@@ -9,6 +9,7 @@ otherwise come as a CSV FILE. What is recorded already and is in none of these i
 import argparse, os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -44,8 +45,10 @@ def moved(res):
         out.append(dict(key=s.key, change=change.mean().item(), **smooth))
     return pd.DataFrame(out, columns=['key', 'change', 'smooth_start', 'smooth_end']).round(4)
 
-def tables(res):
-    "Rows of fits (with how they learned, and what became of their filters) and autoencoders, and curves with what names them."
+def tables(res, paper):
+    "Rows of fits (with how they learned, and what became of their filters) and autoencoders, and curves with what names them; or rows in a paper's own columns."
+    own = getattr(paper, 'as_recorded', None)
+    if own: return own(res), pd.DataFrame()
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
     fits = res.rows.merge(learning(res.curves), how='left').merge(moved(res), how='left')
     return pd.concat([fits, res.encoders]), res.curves.round(4).assign(**who)
@@ -84,10 +87,10 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
     a = p.parse_args()
-    found = [read_results(s, a.root) for s in a.stores]
-    rows,curves = (pd.concat(t) for t in zip(*map(tables, found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
+    paper,found = import_module(f'aepretrain_nb.papers.{a.paper}'),[read_results(s, a.root) for s in a.stores]
+    rows,curves = (pd.concat(t) for t in zip(*(tables(r, paper) for r in found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
     if a.curves and len(curves): curves = curves[curves.labels.isin([int(n) for n in a.curves.split(',')])]
-    said = load_object(f'aepretrain_nb.papers.{a.paper}:reported_rows')()
+    said = paper.reported_rows()
     said['key'] = [f'reported-{i}' for i in range(len(said))]
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]

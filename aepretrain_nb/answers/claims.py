@@ -79,7 +79,10 @@ def p_value(
     rows = rows if isinstance(rows, Kept) else Kept(rows)
     est = ask(rows)
     if est is None or est.bare or not _takes_conf(ask): return np.nan
-    inside = lambda i: lambda x: _slack(ask(rows, 1-10**x), expect)[i]
+    def slack(i, x):
+        v = _slack(ask(rows, 1-10**x), expect)[i]
+        return v if np.isfinite(v) else -1. # an interval without ends settles nothing
+    inside = lambda i: lambda x: slack(i, x)
     word, now = judge(est, expect), np.log10(.05)
     if word=='not shown': return 10**min(_level(inside(i), now, 0.) for i in (0, 1))
     return 10**_level(inside(int(word!='holds')), SMALLEST, now)

@@ -237,9 +237,12 @@ _WHERE = dict(within='taken out of the labels', extra='labelled images beyond th
 
 def _validation(res):
     "Where validation images come from, and how many there are."
-    got = dict(zip(res.rows.labels, res.rows.n_valid)) if 'n_valid' in res.rows else {}
     where = _WHERE.get(res.told('valid', res.told('valid_policy')), 'not known')
-    return where + (': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got) if got else '')
+    if 'n_valid' not in res.rows: return where
+    rows = res.rows.dropna(subset='n_valid')
+    if not len(rows): return 'held out from pre-training'
+    got = dict(zip(rows.labels, rows.n_valid))
+    return where + ': ' + ', '.join(f'{got[n]:.0f} at {n:,} labels' for n in res.labels if n in got)
 
 # %% ../../nbs/answers/15_report.ipynb #004a7836
 def _runs(res):

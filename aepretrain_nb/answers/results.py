@@ -223,8 +223,7 @@ def warnings(self:Results)->list: # one line each
     if self.told('setting')=='smoke':
         runs = 'it shows that everything runs; quick or paper give an answer'
         out.append(f'setting smoke is too short to learn much: {runs}')
-    if len(gone):
-        first = gone.iloc[0]
+    for first in gone.head(1).itertuples():
         out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')
     if 'revision' in rows and rows.revision.nunique()>1:
         names = rows.revision.dropna().unique()

@@ -10,10 +10,11 @@ __all__ = ['carry_out', 'devices', 'rehearse']
 # %% ../../nbs/experiment/09_carry.ipynb #5f5e45fb
 from ..imports import *
 from ..data.ground import load_object
+from ..train.task import task_of
 from .kinds import ExperimentError
 from .plan import do_of
 from .build import built
-from .run import StepFailed, alone, judged, own_failures
+from .run import alone, judged, own_failures
 
 # %% ../../nbs/experiment/09_carry.ipynb #0cb520e9
 def carry_out(
@@ -49,11 +50,12 @@ def rehearse(
     except (AssertionError, RuntimeError) as e:
         why,there = str(e).splitlines()[0],', '.join(devices())
         raise ExperimentError(f'device {device!r} cannot be used ({why}): one of {there}') from None
-    x = judged(step, splits.train.take([0, 0]), device=device).one_batch()[0]
+    x,y = judged(step, splits.train.take([0, 0]), device=device).one_batch()
     with alone('rehearse'), torch.no_grad():
         net = built(step, splits, [*weights, *_elsewhere(step, splits, others or {})])
         try:
-            with own_failures(): net.to(device).eval()(x)
-        except StepFailed as e:
-            size = 'x'.join(map(str, splits.train.shape))
-            raise ExperimentError(f'{step.recipe}: the nets of {step.arm} take no images of {size} ({e})') from None
+            with own_failures(): out = net.to(device).eval()(x)
+            if step.do=='classify': task_of(step.data['task']).loss(step.fit.get('loss'))(out, y)
+        except (RuntimeError, ValueError) as e:
+            size,why = 'x'.join(map(str, splits.train.shape)),str(e).splitlines()[0]
+            raise ExperimentError(f'{step.recipe}: the nets of {step.arm} take no images of {size} ({why})') from None

@@ -126,9 +126,11 @@ def _made(step, res, device):
         precision=step.fit.get('precision', 'fp32'), device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=step.key)
 
-def _tried(step, sees):
-    "The rates that a classifier chose among, as text"
-    return ' '.join(f'{v:g}' for v in rates(step)) if sees=='labels' else None
+def _tried(step, res):
+    "The rates that a classifier chose among, as text; of several, is the chosen one an end?"
+    lrs = rates(step)
+    said = dict(lrs=' '.join(f'{v:g}' for v in lrs))
+    return said if len(lrs)<2 else said | dict(edge=res['lr'] in (min(lrs), max(lrs)))
 
 # %% ../../nbs/experiment/16_work.ipynb #04636cca
 def row_of(
@@ -145,7 +147,8 @@ def row_of(
     asked = dict(valid_policy=d.get('valid', 'within') if by_labels else None,
         policy=d.get('policy', 'stratified') if by_labels else None, n_unlabelled=_n_unlabelled(step))
     asked |= {f'{k}_seed': seeds.get(k) for k in ('subset', 'encoder', 'head')}
-    found = {k: res.get(k) for k in (*_FOUND, *_ALSO[sees])} | dict(lrs=_tried(step, sees))
+    found = {k: res.get(k) for k in (*_FOUND, *_ALSO[sees])}
+    found |= _tried(step, res) if by_labels else dict(lrs=None)
     return who | asked | found | _made(step, res, device) | res.get('columns', {})
 
 # %% ../../nbs/experiment/16_work.ipynb #2a66acaa

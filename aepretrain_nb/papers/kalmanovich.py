@@ -105,7 +105,8 @@ def _phase_fits(s, conv, seek):
     "How autoencoders, decoders drawn anew, and all layers at once are trained"
     loss = dict(loss='mse', every=s['every']) if conv else dict(loss='bce', reduction='sum_pixels')
     own = loss | dict(n_valid=s['n_valid'], corrupt=dict(kind='masking', p=s['noise']))
-    rate = _sought(s['rates'], s['lr'], 'each' if conv else 'first') if seek else dict(lr=s['lr'])
+    tune = 'each' if conv else 'first'
+    rate = _sought(s['rates'], s['lr'], tune) if seek else dict(lr=s['lr'])
     fit = _sgd(s) | own | rate | dict(normalised_grad=s['normalised_grad'])
     return dict(pretrain=fit, joint=fit, refit=own | dict(opt='adam', bs=s['bs']))
 
@@ -206,7 +207,7 @@ def _longer(arm, times, s):
 
 def _find_n(s, reading):
     "Two schedules that can be continued, and each mix at each budget"
-    if s['chunk']>s['most']: raise ExperimentError(f'schedule.chunk is {s["chunk"]}: at most {s["most"]} as most')
+    if s['chunk']>s['most']: raise ExperimentError(f'schedule.chunk is {s["chunk"]}, above schedule.most: {s["most"]}')
     s,ns = s | dict(depth=2),range(s['chunk'], s['most']+1, s['chunk'])
     def mix(n, f): return _scored(f'hybrid_{f:g}', s | dict(n=n), reading, name=f'hybrid_{f:g}_n{n}')
     return merge(_longer('gradual', 1, s), _longer('stacked', 2, s), *(mix(*o) for o in product(ns, s['fs'])))
@@ -244,9 +245,10 @@ def recipe(
     if once and reading=='fair': raise ExperimentError(f'{study} has no fair reading: its own decoder scores it')
     s = settings(data, setting, conv, **schedule or {})
     nets = _conv_nets(s)[0] if conv else _dense_nets(s, reading)
-    n = 1 if once else 5 if setting=='quick' else 3
-    own = dict(name='kalmanovich', setting=setting, reading=reading, study=study, schedule=s, seeds=dict(n=n),
-        images=dict(n=s['images'], pick='stratified'), arms=STUDIES[study](s, reading))
+    several = 5 if setting=='quick' else 3
+    own = dict(name='kalmanovich', setting=setting, reading=reading, study=study, schedule=s,
+        seeds=dict(n=1 if once else several), images=dict(n=s['images'], pick='stratified'),
+        arms=STUDIES[study](s, reading))
     return merged(own | nets | _phase_fits(s, conv, not once), overrides)
 
 # %% ../../nbs/papers/kalmanovich.ipynb #6daab305
