@@ -49,7 +49,7 @@ def _listed(v): return ','.join(map(str, v)) if isinstance(v, (list, tuple)) els
 
 def _options(call):
     "Options of a call as words of a command line"
-    named = {'--arms': call.get('arms'), '--labels': call.get('labels'), '--seeds': call.get('seeds'), '--margin': call.get('margin')}
+    named = {f'--{k}': call.get(k) for k in ('arms', 'labels', 'seeds', 'margin')}
     out = []
     for k,v in named.items():
         if v is not None: out += [k, _listed(v)]

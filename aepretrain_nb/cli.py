@@ -74,7 +74,8 @@ def settings(
     width = rows.path.str.len().max()
     for o in rows.itertuples():
         usual = '' if o.value==o.default else f' (default {o.default})'
-        print(f'{o.path:{width}}  {o.value}{usual}', textwrap.fill(o.meaning, 110, initial_indent=' '*4, subsequent_indent=' '*4), sep='\n')
+        print(f'{o.path:{width}}  {o.value}{usual}')
+        print(textwrap.fill(o.meaning, 110, initial_indent=' '*4, subsequent_indent=' '*4))
     return 0
 
 # %% ../nbs/04_cli.ipynb #5f902cae

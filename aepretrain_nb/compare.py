@@ -9,6 +9,7 @@ __all__ = ['setting_for', 'compare', 'read_results']
 
 # %% ../nbs/03_compare.ipynb #b62bcf21
 from .imports import *
+from itertools import chain as joined
 import tempfile
 from types import SimpleNamespace
 from safetensors.torch import save_file
@@ -44,7 +45,8 @@ def setting_for(
     return 'digits' if getattr(data, 'name', data)=='digits' and not own else 'smoke'
 
 # %% ../nbs/03_compare.ipynb #902544b6
-_ASKED = dict(crossed='seeds', one_encoder='seeds', policy='labels', valid='labels', n_valid='labels', n_unlabelled='images')
+_ASKED = dict(crossed='seeds', one_encoder='seeds', policy='labels', valid='labels', n_valid='labels',
+    n_unlabelled='images')
 _NAMES = dict(n_unlabelled='n')
 
 def _changes(asked):
@@ -68,7 +70,8 @@ def _asked(recipe, lr, tune, precision, options):
 # %% ../nbs/03_compare.ipynb #0307c9c8
 def _others(splits, arms, given, root, download):
     "name -> `Splits` of what arms pre-train on beside `splits`"
-    names = {t['images']['data'] for a in arms.values() for t in a['steps'] if isinstance(t, dict) and t.get('images', {}).get('data')}
+    own = [t for t in joined.from_iterable(a['steps'] for a in arms.values()) if isinstance(t, dict)]
+    names = {t['images']['data'] for t in own if t.get('images', {}).get('data')}
     out = {}
     for n in sorted(names):
         if n in given: out[n] = given[n]
@@ -104,21 +107,20 @@ def _second(pilot, margin, most):
         sizes=json.loads(stage.to_json(orient='records'))), 'plan')
     return stage
 
-def _told(step): return SimpleNamespace(kind='fit' if step.arm else 'encoder', arm=step.arm, labels=step.data.get('labels'))
+def _told(step):
+    "A step as `expected_seconds` knows it"
+    return SimpleNamespace(kind='fit' if step.arm else 'encoder', arm=step.arm, labels=step.data.get('labels'))
 
 def _announced(stage, margin, steps, store, executor):
     "The line before the second stage"
     todo = list(map(_told, needed(steps, store).values()))
-    found = [store.get(k) for k in dict.fromkeys(o.key for s in steps for o in chain(s))]
+    every = joined.from_iterable(map(chain, steps))
+    found = [store.get(k) for k in dict.fromkeys(o.key for o in every)]
     done,kinds = pd.DataFrame([r['row'] for r in found if r]),[t.kind for t in todo]
     width = executor if isinstance(executor, int) else 1
     return stage_words(stage, margin, kinds.count('fit'), kinds.count('encoder'), expected_seconds(todo, done)/width)
 
 # %% ../nbs/03_compare.ipynb #9dffc958
-def _records(d):
-    "A table as plain JSON, its numbers in full"
-    return d.astype(object).where(d.notna(), None).to_dict('records')
-
 def _records(d):
     "A table as plain JSON, its numbers in full"
     return d.astype(object).where(d.notna(), None).to_dict('records')
@@ -176,8 +178,8 @@ class _Call:
 
     def run(self, plan):
         "Run a plan; gives its `Results`"
-        go = partial(run_grid, store=self.store, splits=plan.splits, executor=self.executor, root=self.root, device=self.device,
-            progress=self.progress, others=plan.others.values(), timeout=self.timeout)
+        go = partial(run_grid, store=self.store, splits=plan.splits, executor=self.executor, root=self.root,
+            device=self.device, progress=self.progress, others=plan.others.values(), timeout=self.timeout)
         rates = Rates(plan)
         tuning = rates.settle(go, self.store) if rates else None
         steps = plan.steps(rates)
@@ -204,17 +206,17 @@ def compare(
     executor=None, # where steps run: None (this process), a number of processes, or another, see `check_executor`
     device='cpu', # where steps run
     progress=True, # say what finishes?
-    lr=None, # learning rate of the classifiers, or several, of which each fit chooses one on its validation images; the recipe's by default
+    lr=None, # learning rate of the classifiers, or several to choose from by validation; the recipe's by default
     tune=None, # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric=None, # one of the scores of the task; its usual one by default
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
-    pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; data sets of `DATASETS` are found by name
+    pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
     crossed:bool=None, # every encoder with every subset and head? The recipe's by default, like what follows
-    one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Random encoders still move with the seed, unless it is 'all'
-    valid=None, # validation images 'within' the labels, 'extra', or none of their own: 'test' looks at the test images instead, a named leak
+    one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Of random encoders, too, if 'all'
+    valid=None, # validation images 'within' the labels, 'extra' ones, or (a named leak) those of the 'test'
     n_valid:int=None, # validation images; a fifth of the labels where nothing says otherwise
     policy=None, # how labelled images are chosen: stratified, uniform, first_n, fold
     n_unlabelled:int=None, # images for the autoencoder; all where nothing says otherwise
@@ -222,9 +224,11 @@ def compare(
     timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting or setting_for(data), getattr(data, 'name', data))
-    asked = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled)
-    r = _asked(found, lr, tune, precision, asked)
+    name,setting = getattr(data, 'name', data),setting or setting_for(data)
+    found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting, name)
+    options = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy,
+        n_unlabelled=n_unlabelled)
+    r = _asked(found, lr, tune, precision, options)
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
     names,how = list(pick_arms(r, arms)),r.get('seeds', {})
     treatment,metric = check_treatment(treatment, names),metric and check_metric(metric)
@@ -236,7 +240,8 @@ def compare(
     _rehearsed(plan, files, device)
     store = _opened(plan, store, encoders, files, progress)
     said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
-    call = _Call(store, root, executor, device, progress, timeout, said, dict(metric=metric, treatment=treatment, margin=margin))
+    result = dict(metric=metric, treatment=treatment, margin=margin)
+    call = _Call(store, root, executor, device, progress, timeout, said, result)
     pilot = call.run(plan)
     return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot
 
@@ -266,5 +271,5 @@ def read_results(
     ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(f)) if f.exists() else {})
     told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None
     more = dict(zip(('command', 'note'), again(own['recipe'], own['data'], asked['calls'])))
-    return gather(steps, store, load_ref(ref), own['recipe'], told, tuning, more, metric=check_metric(metric) if metric else None,
-        treatment=treatment, margin=margin)
+    result = dict(metric=check_metric(metric) if metric else None, treatment=treatment, margin=margin)
+    return gather(steps, store, load_ref(ref), own['recipe'], told, tuning, more, **result)

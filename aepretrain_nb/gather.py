@@ -26,7 +26,7 @@ def _size(step): return step.data.get('labels', step.data.get('n'))
 def _seeds(step):
     "The seeds of a step; where there is no head, that of the encoder stands for it"
     s = step.seeds
-    return dict(subset_seed=s.get('subset', s['encoder']), encoder_seed=s['encoder'], head_seed=s.get('head', s['encoder']))
+    return {f'{k}_seed': s.get(k, s['encoder']) for k in ('subset', 'encoder', 'head')}
 
 def _row(step, record, recipe, told):
     "The row of a finished step"
@@ -44,8 +44,8 @@ def _curve(step, record):
     losses = record.get('losses') or [(np.nan, np.nan)]*n
     who = dict(arm=step.arm, labels=_size(step), seed=_seeds(step)['head_seed'])
     steps = record['row']['steps']
-    looks = enumerate(zip(record['curve'], losses))
-    return [who | dict(step=steps*(i+1)//n, valid=v, train_loss=train, valid_loss=valid) for i,(v,(train,valid)) in looks]
+    def look(i, v, train, valid): return who | dict(step=steps*(i+1)//n, valid=v, train_loss=train, valid_loss=valid)
+    return [look(i, v, *both) for i,(v,both) in enumerate(zip(record['curve'], losses))]
 
 # %% ../nbs/02_gather.ipynb #cdecfe5b
 def _autoencoder(arm, step, record, recipe):
@@ -54,11 +54,13 @@ def _autoencoder(arm, step, record, recipe):
     curve = ' '.join(f'{v:.6g}' for v in record['curve'])
     asked = {k: v for k,v in record['row'].items() if v is not None}
     own = dict(opt=asked.get('opt', opt), lr=asked.get('lr', lr))
-    return record['row'] | own | dict(arm=arm, setting=recipe.get('setting', ''), reading=recipe.get('reading', ''), curve=curve)
+    said = dict(arm=arm, setting=recipe.get('setting', ''), reading=recipe.get('reading', ''))
+    return record['row'] | own | said | dict(curve=curve)
 
 def _autoencoders(steps, store, recipe):
     "A row for each autoencoder that an arm started from"
-    used = {(s.arm, p.key): p for s in steps for p in s.parents if p.do=='reconstruct'}
+    starts = joined.from_iterable([(s.arm, p) for p in s.parents] for s in steps)
+    used = {(arm, p.key): p for arm,p in starts if p.do=='reconstruct'}
     found = [(arm, p, store.get(p.key)) for (arm,_),p in used.items() if store.done(p)]
     d = pd.DataFrame([_autoencoder(*o, recipe) for o in found])
     return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
@@ -83,7 +85,7 @@ def learnt(
     n:int=10 # images
 )->dict: # as `reconstructed`; None where no autoencoder saw these images
     "What the first autoencoder of a grid has learnt."
-    every = {p.key: p for s in steps for p in chain(s) if p.do=='reconstruct'}
+    every = {p.key: p for p in joined.from_iterable(map(chain, steps)) if p.do=='reconstruct'}
     step = next((p for p in every.values() if p.data['digest']==splits.digest and store.done(p)), None)
     return step and reconstructed(step, store, splits, n)
 
@@ -106,12 +108,15 @@ def about(
     "What is known beside the rows."
     rows = recipe['arms']
     arms = {a: rows.get(a, dict(steps=['classify'], start='a file')) for a in _unique(s.arm for s in steps)}
-    pre = {p.key: p for s in steps for p in chain(s)[:-1] if p.do=='reconstruct'}
+    before = joined.from_iterable(chain(s)[:-1] for s in steps)
+    pre = {p.key: p for p in before if p.do=='reconstruct'}
     own = dict(data=splits.name, images=_images(splits), n_test=len(splits.test), classes=splits.train.n_classes,
-        setting=recipe.get('setting', ''), reading=recipe.get('reading', ''), arms=arms, labels=_unique(map(_size, steps)), recipe=recipe,
-        policy=_unique(s.data.get('policy', 'stratified') for s in steps), valid=_unique(s.data.get('valid', 'within') for s in steps)[0],
-        n_unlabelled=_unique(p.data.get('n') for p in pre.values()), precision=_unique(s.fit.get('precision', 'fp32') for s in steps)[0],
-        encoders=len(pre))
+        setting=recipe.get('setting', ''), reading=recipe.get('reading', ''), arms=arms,
+        labels=_unique(map(_size, steps)), recipe=recipe,
+        policy=_unique(s.data.get('policy', 'stratified') for s in steps),
+        valid=_unique(s.data.get('valid', 'within') for s in steps)[0],
+        n_unlabelled=_unique(p.data.get('n') for p in pre.values()),
+        precision=_unique(s.fit.get('precision', 'fp32') for s in steps)[0], encoders=len(pre))
     return json.loads(json.dumps(own | more))
 
 # %% ../nbs/02_gather.ipynb #966dc36e
@@ -131,8 +136,10 @@ def gather(
     rows = pd.DataFrame([_row(s, o, recipe, t) for s,o,t in zip(steps, records, told) if o])
     if len(rows): rows = rows.astype(dict(n_unlabelled='Int64'))
     curves = pd.DataFrame(list(joined.from_iterable(_curve(s, o) for s,o in found)))
-    missing = pd.DataFrame([_gap(s, store) for s,o in zip(steps, records) if not o], columns=['arm', 'labels', *SEEDS, 'reason'])
-    res = Results(rows, missing, curves, _autoencoders(steps, store, recipe), tuning, about(steps, splits, recipe, **about_more or {}),
-        store.get('data', 'plan') or [], store.get('seeds', 'plan'), [o for _,o in found], partial(learnt, steps, store, splits), **kw)
+    gaps = [_gap(s, store) for s,o in zip(steps, records) if not o]
+    missing = pd.DataFrame(gaps, columns=['arm', 'labels', *SEEDS, 'reason'])
+    res = Results(rows, missing, curves, _autoencoders(steps, store, recipe), tuning,
+        about(steps, splits, recipe, **about_more or {}), store.get('data', 'plan') or [], store.get('seeds', 'plan'),
+        [o for _,o in found], partial(learnt, steps, store, splits), **kw)
     res.steps,res.store,res.splits,res.folder = steps,store,splits,store.path
     return res

@@ -65,7 +65,9 @@ def how_of(
 class Ask:
     "A question that is answered by a sum of means; `blocks(rows)` gives a `Found`, or None."
     @cached_property
-    def key(self): return repr(self) # of what was found, in rows that are `Kept`
+    def key(self)->str: # of what was found, in rows that are `Kept`
+        "The question in full."
+        return repr(self)
     def __call__(self, rows, conf=.95):
         found = once(rows, self.key, lambda: self.blocks(rows))
         if found is None: return None

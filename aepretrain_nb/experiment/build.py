@@ -128,4 +128,5 @@ def built(
     "The net of a step; raises `ExperimentError` where its sections give none."
     try: return load_object(do_of(step.do).build)(step, splits, weights)
     except (TypeError, AttributeError) as e:
-        raise ExperimentError(f'{step.recipe}: the nets cannot be built from {step.net} ({str(e).splitlines()[0]})') from None
+        why = str(e).splitlines()[0]
+        raise ExperimentError(f'{step.recipe}: the nets cannot be built from {step.net} ({why})') from None

@@ -48,7 +48,8 @@ def rehearse(
     "Send two images through a step's nets; raises `ExperimentError` for a device that is not there or nets that fail."
     try: torch.empty(1, device=device)
     except (AssertionError, RuntimeError) as e:
-        raise ExperimentError(f'device {device!r} cannot be used ({str(e).splitlines()[0]}): one of {", ".join(devices())}') from None
+        why,there = str(e).splitlines()[0],', '.join(devices())
+        raise ExperimentError(f'device {device!r} cannot be used ({why}): one of {there}') from None
     x,y = judged(step, splits.train.take([0, 0]), device=device).one_batch()
     with alone('rehearse'), torch.no_grad():
         net = built(step, splits, [*weights, *_elsewhere(step, splits, others or {})])

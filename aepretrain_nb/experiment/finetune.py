@@ -106,7 +106,8 @@ def _attempt(step, lr, splits, weights, device, kit):
         learn = learner(step, net, dls, kit.loss(step, task), metrics=task.metric(), cbs=cbs, splitter=_trainable)
         did,seen = spend(learn, step, lr)
     best,curve = kept_look(learn, seen),[_told(task.score, v[2]) for v in seen]
-    found = dict(lr=lr, best=best, valid=curve[best], valid_loss=seen[best][1], curve=curve, losses=[v[:2] for v in seen])
+    losses = [v[:2] for v in seen]
+    found = dict(lr=lr, best=best, valid=curve[best], valid_loss=losses[best][1], curve=curve, losses=losses)
     return learn, found | which | movement(start, first_filters(net.encoder)) | did
 
 # %% ../../nbs/experiment/11_finetune.ipynb #bb21e8d5
@@ -167,7 +168,7 @@ def finetune(
     device='cpu', # where it runs
     kit:Kit=PLAIN # what it is made of
 )->tuple: # (the trained net, results for its row)
-    "Train on the labelled images at each rate, choose on the validation images, test once; raises `StepFailed` where no rate gives a finite loss."
+    "Train at each rate, choose by validation, test once; raises `StepFailed` where no rate gives a finite loss."
     tries,why = {},None
     for lr in rates(step):
         try: tries[lr] = _attempt(step, lr, splits, weights, device, kit)

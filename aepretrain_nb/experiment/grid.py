@@ -11,7 +11,7 @@ __all__ = ['TRIES', 'wanted', 'needed', 'Progress', 'Grid', 'run_grid']
 from ..imports import *
 import threading, uuid
 from concurrent.futures import BrokenExecutor, CancelledError
-from itertools import islice
+from itertools import chain as joined, islice
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
 from ..data.splits import Splits
@@ -27,7 +27,8 @@ def wanted(
     steps # scored ones
 )->set: # of keys
     "The steps whose weights others start from."
-    return {p.key for s in steps for o in chain(s) for p in o.parents}
+    every = joined.from_iterable(map(chain, steps))
+    return {p.key for p in joined.from_iterable(o.parents for o in every)}
 
 def needed(
     steps, # scored ones
@@ -78,7 +79,8 @@ class Progress:
         row = (record or {}).get('row')
         if row: self.times.setdefault(step.do, []).append(row['seconds'])
         got = f'{row["metric"]} {row["value"]:.4g} {row["unit"]}' if row and row.get('value') is not None else status
-        print(f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'.rstrip(), file=self.out, flush=True)
+        line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'
+        print(line.rstrip(), file=self.out, flush=True)
 
 # %% ../../nbs/experiment/18_grid.ipynb #8d506998
 TRIES = 3
@@ -93,7 +95,7 @@ class Grid:
         submit, # called with a list of steps, gives a `Future` of as many 'done', 'failed' or 'busy'
         width:int=1, # how many to submit at a time
         say=None, # called with a step, its status and its record
-        together=None, # called with a step, gives what it has in common with those that it can run with; None: it runs alone
+        together=None, # called with a step, gives what it has in common with those that it runs with; None: alone
         keep=() # keys of those whose weights are needed
     ):
         self.todo,self.store,self.submit,self.width,self.say = dict(todo),store,submit,width,say or (lambda *a: None)
@@ -111,7 +113,7 @@ class Grid:
 @patch
 def ready(self:Grid)->list: # of units
     "What can be submitted now: a step whose worker was lost only by itself."
-    if self.lost.keys() & {s.key for u in self.running.values() for s in u}: return []
+    if any(s.key in self.lost for s in joined.from_iterable(self.running.values())): return []
     def free(lost): return (s for k,s in self.todo.items() if (k in self.lost)==lost and not self.waits.get(k))
     fresh = self.units(free(False), self.width-len(self.running))
     return fresh if fresh or self.running else [[s] for s in islice(free(True), 1)]
@@ -178,7 +180,9 @@ def seen(self:Grid,
     "Wait until a finished step's files are to be seen; raises `ExperimentError` when they never are."
     end = time.monotonic()+patience
     while not self.done(step):
-        if time.monotonic()>end: raise ExperimentError(f'a worker finished {step.key}, but it is not in {self.store.path}: all have to share that folder')
+        if time.monotonic()>end:
+            where = f'it is not in {self.store.path}: all have to share that folder'
+            raise ExperimentError(f'a worker finished {step.key}, but {where}')
         time.sleep(.1)
 
 @patch
@@ -212,7 +216,8 @@ def step(self:Grid):
         self.running[f] = [self.todo.pop(s.key) for s in unit]
         f.add_done_callback(self.ended.put)
     if self.aside: self.look()
-    try: f = self.ended.get(timeout=.3 if self.aside else None if self.running else 0)
+    patience = None if self.running else 0
+    try: f = self.ended.get(timeout=.3 if self.aside else patience)
     except Empty: return
     unit = self.running.pop(f)
     for s,how in zip(unit, self.outcomes(unit, f)): self.take(s, how)
@@ -237,16 +242,18 @@ def run_grid(
     others=(), # `Splits` of other data sets that arms pre-train on
     timeout=None # seconds after which a step counts as hung, where it runs in another process
 ):
-    "Run what is not finished; each step is tried once, or more often if its worker dies, and one that another run has claimed is waited for."
+    "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
     before = sum(s.key not in todo for s in steps)
     if progress and before: print(f'{before} of {len(steps)} fits are in the store already', file=sys.stderr)
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None
-        def submit(unit): return ex.submit(work_unit, unit, there, refs, device, keep & {s.key for s in unit}, uuid.uuid4().hex)
+        def submit(unit):
+            kept = keep & {s.key for s in unit}
+            return ex.submit(work_unit, unit, there, refs, device, kept, uuid.uuid4().hex)
         grid = Grid(todo, store, submit, width or 10**6, say, partial(together, splits=splits), keep)
         try: grid.run()
         except (BrokenExecutor, CancelledError) as e:
-            raise ExperimentError(f'the executor broke or dropped its steps ({type(e).__name__}); nothing finished is lost: '
-                                  'run the same again to go on (processes:N outlives a worker)') from None
+            what = f'the executor broke or dropped its steps ({type(e).__name__}); nothing finished is lost'
+            raise ExperimentError(f'{what}: run the same again to go on (processes:N outlives a worker)') from None

@@ -47,7 +47,7 @@ def build_joint(
     splits, # for shape and classes
     weights=() # pairs of a state dict and a map of prefixes
 )->JointNet: # before its training
-    "The net of a joint training: the encoder and head of a classifier, the decoder of an autoencoder, drawn as theirs are."
+    "The net of a joint training: a classifier's encoder and head, an autoencoder's decoder, drawn as theirs are."
     net,ae = build_classifier(step, splits),build_autoencoder(step, splits)
     joined = JointNet(net.encoder, net.head, ae.decoder)
     for state,names in weights: fill(joined, state, names)
@@ -57,8 +57,10 @@ def build_joint(
 def _batches(step, splits, train, valid, device):
     "Batches of two streams to train on, of labelled images to validate on"
     dls = stream(step, train, valid, device, seed=order_seed(step))
-    own = dict(bs=step.fit.get('bs', Fit.bs), target='x', norm=step.data.get('norm'), device=device, memory_format=torch.channels_last)
-    free = ImageDL(splits.unlabelled, shuffle=True, seed=seed_of('unlabelled', step.seeds['head']), corrupt=corruption(step.fit.get('corrupt')), **own)
+    order = dict(shuffle=True, seed=seed_of('unlabelled', step.seeds['head']))
+    how = dict(norm=step.data.get('norm'), device=device, memory_format=torch.channels_last)
+    noise = corruption(step.fit.get('corrupt'))
+    free = ImageDL(splits.unlabelled, step.fit.get('bs', Fit.bs), target='x', corrupt=noise, **order, **how)
     return DataLoaders(JointDL(dls.train, free, step.fit['steps']), dls.valid, device=dls.device)
 
 def _loss(step, task):

@@ -34,7 +34,8 @@ def build_staged(
 )->StagedAE: # an encoder with decoders from every level
     "A step's staged autoencoder before its training, every level drawn from a stream of its own."
     shape,seed = splits.train.shape,step.seeds['encoder']
-    encoder = factory('encoder', step.net['encoder'])(*shape, gen=generator('init', seed), **kwargs_of(step.net, 'encoder'))
+    make = factory('encoder', step.net['encoder'])
+    encoder = make(*shape, gen=generator('init', seed), **kwargs_of(step.net, 'encoder'))
     own = {k: v for k,v in step.net['decoder'].items() if k!='make'}
     ae = factory('decoder', step.net['decoder'])(encoder, shape, seed=seed, **own)
     for state,names in weights: fill(ae, state, names)
@@ -56,7 +57,7 @@ def denoising_error(
     bs:int=500, # images at a time
     loss:str='bce' # 'mse' for the squared error of a pixel instead
 )->float: # mean over images: nats an image, or squares a pixel
-    "Excess cross-entropy of the denoised images over the clean ones (Kalmanovich & Chechik, section 4.1), on one thread."
+    "Excess cross-entropy of denoised images over the clean ones (Kalmanovich & Chechik, section 4.1), on one thread."
     gen,total = generator('test noise', images.digest),0.
     def squared(pre, y): return (ae.squash[0](pre).double()-y).pow(2).flatten(1).mean(1)
     each = excess_bce if loss=='bce' else squared
@@ -83,10 +84,11 @@ def phase_step(
 def _optimiser(f):
     "How a phase steps"
     name = f.get('opt', Fit.opt)
-    return torch_opt(name, **{k: f[k] for k in ('momentum', 'weight_decay', 'fused') if f.get(k) is not None and takes(name, k)})
+    asked = [k for k in ('momentum', 'weight_decay', 'fused') if f.get(k) is not None and takes(name, k)]
+    return torch_opt(name, **{k: f[k] for k in asked})
 
 def _parts(step, splits):
-    "(images to train on, images to judge by, digest of the former); picked ones keep their labels, which name their noise"
+    "(images to train on, to judge by, digest of the former); picked ones keep their labels, which name their noise"
     if step.data.get('pick')!='stratified': return *images_of(step, splits),None
     tr,va = picked(step, splits)
     return splits.train.take(tr),splits.train.take(va),idx_digest(tr)
@@ -100,7 +102,7 @@ def _least(ae, phase, held, loss):
     return entropy(x).mean().item()
 
 def _scored(ae, step, phase, splits, held):
-    "Error on test images (of a fold, on its own) and on held-out ones of an autoencoder of all levels; nothing of a smaller one"
+    "Error of an autoencoder of all levels on test images (of a fold, its own) and held-out ones; none of a smaller one"
     if phase.top!=ae.names[-1]: return {}
     f = step.fit
     loss,noise = f.get('loss', 'mse'),corruption(f.get('corrupt'))
@@ -122,19 +124,24 @@ def train_phase(
     ae = build_staged(step, splits, weights)
     train,held,subset = _parts(step, splits)
     layout = torch.channels_last if any(p.dim()==4 for p in ae.parameters()) else torch.contiguous_format
-    dls = image_dls(train.unlabelled(), held.unlabelled(), f.get('bs', Fit.bs), target='x', device=device, memory_format=layout)
-    how = dict(loss=f.get('loss', 'mse'), reduction=f.get('reduction', 'mean'), every=f.get('every'))
+    dls = image_dls(train.unlabelled(), held.unlabelled(), f.get('bs', Fit.bs), target='x', device=device,
+        memory_format=layout)
+    how = dict(loss=f.get('loss', 'mse'), reduction=f.get('reduction', 'mean'), every=f.get('every'),
+        normalised_grad=f.get('normalised_grad', False), lr=f['lr'], seed=step.seeds['encoder'])
     with alone('phase', step.key):
         least = _least(ae, phase, held, how['loss'])
         ae.to(device)
-        log = run_schedule(ae, [phase], DataLoaders(dls.train, dls.valid.new(bs=1000)), corruption(f.get('corrupt')), lr=f['lr'],
-            opt_func=_optimiser(f), normalised_grad=f.get('normalised_grad', False), seed=step.seeds['encoder'], **how).iloc[0]
+        batches,noise = DataLoaders(dls.train, dls.valid.new(bs=1000)),corruption(f.get('corrupt'))
+        log = run_schedule(ae, [phase], batches, noise, opt_func=_optimiser(f), **how).iloc[0]
     found = _scored(ae, step, phase, splits, held)
-    if not math.isfinite(found.get('valid') or log.curve[-1]): raise StepFailed(f'diverged: error {found.get("valid")} on held-out images at lr {f["lr"]:g}')
+    valid = found.get('valid')
+    if not math.isfinite(valid or log.curve[-1]):
+        raise StepFailed(f'diverged: error {valid} on held-out images at lr {f["lr"]:g}')
     which = dict(n_train=len(train), n_valid=len(held), subset=subset)
     spent = dict(seconds=time.perf_counter()-start, steps=phase.steps, images=phase.steps*f.get('bs', Fit.bs))
     seen = dict(curve=log.curve, least=least)
-    return ae, found | which | spent | seen | dict(lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
+    did = dict(lr=f['lr'], updates=phase.updates, weights_updated=int(log.weights_updated))
+    return ae, found | which | spent | seen | did
 
 def draw(
     step, # of kind 'draw'

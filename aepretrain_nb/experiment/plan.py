@@ -9,6 +9,7 @@ __all__ = ['DO', 'seed_list', 'Do', 'do_of', 'steps_at', 'in_steps', 'Run', 'par
 
 # %% ../../nbs/experiment/06_plan.ipynb #973336d7
 from ..imports import *
+from itertools import product
 from fastcore.basics import patch
 from ..data.ground import load_object, near
 from ..data.splits import Splits
@@ -34,10 +35,11 @@ def seed_list(
     crossed:bool=False # every encoder with every subset and head?
 )->list: # (subset, encoder, head) of each run, in order
     "Seeds of a grid; raises `ExperimentError` where there is none."
-    if whole(seeds) and seeds<1: raise ExperimentError(f'seeds is {seeds}: a number from 1, or the seeds, as in [0, 1]')
+    if whole(seeds) and seeds<1:
+        raise ExperimentError(f'seeds is {seeds}: a number from 1, or the seeds, as in [0, 1]')
     seeds = list(range(seeds)) if whole(seeds) else _numbers('seeds', seeds, 0, 'seed')
     if not crossed: return [(s, s, s) for s in seeds]
-    return [(s, e, s) for e in seeds for s in seeds]
+    return [(s, e, s) for e,s in product(seeds, seeds)]
 
 # %% ../../nbs/experiment/06_plan.ipynb #8e4f4ee7
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Do:
     parts:tuple # of the net that it builds
 
 _here = 'aepretrain_nb.experiment.'
-DO = dict(
-    reconstruct=Do(_here+'pretrain:reconstruct', _here+'build:build_autoencoder', 'pretrain', 'images', ('encoder', 'decoder')),
-    draw=Do(_here+'phase:draw', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
-    phase=Do(_here+'phase:train_phase', _here+'phase:build_staged', 'pretrain', 'images', ('encoder', 'decoder')),
-    classify=Do(_here+'stack:classify', _here+'build:build_classifier', 'finetune', 'labels', NETS),
-    joint=Do(_here+'joint:train_joint', _here+'joint:build_joint', 'finetune', 'labels', NETS),
-    knn=Do(_here+'stack:vote', _here+'build:build_classifier', 'finetune', 'labels', NETS))
+def _on(part, sees, parts, run, build): return Do(_here+run, _here+build, part, sees, parts)
+_images = partial(_on, 'pretrain', 'images', ('encoder', 'decoder'))
+_labels = partial(_on, 'finetune', 'labels', NETS)
+DO = dict(reconstruct=_images('pretrain:reconstruct', 'build:build_autoencoder'),
+    draw=_images('phase:draw', 'phase:build_staged'), phase=_images('phase:train_phase', 'phase:build_staged'),
+    classify=_labels('stack:classify', 'build:build_classifier'),
+    joint=_labels('joint:train_joint', 'joint:build_joint'), knn=_labels('stack:vote', 'build:build_classifier'))
 
 # %% ../../nbs/experiment/06_plan.ipynb #844a1e64
 def do_of(
@@ -95,11 +97,13 @@ def _check_look(at, fit):
     if at is None: return
     known,what = fit.get('checkpoints', ()),f'an arm starts from checkpoint {at!r}'
     if at not in known: raise ExperimentError(f'{what}; pretrain.checkpoints keeps {list(known)}')
-    if at!='best' and at>fit['evals']: raise ExperimentError(f'{what}, which never comes: pretrain.evals is {fit["evals"]}')
+    if at!='best' and at>fit['evals']:
+        raise ExperimentError(f'{what}, which never comes: pretrain.evals is {fit["evals"]}')
 
 def _other(name, sets):
     "The `Splits` of another data set"
-    if name not in sets: raise ExperimentError(f'an arm pre-trains on {name!r}: give its images, as in pretrain_sets={{{name!r}: dataset({name!r})}}')
+    how = f'pretrain_sets={{{name!r}: dataset({name!r})}}'
+    if name not in sets: raise ExperimentError(f'an arm pre-trains on {name!r}: give its images, as in {how}')
     return sets[name]
 
 def _unlabelled(splits, n):
@@ -178,7 +182,8 @@ def _n_picked(data, im, fit):
     "How many images a step is to see that are picked by class; raises `ExperimentError` where there are not so many"
     asked = (im.get('n') or 0) + (0 if im.get('fold') else fit.get('n_valid') or 0)
     if not im.get('n'): raise ExperimentError("images.pick is 'stratified': images.n says how many")
-    if asked>len(data.train): raise ExperimentError(f'{asked} images to train and to validate on asked for: there are {len(data.train)}')
+    there = len(data.train)
+    if asked>there: raise ExperimentError(f'{asked} images to train and to validate on asked for: there are {there}')
     return im['n']
 
 def _on_labels(run, template, r, before, file):
@@ -232,16 +237,20 @@ class Plan:
         how,self.arms = recipe.get('seeds', {}),pick_arms(recipe, arms)
         self.splits,self.recipe,self.others,self.one = splits,recipe,pretrain_sets or {},how.get('one_encoder', False)
         crossed = how.get('crossed', False)
-        if self.one and crossed: raise ExperimentError('one_encoder and crossed exclude each other: one autoencoder for all runs, or each with every subset')
+        if self.one and crossed:
+            either = 'one autoencoder for all runs, or each with every subset'
+            raise ExperimentError(f'one_encoder and crossed exclude each other: {either}')
         self.runs = seed_list(how.get('n', 5) if seeds is None else seeds, crossed)
-        self.sizes = _numbers('labels', recipe.get('labels', {}).get('n', (100, 1000)) if labels is None else labels, 1, 'size')
+        asked = recipe.get('labels', {}).get('n', (100, 1000)) if labels is None else labels
+        self.sizes = _numbers('labels', asked, 1, 'size')
         own = {a: recipe['arms'][a] for s in self.arms.values() if (a := s.get('lr_of'))}
         self.specs = own | self.arms
         self.prepared = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
         self.trained_on,self.most = {},{}
         by_fold = recipe.get('labels', {}).get('policy')=='fold' or splits.train.groups is not None
         every = sum(self.prepared.values(), [])
-        self.differ = by_fold or any('epochs' in r[part_of(t)] for t,r in every)  # may runs differ in their number of images?
+        # may runs differ in their number of images?
+        self.differ = by_fold or any('epochs' in r[part_of(t)] for t,r in every)
 
 # %% ../../nbs/experiment/06_plan.ipynb #fe048a07
 @patch
@@ -277,13 +286,14 @@ def steps_of(self:Plan,
     "The steps of one run of an arm."
     spec = self.specs[arm]
     size = size if sees_labels(spec) else None
-    n = self.n_train(size, seeds[0] if self.differ else self.runs[0][0]) if size else 0
+    subset = seeds[0] if self.differ else self.runs[0][0]
+    n = self.n_train(size, subset) if size else 0
     run = Run(self.splits, arm, self.prepared[arm], size, seeds, self.others, rate or (lambda part: None), n)
     return arm_steps(run, spec)
 
 @patch
 def cells(self:Plan)->list: # (arm, size, seeds) of every run, by seed, size and arm
-    "What the grid is made of; arms without labels of their own have one size, and a size may have fewer seeds than there are (`most`)."
+    "What the grid is made of; arms without labels have one size, and a size may have fewer seeds than others (`most`)."
     out = []
     for i,seeds in enumerate(self.runs):
         for size in self.sizes:

@@ -22,7 +22,7 @@ from .build import build_autoencoder, out_act, shape_of
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #9a7cb0c1
 class CheckpointCB(Callback):
-    "Keep the weights after some of the epochs, by their number from 1; 'best' is the one of lowest validation loss, the earlier among equals."
+    "Keep weights after some epochs, by number from 1; 'best' has the lowest validation loss, the first among equals."
     order = 71
     def __init__(self,
         at # numbers of epochs, and perhaps 'best'
@@ -106,7 +106,8 @@ def _audit(pairs, tries, res):
     "What a row and its record say of the candidates, where there are several"
     if len(pairs)<2: return {}
     best,none = (res['opt'], res['lr']),dict(mse=None, value=None, last_fifth=None)
-    rows = [dict(opt=o, lr=lr) | {k: tries.get((o, lr), none)[k] for k in none} | dict(chosen=(o, lr)==best) for o,lr in pairs]
+    def found(o): return {k: tries.get(o, none)[k] for k in none}
+    rows = [dict(opt=o[0], lr=o[1]) | found(o) | dict(chosen=o==best) for o in pairs]
     spent = {k: sum(t[k] for t in tries.values()) for k in ('seconds', 'images')}
     return dict(tried=tried(pairs), edge=at_edge(*best, pairs), tuning=rows) | spent
 
@@ -129,7 +130,7 @@ def reconstruct(
     weights=(), # pairs of a state dict and a map of prefixes, where it goes on from something
     device='cpu' # where it runs
 )->tuple: # (the trained `Autoencoder`, results for its row; `checkpoints` holds state dicts)
-    "Pre-train at each optimiser and rate, and keep what reconstructs best; raises `StepFailed` where no loss is finite."
+    "Pre-train at each optimiser and rate, keep what reconstructs best; raises `StepFailed` where no loss is finite."
     pairs,parts = candidates(step.fit),images_of(step, splits)
     nets,tries,why = {},{},None
     for o in pairs:

@@ -23,7 +23,7 @@ from .kinds import ExperimentError
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
 def find_recipe(
     name:str='kohlbrenner', # the name of an installed recipe, or an import path
-    setting:str='smoke', # how large: 'smoke' (seconds), 'quick' (two cores), 'paper' (as published), or another that the recipe knows
+    setting:str='smoke', # 'smoke' (seconds), 'quick' (two cores), 'paper' (as published) or another of the recipe
     data:str=None, # name of the data set, for a recipe that depends on it
     **overrides # sections to change, such as `finetune=dict(steps=100)`
 )->dict: # the recipe, plain JSON
@@ -48,13 +48,14 @@ def _known(part, section):
 # %% ../../nbs/experiment/04_recipe.ipynb #588d9d08
 def merged(
     recipe:dict, # a recipe, left as it is
-    new:dict, # changes: a section is merged into its section; all else is replaced; a part of the net that is None is left out
+    new:dict, # changes: a section is merged, all else replaced; a part of the net that is None is left out
 )->dict: # a recipe
     "A recipe with changes; raises `ExperimentError` for a section or a field that is not there."
     out = copy.deepcopy(recipe)
     for part,change in new.items():
         if part not in out and part not in SECTIONS:
-            raise ExperimentError(f'a {recipe.get("name", "")} recipe has no {part!r}{near(part, out)}'.replace('  ', ' '))
+            what = ' '.join(['a', *filter(None, [recipe.get('name')]), 'recipe'])
+            raise ExperimentError(f'{what} has no {part!r}{near(part, out)}')
         section = out.get(part, {})
         if part in NETS and change is None: out.pop(part, None)
         elif part in _WHOLE or not isinstance(section, dict): out[part] = copy.deepcopy(change)
@@ -76,8 +77,10 @@ def _joined(part, section, change):
 # %% ../../nbs/experiment/04_recipe.ipynb #46a73443
 def _is_like(v, old):
     "Is a value of the kind of another?"
-    if isinstance(old, (list, tuple)): return isinstance(v, (list, tuple)) and len(v)>0 and all(_is_like(o, old[0]) for o in v)
-    if isinstance(old, dict): return isinstance(v, dict) and set(v)==set(old) and all(_is_like(v[k], old[k]) for k in old)
+    if isinstance(old, (list, tuple)):
+        return isinstance(v, (list, tuple)) and len(v)>0 and all(_is_like(o, old[0]) for o in v)
+    if isinstance(old, dict):
+        return isinstance(v, dict) and set(v)==set(old) and all(_is_like(v[k], old[k]) for k in old)
     if isinstance(old, (bool, str)): return type(v)==type(old)
     if isinstance(old, int): return type(v)==int and v>=1
     return type(v) in (int, float) and 0<=v<math.inf
@@ -90,7 +93,8 @@ def changed(
     "Entries with some replaced; raises `ExperimentError` for one that is unknown, or a value of another kind."
     for k,v in changes.items():
         if k not in entries: raise ExperimentError(f'{part} has no {k!r}{near(k, entries)}')
-        if not _is_like(v, entries[k]): raise ExperimentError(f'{part}.{k} is {v!r}: a value like {entries[k]!r} is needed')
+        if _is_like(v, entries[k]): continue
+        raise ExperimentError(f'{part}.{k} is {v!r}: a value like {entries[k]!r} is needed')
     return entries | changes
 
 # %% ../../nbs/experiment/04_recipe.ipynb #c55b022c
@@ -115,12 +119,15 @@ def check_fit(
     check_section(part, fit, Fit)
     steps,epochs = fit.get('steps'),fit.get('epochs')
     if steps and epochs: raise ExperimentError(f'{part} has steps and epochs: one of them')
-    if isinstance(fit.get('opt'), (dict, list, tuple)) and part!='pretrain': raise ExperimentError(f'{part}.opt is {fit["opt"]!r}: one optimiser; only pretrain chooses among several')
+    if isinstance(fit.get('opt'), (dict, list, tuple)) and part!='pretrain':
+        raise ExperimentError(f'{part}.opt is {fit["opt"]!r}: one optimiser; only pretrain chooses among several')
     names = _optimisers(fit)
     for k in ('momentum', 'weight_decay'):
         taken = any(takes(o, k) for o in names)
-        if fit.get(k) is not None and not taken: raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
-    if fit.get('seek')=='outward' and fit.get('first_lr') is None: raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
+        if fit.get(k) is not None and not taken:
+            raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
+    if fit.get('seek')=='outward' and fit.get('first_lr') is None:
+        raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
 
 # %% ../../nbs/experiment/04_recipe.ipynb #70e6f7c2
 def check_recipe(
@@ -128,7 +135,8 @@ def check_recipe(
 ):
     "Raises `ExperimentError` for a recipe that cannot be followed."
     for part in ('arms', 'encoder'):
-        if not isinstance(recipe.get(part), dict): raise ExperimentError(f'{part} is {recipe.get(part)!r}: a section of settings is needed')
+        if isinstance(recipe.get(part), dict): continue
+        raise ExperimentError(f'{part} is {recipe.get(part)!r}: a section of settings is needed')
     for part,cls in SECTIONS.items():
         if part in recipe: check_fit(part, recipe[part]) if cls is Fit else check_section(part, recipe[part], cls)
     for part in NETS:
@@ -187,9 +195,11 @@ def pick_arms(
     arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's by default
 )->dict: # name -> specification
     "The chosen arms; raises `ExperimentError` for an unknown one, `TransferError` for a file that holds no weights."
-    arms = [arms] if isinstance(arms, str) else list(recipe['arms'] if arms is None else arms)
+    if arms is None: arms = recipe['arms']
+    arms = [arms] if isinstance(arms, str) else list(arms)
     there = [*recipe['arms'], 'file:PATH']
     for a in arms:
-        if a not in recipe['arms'] and not str(a).startswith('file:'): raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
+        if a not in recipe['arms'] and not str(a).startswith('file:'):
+            raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(there)}')
     return dict(file_arm(a[5:]) if str(a).startswith('file:') else (a, recipe['arms'][a]) for a in arms)

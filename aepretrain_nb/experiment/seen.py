@@ -43,6 +43,11 @@ def picked(
     return torch.cat([idx[:a], idx[b:]]),idx[a:b]
 
 # %% ../../nbs/experiment/05_seen.ipynb #cfdcf07e
+def _shuffled(step, splits):
+    "The order in which unlabelled images are taken"
+    gen = generator('unlabelled', splits.content, step.seeds['encoder'])
+    return torch.randperm(len(splits.unlabelled), generator=gen)
+
 def images_of(
     step:Step, # one that sees images
     splits:Splits # its data
@@ -50,7 +55,7 @@ def images_of(
     "What pre-training sees; raises `ExperimentError` where nothing is left to train on."
     if step.data.get('pick')=='stratified':
         return tuple(splits.train.take(i).unlabelled() for i in picked(step, splits))
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, step.seeds['encoder']))
+    order = _shuffled(step, splits)
     x = splits.unlabelled.take(order[:step.data['n']])
     n = n_held_out(step.fit, len(x))
     if not n: return x, x.take(range(min(512, len(x))))
@@ -64,7 +69,7 @@ def held_out(
 )->ImageSet: # without labels
     "Images that no weight was fitted to: the rest of the shuffled order, where a step asks for that."
     if step.data.get('pick')!='rest': return images_of(step, splits)[1]
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, step.seeds['encoder']))
+    order = _shuffled(step, splits)
     return splits.unlabelled.take(order[step.data['n']:])
 
 # %% ../../nbs/experiment/05_seen.ipynb #5778aca8
@@ -87,5 +92,6 @@ def labelled(
     if policy=='seen': return _seen(step, splits)
     idx = label_subset(y, d['labels'], seed, policy, digest=splits.train.digest, folds=splits.folds)
     if valid=='test': return idx,idx[:0],idx_digest(idx)
-    tr,va = split_valid(idx, y, seed, valid, n_valid=d.get('n_valid'), digest=splits.train.digest, groups=splits.train.groups)
+    own = dict(digest=splits.train.digest, groups=splits.train.groups)
+    tr,va = split_valid(idx, y, seed, valid, n_valid=d.get('n_valid'), **own)
     return tr,va,idx_digest(torch.cat([tr, va]))

@@ -43,9 +43,10 @@ def together(
 )->str: # equal for steps that can be trained as one; None for one that is trained by itself
     "What a step has in common with those whose heads it can be trained with."
     f = step.fit
-    if not (step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify') or step.data.get('augment'): return None
-    plain = f.get('precision', 'fp32')=='fp32' and f.get('opt', Fit.opt) in HEAD_OPTS and not f.get('weight_decay') and not f.get('partial')
-    if not (plain and _is_linear(step, splits)): return None
+    classes = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
+    if not classes or step.data.get('augment'): return None
+    plain = f.get('precision', 'fp32')=='fp32' and f.get('opt', Fit.opt) in HEAD_OPTS
+    if not plain or f.get('weight_decay') or f.get('partial') or not _is_linear(step, splits): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
     return canonical([step.data['digest'], source, step.net, {k: v for k,v in f.items() if k not in _OWN}])
 
@@ -81,14 +82,16 @@ def _frozen(steps, splits, weights, device):
     y = torch.zeros(len(x), dtype=torch.long)
     y[at] = splits.train.y[rows]
     leak = len(x)+torch.arange(len(test))
-    parts = [(place(tr), leak if s.data.get('valid')=='test' else place(va), digest) for s,(tr,va,digest) in zip(steps, asked)]
+    def part(s, tr, va, digest): return place(tr),leak if s.data.get('valid')=='test' else place(va),digest
+    parts = [part(s, *p) for s,p in zip(steps, asked)]
     return Frozen(torch.cat([x, test]), torch.cat([y, splits.test.y]).to(device), len(x), parts)
 
 # %% ../../nbs/experiment/12_stack.ipynb #dd168a8f
 def _job(step, net, train, valid, lr):
     "A head to be trained"
     out,stops = net.head[-1],looks(step.fit['steps'], step.fit['evals'])
-    return HeadJob(train, out.weight, out.bias, seed_of('finetune', step.seeds['head']), lr, stops[-1], valid, tuple(stops))
+    seed = seed_of('finetune', step.seeds['head'])
+    return HeadJob(train, out.weight, out.bias, seed, lr, stops[-1], valid, tuple(stops))
 
 def _share(v): return round(100*float(v), 4)
 
@@ -179,5 +182,7 @@ def vote(
     answers = F.one_hot(told[len(valid):], splits.train.n_classes).float()
     v = _share((told[:len(valid)]==frozen.y[valid].cpu()).float().mean())
     seen = dict(lr=rates(step)[0], best=0, valid=v, valid_loss=1-v/100, curve=[v], losses=[[0., 1-v/100]])
-    which = dict(subset=subset, n_train=len(train), n_valid=0 if step.data.get('valid')=='test' else len(valid), steps=0, images=len(train))
-    return net, beside(step, splits, *_scored(step, answers, frozen.y[frozen.test].cpu())) | seen | which | dict(tuning=audit([seen]), seconds=time.perf_counter()-start)
+    n_valid = 0 if step.data.get('valid')=='test' else len(valid)
+    which = dict(subset=subset, n_train=len(train), n_valid=n_valid, steps=0, images=len(train))
+    found = beside(step, splits, *_scored(step, answers, frozen.y[frozen.test].cpu()))
+    return net, found | seen | which | dict(tuning=audit([seen]), seconds=time.perf_counter()-start)

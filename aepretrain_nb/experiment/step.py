@@ -95,14 +95,15 @@ def chain(
     step:Step # the last
 )->list: # of `Step`, the first of all first, the last last, none twice
     "A step and all that comes before it."
-    before = [o for p in step.parents for o in chain(p)]
-    return list({o.key: o for o in (*before, step)}.values())
+    before = {}
+    for p in step.parents: before |= {o.key: o for o in chain(p)}
+    return list((before | {step.key: step}).values())
 
 # %% ../../nbs/experiment/03_step.ipynb #03854dd3
 @patch(as_prop=True)
 def origin(self:Step)->str: # 'pretrained', 'file' or 'random'
     "Where the encoder came from."
-    if any(s.file for o in chain(self) for s in o.start): return 'file'
+    if any(any(s.file for s in o.start) for o in chain(self)): return 'file'
     return 'pretrained' if any(o.do not in UNTRAINED for o in chain(self)[:-1]) else 'random'
 
 UNTRAINED = 'draw',

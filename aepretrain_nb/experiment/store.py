@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'Store', 'experiment', 'keeps']
 
 # %% ../../nbs/experiment/15_store.ipynb #124a82e6
 from ..imports import *
+from itertools import chain as joined
 import platform
 from contextlib import contextmanager
 from fastcore.basics import patch
@@ -78,11 +79,13 @@ def experiment(
     "What a store holds; raises `ExperimentError` where it is not a store of this version."
     f = Path(folder)/'experiment.json'
     try: own = json.loads(f.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
+    except FileNotFoundError:
+        raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
     except ValueError: raise ExperimentError(f'{f} is not readable as JSON: choose another folder') from None
     found = own.get('format') if isinstance(own, dict) else None
     if found!=FORMAT:
-        raise ExperimentError(f'{folder} was written by another version (format {found}, not {FORMAT}): read it with that version')
+        other = f'another version (format {found}, not {FORMAT})'
+        raise ExperimentError(f'{folder} was written by {other}: read it with that version')
     return own
 
 # %% ../../nbs/experiment/15_store.ipynb #fdc3acc6
@@ -93,15 +96,19 @@ def adopt(self:Store,
 ):
     "Make the folder this experiment's own; raises `ExperimentError` where it is another's."
     own,f = dict(format=FORMAT, data=splits.name, digest=splits.digest, recipe=recipe),self.path/'experiment.json'
-    if self.path.exists() and not self.path.is_dir(): raise ExperimentError(f'{self.path} is a file: a folder is needed')
+    if self.path.exists() and not self.path.is_dir():
+        raise ExperimentError(f'{self.path} is a file: a folder is needed')
     there = [o for o in self.path.iterdir() if not o.name.startswith(f'.{f.name}.')] if self.path.exists() else []
     if not f.exists():
-        if there: raise ExperimentError(f'{self.path} holds something other than an experiment: choose an empty or a new folder')
+        if there:
+            what = 'something other than an experiment'
+            raise ExperimentError(f'{self.path} holds {what}: choose an empty or a new folder')
         return write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
     old = experiment(self.path)
     for k in own:
-        if canonical(old.get(k))!=canonical(own[k]):
-            raise ExperimentError(f'{self.path} holds an experiment with another {k}{_differs(old.get(k), own[k])}: choose another folder')
+        if canonical(old.get(k))==canonical(own[k]): continue
+        what = f'an experiment with another {k}{_differs(old.get(k), own[k])}'
+        raise ExperimentError(f'{self.path} holds {what}: choose another folder')
 
 def _differs(old, new):
     "In what a store differs from what is asked for, as the end of an error message"
@@ -147,7 +154,8 @@ def keep_weights(self:Store,
     for at,state in sorted(states.items(), key=lambda o: o[0]==''):
         plain = {k: v.detach().cpu().contiguous() for k,v in state.items()}
         name = step.key + (f'@{at}' if at!='' else '')
-        write_whole(self.file('weights', name, 'safetensors'), lambda f: save_file(plain, f, dict(step=canonical(to_json(step)))))
+        made_by = dict(step=canonical(to_json(step)))
+        write_whole(self.file('weights', name, 'safetensors'), lambda f: save_file(plain, f, made_by))
 
 @patch
 def starts(self:Store,
@@ -195,7 +203,7 @@ def why(self:Store,
 @patch
 def all_steps(self:Store)->dict: # key -> `Step`
     "Every step that has ended in this store, finished or failed."
-    files = [f for kind in ('failed', 'steps') for f in (self.path/kind).glob('[!.]*.json')]
+    files = [*(self.path/'failed').glob('[!.]*.json'), *(self.path/'steps').glob('[!.]*.json')]
     return {f.stem: from_json(json.loads(f.read_text(encoding='utf-8'))['step']) for f in files}
 
 # %% ../../nbs/experiment/15_store.ipynb #b319d911
@@ -207,7 +215,8 @@ def borrow(self:Store,
     "Copy what another store has of the steps that these start from; raises `ExperimentError` where there is no store."
     experiment(folder)
     other,taken = Store(folder),0
-    for s in {s.key: s for o in steps for s in chain(o)[:-1]}.values():
+    before = joined.from_iterable(chain(o)[:-1] for o in steps)
+    for s in {s.key: s for s in before}.values():
         if self.done(s, keep=True) or not other.done(s, keep=True): continue
         for f in sorted((other.path/'weights').glob(f'{s.key}*.safetensors'), reverse=True):
             write_whole(self.path/'weights'/f.name, lambda new: new.write_bytes(f.read_bytes()))

@@ -9,6 +9,7 @@ __all__ = ['seek', 'best_rate', 'Rates']
 
 # %% ../../nbs/experiment/19_tune.ipynb #94b8e5f5
 from ..imports import *
+from itertools import product
 from fastcore.basics import patch
 from .plan import Plan, do_of, part_of
 from .schema import Fit, SECTIONS
@@ -25,8 +26,9 @@ def seek(
 )->dict: # key -> rate -> (error, loss)
     "Errors of the rates that a search had to try."
     seen = {k: {} for k in keys}
-    if start is None: ask = lambda: [(k, r) for k,e in seen.items() for r in rates if r not in e]
-    else: ask = lambda: _next(seen, sorted({*rates, start}), start)
+    def ask():
+        if start is not None: return _next(seen, sorted({*rates, start}), start)
+        return [(k, r) for k,r in product(seen, rates) if r not in seen[k]]
     while todo := ask():
         for (k,r),found in zip(todo, score(todo)): seen[k][r] = found
     return seen
@@ -54,7 +56,8 @@ def _several(fit):
 
 def _is_shared(fit, do):
     "Is a section's rate sought on the level of the grid, rather than within a step?"
-    return do not in UNTRAINED and _several(fit) and (fit.get('tune')=='first' or fit.get('seek')=='outward' or do=='phase')
+    of_grid = fit.get('tune')=='first' or fit.get('seek')=='outward' or do=='phase'
+    return do not in UNTRAINED and _several(fit) and of_grid
 
 # %% ../../nbs/experiment/19_tune.ipynb #e79c82e1
 class Rates:
@@ -90,7 +93,7 @@ def judge(self:Rates,
     key:tuple, # from `key`
     lr:float # a rate to try
 ): # a `Step`
-    "The step whose validation error judges a rate: the last one before another rate is sought, or before a phase's encoder sees labels."
+    "The step whose validation error judges a rate: last before another is sought, or a phase's encoder sees labels."
     part,arm,size,seeds = key
     size,seeds = size or self.plan.sizes[0],seeds or self.plan.seeds_of(arm, self.plan.runs[0])
     def rate(p): return lr if p==part else self(p, arm, size, seeds)
@@ -115,7 +118,8 @@ def _lines(key, tries, best, sign):
     own = dict(section=part, arm=arm, labels=size, seed=seeds and seeds[2])
     def line(lr, error, loss):
         lost = math.isinf(error)
-        return own | dict(lr=lr, valid=np.nan if lost else sign*error, valid_loss=np.nan if lost else loss, chosen=lr==best)
+        valid,valid_loss = (np.nan, np.nan) if lost else (sign*error, loss)
+        return own | dict(lr=lr, valid=valid, valid_loss=valid_loss, chosen=lr==best)
     return [line(lr, *found) for lr,found in sorted(tries.items())]
 
 # %% ../../nbs/experiment/19_tune.ipynb #1303b559

@@ -73,11 +73,12 @@ def data_ref(
 def load_ref(
     ref # from `data_ref`
 )->Splits: # the data
-    "The data a reference stands for, loaded once per process; raises `ExperimentError` when it is not the data that was meant."
+    "The data of a reference, loaded once per process; raises `ExperimentError` when it is not the data that was meant."
     known = _loaded.get(ref['digest'])
     if known is not None and known.digest==ref['digest']: return known
     splits = read_splits(ref['file']) if 'file' in ref else dataset(ref['name'], ref['root'])
-    if splits.digest!=ref['digest']: raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
+    if splits.digest!=ref['digest']:
+        raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
 
@@ -88,7 +89,8 @@ def data_of(
     "The data set that a step is about, among several."
     refs = [refs] if isinstance(refs, dict) else refs
     ref = next((r for r in refs if r['digest']==step.data['digest']), None)
-    if ref is None: raise ExperimentError(f'{", ".join(r["name"] for r in refs)} changed after the grid was planned: plan it again')
+    names = ', '.join(r['name'] for r in refs)
+    if ref is None: raise ExperimentError(f'{names} changed after the grid was planned: plan it again')
     return load_ref(ref)
 
 # %% ../../nbs/experiment/16_work.ipynb #cdfa55bc
@@ -107,7 +109,8 @@ def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted c
 # %% ../../nbs/experiment/16_work.ipynb #21be560a
 _SCORES = 'balanced', 'f1', 'map', 'map11', 'miou', 'pixel'
 _ALSO = dict(labels=('better', 'chance', 'n_test', *_SCORES),
-    images=('better', 'n_test', 'mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge', 'updates', 'weights_updated'))
+    images=('better', 'n_test', 'mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge',
+        'updates', 'weights_updated'))
 _FOUND = 'n_train', 'n_valid', 'subset', 'metric', 'unit', 'value', 'valid', 'train', 'best', 'cosine', 'mse', 'lr'
 
 def _n_unlabelled(step):
@@ -118,7 +121,8 @@ def _n_unlabelled(step):
 def _made(step, res, device):
     "What produced a row"
     seconds = res['seconds']
-    return dict(steps=res['steps'], seconds=round(seconds, 3), images_s=round(res['images']/seconds) if seconds else None,
+    pace = round(res['images']/seconds) if seconds else None
+    return dict(steps=res['steps'], seconds=round(seconds, 3), images_s=pace,
         precision=step.fit.get('precision', 'fp32'), device=str(device), threads=1,
         versions=f'python {platform.python_version()}, torch {torch.__version__}', revision=revision(), key=step.key)
 
@@ -137,12 +141,14 @@ def row_of(
 )->dict: # one flat row
     "One row of the table: the step, its result, and what produced it."
     sees,d,seeds = do_of(step.do).sees,step.data,step.seeds
-    kind = 'fit' if step.arm else 'encoder'
+    kind,by_labels = 'fit' if step.arm else 'encoder',sees=='labels'
     who = dict(data=splits.name, recipe=step.recipe, recipe_version=step.version, kind=kind, arm=step.arm or None,
-        encoder=step.origin if step.arm else None, protocol=step.trains if sees=='labels' else None, labels=d.get('labels'))
-    asked = dict(valid_policy=d.get('valid', 'within') if sees=='labels' else None, policy=d.get('policy', 'stratified') if sees=='labels' else None,
-        n_unlabelled=_n_unlabelled(step), **{f'{k}_seed': seeds.get(k) for k in ('subset', 'encoder', 'head')})
-    found = {k: res.get(k) for k in (*_FOUND, *_ALSO[sees])} | (_tried(step, res) if sees=='labels' else dict(lrs=None))
+        encoder=step.origin if step.arm else None, protocol=step.trains if by_labels else None, labels=d.get('labels'))
+    asked = dict(valid_policy=d.get('valid', 'within') if by_labels else None,
+        policy=d.get('policy', 'stratified') if by_labels else None, n_unlabelled=_n_unlabelled(step))
+    asked |= {f'{k}_seed': seeds.get(k) for k in ('subset', 'encoder', 'head')}
+    found = {k: res.get(k) for k in (*_FOUND, *_ALSO[sees])}
+    found |= _tried(step, res) if by_labels else dict(lrs=None)
     return who | asked | found | _made(step, res, device) | res.get('columns', {})
 
 # %% ../../nbs/experiment/16_work.ipynb #2a66acaa
@@ -151,10 +157,14 @@ _KEPT = 'losses', 'tuning', 'confusion', 'least'
 
 def _record(step, splits, store, net, res, device, keep):
     "What is kept of a step that ended well"
-    if res.get('value') is not None and not math.isfinite(res['value']): raise StepFailed(f'{res["metric"]} is {res["value"]}')
+    if res.get('value') is not None and not math.isfinite(res['value']):
+        raise StepFailed(f'{res["metric"]} is {res["value"]}')
     if keep or keeps(step): store.keep_weights(step, {**res.get('checkpoints', {}), '': net.state_dict()})
-    if 'filters' in res: write_whole(store.file('filters', step.key, 'safetensors'), lambda f: save_file(dict(zip(('start', 'end'), res['filters'])), f))
-    return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **{k: res.get(k) for k in _KEPT})
+    if 'filters' in res:
+        filters = dict(zip(('start', 'end'), res['filters']))
+        write_whole(store.file('filters', step.key, 'safetensors'), lambda f: save_file(filters, f))
+    kept = {k: res.get(k) for k in _KEPT}
+    return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **kept)
 
 def _close(step, out, store):
     "Keep a step's record, or the reason why there is none"
@@ -201,7 +211,10 @@ def work_unit(
     if len(steps)==1: return [work(steps[0], store, refs, device, steps[0].key in keep, ticket)]
     with ExitStack() as stack:
         mine = [stack.enter_context(store.claim(s.key)) for s in steps]
-        how = ['done' if store.done(s, s.key in keep) else None if ours else 'busy' for s,ours in zip(steps, mine)]
+        def known(s, ours):
+            if store.done(s, s.key in keep): return 'done'
+            return None if ours else 'busy'
+        how = [known(s, ours) for s,ours in zip(steps, mine)]
         todo = [s for s,h in zip(steps, how) if h is None]
         ended = dict(zip((s.key for s in todo), _run_heads(todo, store, refs, device, keep))) if todo else {}
         return [h or ended[s.key] for s,h in zip(steps, how)]
