@@ -311,11 +311,10 @@ def _count(n, one): return f'{n} {one}' + ('' if n==1 else 's')
 def _lead(res):
     "What was run, in a line."
     runs = res.every[['labels', *SEEDS]].drop_duplicates().groupby('labels').size()
-    low, high = runs.min(), runs.max()
+    low, high = min(runs), max(runs)
     seeds = f'{low} to {high} seeds' if low<high else _count(high, 'seed')
     ran = [_count(len(res.arms), 'arm'), _count(len(runs), 'label size'), seeds]
-    setting = res.told('setting')
-    end = f'; setting {setting}.' if setting else '.'
+    end = f'; setting {s}.' if (s := res.told('setting')) else '.'
     return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}{end}'
 
 # %% ../../nbs/answers/15_report.ipynb #22246dcd
@@ -347,7 +346,6 @@ def report(
     path = Path(path or res.folder or '.')
     if path.is_dir(): path = path/'report.html'
     v = res.verdict(margin)
-    sections = [s for s in _sections(res, v, command) if s[2] is not None]
-    html = page(_title(res), v.headline, _lead(res), sections)
+    html = page(_title(res), v.headline, _lead(res), [s for s in _sections(res, v, command) if s[2] is not None])
     write_whole(path, lambda f: f.write_text(html, encoding='utf-8', errors='replace'))
     return path

@@ -14,7 +14,7 @@ from ..train.task import task_of
 from .kinds import ExperimentError
 from .plan import do_of
 from .build import built
-from .run import alone, judged, own_failures
+from .run import alone, judged_dl, own_failures
 
 # %% ../../nbs/experiment/09_carry.ipynb #0cb520e9
 def carry_out(
@@ -50,7 +50,7 @@ def rehearse(
     except (AssertionError, RuntimeError) as e:
         why,there = str(e).splitlines()[0],', '.join(devices())
         raise ExperimentError(f'device {device!r} cannot be used ({why}): one of {there}') from None
-    x,y = judged(step, splits.train.take([0, 0]), device=device).one_batch()
+    x,y = judged_dl(step, splits.train.take([0, 0]), device=device).one_batch()
     with alone('rehearse'), torch.no_grad():
         net = built(step, splits, [*weights, *_elsewhere(step, splits, others or {})])
         try:

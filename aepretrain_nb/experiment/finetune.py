@@ -14,7 +14,8 @@ from fastai.callback.core import Callback, CancelFitException
 from ..data.sets import seed_of
 from ..train.task import ScoresCB, task_of
 from .seen import labelled
-from .run import StepFailed, alone, callbacks, judged, kept_look, learner, looks, spend, stream
+from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
+    stream)
 from .build import build_classifier
 
 # %% ../../nbs/experiment/11_finetune.ipynb #64fa83d9
@@ -139,7 +140,7 @@ def _tested(step, splits, learn, device):
     task = task_of(step.data['task'])
     def score(images):
         seen = ScoresCB(task)
-        value = learn.validate(dl=judged(step, images, device=device), cbs=seen)[1]
+        value = learn.validate(dl=judged_dl(step, images, device=device), cbs=seen)[1]
         return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
         out = beside(step, splits, *score(splits.test))

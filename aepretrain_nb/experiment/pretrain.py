@@ -17,7 +17,8 @@ from ..nets.loss import ReconLoss, baselines, last_fifth, recon_error
 from ..train.scores import SCORES
 from .seen import held_out, images_of
 from .recipe import at_edge, candidates, tried
-from .run import StepFailed, alone, callbacks, judged, kept_look, learner, looks, spend, stream
+from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
+    stream)
 from .build import build_autoencoder, out_act, shape_of
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #9a7cb0c1
@@ -47,7 +48,7 @@ _judged = {}
 
 def _targets(step, images):
     "What an autoencoder is to make of images"
-    return torch.cat([y for _,y in judged(step, images, target='x', norm_target=step.fit.get('norm_target', False))])
+    return torch.cat([y for _,y in judged_dl(step, images, target='x', norm_target=step.fit.get('norm_target', False))])
 
 def _code_size(ae, x):
     "Numbers in the code of an image of shape `x`"
@@ -119,7 +120,7 @@ def scored(
 )->dict: # as it goes into a row
     "The scores of an autoencoder that is the end of an arm: mean squared errors, on one thread."
     def error(images, noise=None):
-        with alone('scored'): return recon_error(ae, judged(step, images, 500, target='x', corrupt=noise))
+        with alone('scored'): return recon_error(ae, judged_dl(step, images, 500, target='x', corrupt=noise))
     found = dict(value=error(splits.test), valid=error(held_out(step, splits), corruption(step.fit.get('corrupt'))))
     return dict(metric='mse', unit=SCORES['mse'].unit, better='lower', n_test=len(splits.test)) | found
 
