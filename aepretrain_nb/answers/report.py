@@ -311,8 +311,7 @@ def _count(n, one): return f'{n} {one}' + ('' if n==1 else 's')
 def _lead(res):
     "What was run, in a line."
     runs = res.every[['labels', *SEEDS]].drop_duplicates().groupby('labels').size()
-    low, high = min(runs), max(runs)
-    seeds = f'{low} to {high} seeds' if low<high else _count(high, 'seed')
+    seeds = f'{min(runs)} to {max(runs)} seeds' if min(runs)<max(runs) else _count(max(runs), 'seed')
     ran = [_count(len(res.arms), 'arm'), _count(len(runs), 'label size'), seeds]
     end = f'; setting {s}.' if (s := res.told('setting')) else '.'
     return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}{end}'
