@@ -201,14 +201,14 @@ def compare(
     recipe='kohlbrenner', # name of a recipe, an import path, or a recipe
     setting=None, # 'smoke' (seconds), 'quick' (two cores), 'paper' ...; by default as `setting_for` says
     store=None, # folder of the results; a temporary one by default
-    root=None, # where named data sets lie, see `dataset`
+    root=None, # folder of the data sets; AEPRETRAIN_DATA, else the user cache, by default
     download=False, # get the data set if it is not there?
-    executor=None, # where steps run: None (this process), a number of processes, or another, see `check_executor`
+    executor=None, # where steps run: processes:N, dask:ADDRESS, submitit, or an executor; this process by default
     device='cpu', # where steps run
     progress=True, # say what finishes?
     lr=None, # learning rate of the classifiers, or several to choose from by validation; the recipe's by default
     tune=None, # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
-    metric=None, # one of the scores of the task; its usual one by default
+    metric=None, # score that is compared, such as error, balanced or f1; the usual one of the task by default
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
