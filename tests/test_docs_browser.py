@@ -157,7 +157,7 @@ def test_search(browser, size):
     box.send_keys('label_subset')
     box.submit()
     hits = browser.wait(lambda: browser.js('return [...document.querySelectorAll("ul.search li a")].map(e => e.href)'))
-    place = next(h for h in hits if '/data.html' in h and '#' in h)
+    place = next(h for h in hits if '/data/labels.html' in h and '#' in h)
     browser.wait(lambda: 'finished' in browser.find('#search-results').text.lower())
     assert browser.complaints()==[]
     browser.d.get(place)
@@ -165,7 +165,7 @@ def test_search(browser, size):
 
 def test_dark_mode(browser):
     browser.size('desktop')
-    browser.open('stats.html')
+    browser.open('answers/stats.html')
     colour = lambda: browser.js('return getComputedStyle(document.body).backgroundColor')
     seen = {}
     for _ in range(3):

@@ -48,6 +48,9 @@ class _Worker:
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin)
         pid = self.pool.submit(os.getpid).result()
         self.process = next(p for p in multiprocessing.active_children() if p.pid==pid)
+        self.broken = False
+
+    def lives(self): return not self.broken and self.process.is_alive()
 
 # %% ../../nbs/experiment/17_executor.ipynb #ad18644c
 @patch
@@ -70,8 +73,11 @@ def call(self:_Worker,
     *args,   # its arguments
     **kwargs # its keyword arguments
 ):           # its result
-    "Call `fn` there; raises `WorkerLost` when the process dies, or is killed for hanging."
-    f = self.pool.submit(fn, *args, **kwargs)
+    "Call `fn` there; raises `WorkerLost` when the process dies or is killed for hanging, `BrokenProcessPool` had it died idle."
+    try: f = self.pool.submit(fn, *args, **kwargs)
+    except BrokenProcessPool:
+        self.broken = True
+        raise
     if not wait([f], timeout).done:
         self.process.kill()
         self.death()
@@ -113,20 +119,21 @@ def _start(self:Processes, tries=2):
 def _take(self:Processes):
     "A worker that lives."
     try:
-        while not (w := self.idle.pop()).process.is_alive(): pass
+        while not (w := self.idle.pop()).lives(): pass
     except IndexError: w = self._start()
     return w
 
 @patch
 def _call(self:Processes, fn, *args, **kwargs):
-    "Call `fn` in a worker."
+    "Call `fn` in a worker; one that had died idle started nothing, and the next is taken."
     w = self._take()
     self.busy.add(w)
     if self.over.is_set(): self.kill()
     try: return w.call(self.timeout, fn, *args, **kwargs)
+    except BrokenProcessPool: return self._call(fn, *args, **kwargs)
     finally:
         self.busy.discard(w)
-        if w.process.is_alive(): self.idle.append(w)
+        if w.lives(): self.idle.append(w)
 
 # %% ../../nbs/experiment/17_executor.ipynb #b1370dc5
 @patch
