@@ -26,8 +26,6 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.gather import gather
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.step import chain, to_json
-from aepretrain_nb.experiment.grid import needed
-from aepretrain_nb.compare import read_results
 from aepretrain_nb.experiment.work import revision
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.plan import plan

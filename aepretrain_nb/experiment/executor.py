@@ -73,7 +73,7 @@ def call(self:_Worker,
     *args,   # its arguments
     **kwargs # its keyword arguments
 ):           # its result
-    "Call `fn` there; raises `WorkerLost` when the process dies or is killed for hanging, `BrokenProcessPool` had it died idle."
+    "Call `fn`; raises `WorkerLost` where that ends or hangs the process, `BrokenProcessPool` had it ended before."
     try: f = self.pool.submit(fn, *args, **kwargs)
     except BrokenProcessPool:
         self.broken = True
