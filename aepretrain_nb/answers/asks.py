@@ -42,7 +42,8 @@ def aside_of(
     n = sum(r.lost for r in runs if r)
     shared = [r for r in runs if r and 0<r.encoders<len(r.values)]
     few = [f'{r.encoders} encoder{"s" if r.encoders>1 else ""} for {len(r.values)} runs' for r in shared]
-    lost = f'{n} run{"s" if n>1 else ""} without a finite value left out' if n else ''
+    what = 'runs' if n>1 else 'run'
+    lost = f'{n} {what} without a finite value left out' if n else ''
     return noted(*_unlike_sides(*runs), lost, *few)
 
 # %% ../../nbs/answers/18_asks.ipynb #3aa7b176
