@@ -13,6 +13,7 @@ from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
 from .nets.layers import *
+from .nets.upsampling import *
 from .nets.encoder import *
 from .nets.zoo import *
 from .nets.autoencoder import *
