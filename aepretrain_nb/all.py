@@ -22,6 +22,7 @@ from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
 from .train.learner import *
+from .train.callbacks import *
 from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
