@@ -69,6 +69,7 @@ from .answers.page import *
 from .answers.report import *
 from .answers.estimates import *
 from .answers.runs import *
+from .answers.sides import *
 from .answers.asks import *
 from .answers.extremes import *
 from .answers.claims import *
