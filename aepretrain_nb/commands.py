@@ -11,6 +11,7 @@ __all__ = ['Parser', 'number', 'whole', 'words', 'positive', 'rates', 'setting_o
 # %% ../nbs/00_commands.ipynb #225ddd1a
 import argparse, ast, io, math, sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
@@ -114,6 +115,7 @@ def together(
     return out
 
 # %% ../nbs/00_commands.ipynb #4dbef96d
+@cache
 def _source(
     fn # a function, or its import path
 )->str:
@@ -125,6 +127,7 @@ def _source(
     if not found: raise UserError(f'{module} defines no function {name!r}')
     return ast.get_source_segment(text, found[-1])
 
+@cache
 def _parameters(
     source # text of a function
 )->dict:   # name -> (annotation, default, comment), each a text, or None
