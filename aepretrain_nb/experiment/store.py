@@ -76,10 +76,13 @@ class Store:
     )->dict: # what was stored, None if there is nothing
         "The record of a finished step; a broken one is noted in `broken`, and counts as none."
         f = self.file(kind, key)
-        try: return read_record(f)
-        except (FileNotFoundError, NotADirectoryError): return None
-        except ExperimentError as e: self.broken[f] = str(e)
-        return None
+        try: record = read_record(f)
+        except FileNotFoundError: return None
+        except ExperimentError as e:
+            self.broken[f] = str(e)
+            return None
+        self.broken.pop(f, None)
+        return record
 
     def put(self,
         key:str, # of a step
