@@ -111,6 +111,11 @@ def origin(self:Step)->str: # 'pretrained', 'file' or 'random'
 UNTRAINED = 'draw',
 
 @patch(as_prop=True)
+def file(self:Step)->str: # None where it starts from none
+    "The digest of the file that a step starts from."
+    return next((s.file for s in self.start if s.file), None)
+
+@patch(as_prop=True)
 def trains(self:Step)->str: # 'knn', 'frozen' or 'finetune'
     "What is trained on the labels: nothing, the head, or all."
     if self.do=='knn': return 'knn'
