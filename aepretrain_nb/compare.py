@@ -18,7 +18,7 @@ from .answers.rows import check_treatment
 from .answers.scores import check_metric
 from .answers.seeds import PILOT, check_seeds, expected_seconds, second_stage, stage_words
 from .data.check import check_sizes, check_splits
-from .data.ground import load_object, write_whole
+from .data.ground import load_object, sweep, write_whole
 from .data.named import dataset
 from .data.splits import Splits
 from .experiment.executor import check_executor, check_timeout
@@ -34,7 +34,7 @@ from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
 from .again import again
-from .gather import gather
+from .gather import asked_of, described, gather, run_of, unread
 
 # %% ../nbs/03_compare.ipynb #2f9b7f17
 def setting_for(
@@ -71,6 +71,7 @@ def _asked(recipe, lr, tune, precision, options):
 def _others(splits, arms, given, root, download):
     "name -> `Splits` of what arms pre-train on beside `splits`"
     own = [t for t in joined.from_iterable(a['steps'] for a in arms.values()) if isinstance(t, dict)]
+    own += [a.get('change', {}) for a in arms.values()]
     names = {t['images']['data'] for t in own if t.get('images', {}).get('data')}
     out = {}
     for n in sorted(names):
@@ -127,35 +128,57 @@ def _records(d):
 
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
-    old = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[])
-    cells = old['cells'] | {s.key: t for s,t in zip(steps, told)}
+    old,cells = asked_of(store),{s.key: t for s,t in zip(steps, told)}
+    cells |= {k: t for k,t in old['cells'].items() if k not in cells}
+    runs = old['runs'] | {s.key: run_of(s) for s in steps}
     rows = [] if tuning is None else _records(tuning)
     calls = [o for o in old['calls'] if o!=call] + [call]
-    store.put('cells', dict(cells=cells, tuning=rows or old['tuning'], calls=calls), 'plan')
+    store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
     return calls
 
-def _in_order(steps, arms):
-    "Steps by seed, size and arm"
-    known = {a: i for i,a in enumerate(arms)}
-    def place(s):
-        seeds = [s.seeds.get(k, s.seeds['encoder']) for k in ('head', 'encoder', 'subset')]
-        return (*seeds, s.data.get('labels', s.data.get('n')), known.get(s.arm, len(known)), s.arm)
-    return sorted(steps, key=place)
+def _in_order(steps):
+    "Steps by seed, size and arm, each in the order in which it was asked for"
+    def ranks(values):
+        known = {v: i for i,v in enumerate(dict.fromkeys(values))}
+        return [known[v] for v in values]
+    runs = [run_of(s) for s in steps]
+    places = zip(*(ranks([tuple(o[i] for i in at) for o in runs]) for at in ((3, 5), (4,), (2,), (0, 1))))
+    return [s for _,s in sorted(zip(places, steps), key=lambda o: o[0])]
+
+# %% ../nbs/03_compare.ipynb #00f27233
+def _common(plan):
+    "What calls of one folder have in common beside the recipe"
+    sought,own = Rates(plan).sought,{f'images of {n}': o.digest for n,o in plan.others.items()}
+    if plan.one or any(fit.get('tune')=='first' for fit in sought.values()): own['first seed'] = list(plan.runs[0])
+    if any(part!='finetune' for part,_ in sought): own['first size'] = plan.sizes[0]
+    return own
+
+def _check_common(plan, store):
+    "Keep what calls have in common; raises `ExperimentError` where this one differs from those before"
+    old,own = store.get('common', 'plan') or {},_common(plan)
+    for k,v in own.items():
+        if k not in old or old[k]==v: continue
+        what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
+        raise ExperimentError(f'{store.path} holds {what}: choose another folder')
+    if own and old!=old | own: store.put('common', old | own, 'plan')
 
 # %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
     "The plan of a call"
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
-    others = _others(splits, pick_arms(r, arms), pretrain_sets or {}, root, download)
+    others = _others(splits, arms, pretrain_sets or {}, root, download)
     return Plan(splits, r, arms, labels, seeds, others)
 
-def _opened(plan, folder, encoders, files, progress):
+def _opened(plan, folder, own, encoders, files, progress):
     "The store of a call, with what it takes over from elsewhere"
-    odd = _odd(plan)
+    odd,seen = _odd(plan),described(plan.splits) | dict(own=own)
     for other in encoders: experiment(other)
     store = Store(folder or tempfile.mkdtemp(prefix='aepretrain-'))
     store.adopt(plan.splits, plan.recipe)
+    _check_common(plan, store)
+    sweep(store.path)
+    if store.get('images', 'plan')!=seen: store.put('images', seen, 'plan')
     store.warn(odd, progress)
     for other in encoders: store.borrow(other, plan.steps())
     for digest,path in files.items():
@@ -174,6 +197,7 @@ class _Call:
     progress:bool
     timeout:float
     asked:dict # arms, labels, seeds, margin
+    own:bool # images of one's own?
     result:dict # arguments of `gather`
 
     def run(self, plan):
@@ -186,7 +210,7 @@ class _Call:
         told = [rates.told_of(s, c) for s,c in zip(steps, plan.cells())]
         calls = _remember(self.store, steps, told, tuning, self.asked)
         go(steps)
-        more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls)))
+        more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls, self.own)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
 
 # %% ../nbs/03_compare.ipynb #5d1be7a4
@@ -230,18 +254,18 @@ def compare(
         n_unlabelled=n_unlabelled)
     r = _asked(found, lr, tune, precision, options)
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
-    names,how = list(pick_arms(r, arms)),r.get('seeds', {})
-    treatment,metric = check_treatment(treatment, names),metric and check_metric(metric)
+    picked,how = pick_arms(r, arms),r.get('seeds', {})
+    treatment,metric = check_treatment(treatment, picked),metric and check_metric(metric)
     check_timeout(timeout, check_executor(executor))
     seeds = how.get('n', 5) if seeds is None else seeds
-    auto = check_seeds(seeds, margin, max_seeds, len(names), how.get('crossed'), how.get('one_encoder'))
-    plan = _planned(data, r, arms, labels, PILOT if auto else seeds, pretrain_sets, root, download)
-    files = _files(arms)
+    auto = check_seeds(seeds, margin, max_seeds, len(picked), how.get('crossed'), how.get('one_encoder'))
+    plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
+    files,own = _files(arms),isinstance(data, Splits) and not data.as_loaded()
     _rehearsed(plan, files, device)
-    store = _opened(plan, store, encoders, files, progress)
+    store = _opened(plan, store, own, encoders, files, progress)
     said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
-    call = _Call(store, root, executor, device, progress, timeout, said, result)
+    call = _Call(store, root, executor, device, progress, timeout, said, own, result)
     pilot = call.run(plan)
     return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot
 
@@ -249,7 +273,7 @@ def _grown(pilot, plan, call, margin, most):
     "The results of both stages"
     stage = _second(pilot, margin, most)
     seeds = {o.labels: o.seeds for o in stage.itertuples()}
-    both = Plan(plan.splits, plan.recipe, list(plan.arms), plan.sizes, max(seeds.values()), plan.others)
+    both = Plan(plan.splits, plan.recipe, plan.arms, plan.sizes, max(seeds.values()), plan.others)
     both.most = seeds
     if call.progress: print(_announced(stage, margin, both.steps(), call.store, call.executor), file=sys.stderr)
     return call.run(both)
@@ -264,12 +288,22 @@ def read_results(
 )->Results: # of all that was asked of it, finished or not
     "The results in a folder; raises `ExperimentError` where there are none."
     own,store = experiment(folder),Store(folder)
-    asked,there = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[]),store.all_steps()
-    steps = _in_order([there[k] for k in asked['cells'] if k in there], own['recipe']['arms'])
+    asked,there = asked_of(store),store.all_steps()
+    steps = _in_order([there[k] for k in asked['cells'] if k in there])
+    store.say(store.faults)
     if not steps: raise ExperimentError(f'no fit has ended in {folder} yet')
+    seen = dict(own=False) | (store.get('images', 'plan') or {})
+    splits,odd = _images_of(own, store, root)
+    told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None
+    more = dict(zip(('command', 'note'), again(own['recipe'], own['data'], asked['calls'], seen.pop('own'))))
+    result = dict(metric=check_metric(metric) if metric else None, treatment=treatment, margin=margin)
+    lost = unread({k: o for k,o in asked['runs'].items() if k in asked['cells']}, there)
+    return gather(steps, store, splits, own['recipe'], told, tuning, dict(data=own['data']) | seen | more, lost,
+        [*store.faults, *odd], **result)
+
+def _images_of(own, store, root):
+    "The images of a store, None where they are not here, and what is to be said of that"
     f = store.file('data', own['digest'][:20], 'safetensors')
     ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(f)) if f.exists() else {})
-    told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None
-    more = dict(zip(('command', 'note'), again(own['recipe'], own['data'], asked['calls'])))
-    result = dict(metric=check_metric(metric) if metric else None, treatment=treatment, margin=margin)
-    return gather(steps, store, load_ref(ref), own['recipe'], told, tuning, more, **result)
+    try: return load_ref(ref),[]
+    except (ValueError, OSError) as e: return None,[f'no picture of what was learnt, as the images are not here: {e}']

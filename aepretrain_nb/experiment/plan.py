@@ -211,7 +211,7 @@ def arm_steps(
         before = out[-1] if out else None
         if do_of(template['do']).sees=='images': out.append(_on_images(run, template, r, before))
         else: out.append(_on_labels(run, template, r, before, spec.get('start')))
-    out[-1] = replace(out[-1], arm=run.arm)
+    out[-1] = replace(out[-1], arm=spec.get('named', run.arm))
     return out
 
 # %% ../../nbs/experiment/06_plan.ipynb #d38dc7b7

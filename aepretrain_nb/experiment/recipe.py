@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['find_recipe', 'merged', 'changed', 'takes', 'check_fit', 'check_recipe', 'candidates', 'tried', 'at_edge', 'file_arm',
-           'pick_arms']
+           'told_apart', 'pick_arms']
 
 # %% ../../nbs/experiment/04_recipe.ipynb #031be3a4
 from ..imports import *
@@ -188,14 +188,25 @@ def file_arm(
     "An arm that starts from a file; raises `TransferError` unless it holds weights."
     read_weights(path)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
-    return f'file:{Path(path).stem}', dict(steps=['classify'], start=digest)
+    name = f'file:{Path(path).stem}'
+    return name, dict(steps=['classify'], start=digest, named=name)
+
+# %% ../../nbs/experiment/04_recipe.ipynb #676cc31f
+def told_apart(
+    arms # pairs: name of an arm, digest of the file that it starts from, or None
+)->dict: # pair -> a name that no other pair has
+    "What arms are called: by name, and by digest where several files share the name."
+    pairs = list(dict.fromkeys(arms))
+    names = [name for name,_ in pairs]
+    return {(name, d): f'{name}-{d[:8]}' if d and names.count(name)>1 else name for name,d in pairs}
 
 # %% ../../nbs/experiment/04_recipe.ipynb #ac81e729
 def pick_arms(
     recipe:dict, # a recipe
-    arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's by default
+    arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's, or as chosen
 )->dict: # name -> specification
     "The chosen arms; raises `ExperimentError` for an unknown one, `TransferError` for a file that holds no weights."
+    if isinstance(arms, dict): return arms
     if arms is None: arms = recipe['arms']
     arms = [arms] if isinstance(arms, str) else list(arms)
     there = [*recipe['arms'], 'file:PATH']
@@ -203,4 +214,6 @@ def pick_arms(
         if a not in recipe['arms'] and not str(a).startswith('file:'):
             raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(there)}')
-    return dict(file_arm(a[5:]) if str(a).startswith('file:') else (a, recipe['arms'][a]) for a in arms)
+    found = [(a, recipe['arms'][a]) if a in recipe['arms'] else file_arm(a[5:]) for a in arms]
+    called = told_apart((a, spec.get('start')) for a,spec in found)
+    return {called[a, spec.get('start')]: spec for a,spec in found}
