@@ -28,8 +28,9 @@ from .experiment.recipe import check_recipe, file_arm, find_recipe, merged, pick
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
-from .experiment.step import chain
+from .experiment.step import chain, to_json
 from .experiment.store import Store, experiment
+from .experiment.trust import check_trust
 from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
@@ -260,13 +261,15 @@ def read_results(
     root=None, # where named data sets lie, see `dataset`
     metric=None, # one of the scores of the task; its usual one by default
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
-    margin=None # smallest difference that would matter, in points; None: equivalence is not asked
+    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
+    trust=() # packages of your own that the folder may import factories from, such as ['mynets']
 )->Results: # of all that was asked of it, finished or not
     "The results in a folder; raises `ExperimentError` where there are none."
     own,store = experiment(folder),Store(folder)
     asked,there = store.get('cells', 'plan') or dict(cells={}, tuning=[], calls=[]),store.all_steps()
     steps = _in_order([there[k] for k in asked['cells'] if k in there], own['recipe']['arms'])
     if not steps: raise ExperimentError(f'no fit has ended in {folder} yet')
+    check_trust(folder, [own['recipe'], *map(to_json, steps)], trust)
     f = store.file('data', own['digest'][:20], 'safetensors')
     ref = dict(name=own['data'], root=root, digest=own['digest']) | (dict(file=str(f)) if f.exists() else {})
     told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None
