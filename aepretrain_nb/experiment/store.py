@@ -107,8 +107,10 @@ def adopt(self:Store,
     old = experiment(self.path)
     for k in own:
         if canonical(old.get(k))==canonical(own[k]): continue
-        what = f'an experiment with another {k}{_differs(old.get(k), own[k])}'
+        what = f'an experiment with another {_called(k)}{_differs(old.get(k), own[k])}'
         raise ExperimentError(f'{self.path} holds {what}: choose another folder')
+
+def _called(k): return 'digest: the data differ' if k=='digest' else k
 
 def _differs(old, new):
     "In what a store differs from what is asked for, as the end of an error message"
