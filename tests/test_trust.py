@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
+from aepretrain_nb.answers.results import Results
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
@@ -89,7 +90,7 @@ def test_the_kept_faces_of_ckplus_are_arrays_or_made_again(tmp_path):
 
 # What was seen
 
-ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, setting='digits', progress=False)
+ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, setting='smoke', progress=False)
 
 def own():
     d = dataset('digits')
@@ -131,3 +132,128 @@ def test_a_named_data_set_that_was_edited_does_not_go_by_its_name(edit):
         edit(o)
         assert o.fresh()!=whole and not o.as_loaded()
     assert s.digest==asked.digest
+
+# Modules that a folder names
+
+@pytest.fixture(scope='module')
+def kept(tmp_path_factory):
+    "A store of two arms, filled from the command line"
+    store = tmp_path_factory.mktemp('kept')/'s'
+    line = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default --out'
+    assert main([*line.split(), str(store)])==0
+    return store
+
+CODE = 'from pathlib import Path\nPath(__file__).with_name("RAN").write_text("")\ndef f(*args, **kwargs): raise KeyError\n'
+
+@pytest.fixture
+def folder(kept, tmp_path, monkeypatch):
+    "A copy of it with a module, called from inside and with it on the path, as a notebook there has it"
+    store = shutil.copytree(kept, tmp_path/'s')
+    (store/'evilmod.py').write_text(CODE)
+    monkeypatch.chdir(store)
+    monkeypatch.syspath_prepend(store)
+    yield store
+    sys.modules.pop('evilmod', None)
+
+def ran(folder): return (folder/'RAN').exists()
+
+def change(file, f):
+    "Let `f` change the values in a JSON file, its seal with them"
+    o = json.loads(file.read_text())
+    f(o)
+    file.write_text(json.dumps(o))
+
+def rename(folder, f):
+    "Let `f` make other steps of those in a store: records, weights and cells move to their keys"
+    for file in [*folder.glob('steps/*.json')]:
+        r = json.loads(file.read_text())
+        new = f(from_json(r['step']))
+        file.unlink()
+        r = sealed(r | dict(step=to_json(new), row=r['row'] | dict(key=new.key)), new.key)
+        (folder/f'steps/{new.key}.json').write_text(json.dumps(r))
+        for w in folder.glob(f'weights/{file.stem}*.safetensors'): w.rename(w.with_name(w.name.replace(file.stem, new.key)))
+        cells = folder/'plan/cells.json'
+        cells.write_text(cells.read_text().replace(file.stem, new.key))
+
+def otherwise(step, **parts):
+    "A step with other parts, and so all that it starts from"
+    start = tuple(replace(s, step=s.step and otherwise(s.step, **parts)) for s in step.start)
+    net = {k: v | parts.get('net', {}).get(k, {}) for k,v in step.net.items()}
+    return replace(step, net=net, start=start, **{k: v for k,v in parts.items() if k!='net'})
+
+EVIL = dict(make='evilmod:f')
+STEPS = dict(encoder=dict(net=dict(encoder=EVIL)), decoder=dict(net=dict(decoder=EVIL)), head=dict(net=dict(head=EVIL)), do=dict(do='evilmod:f'))
+
+def recipe_with(**own):
+    def f(o): o['recipe'] |= own
+    return f
+
+RECIPES = dict(name=dict(name='evilmod:f'), view=dict(view='evilmod:f'), encoder=dict(encoder=EVIL),
+    steps=dict(arms=dict(pretrained=dict(steps=['evilmod:f']))), template=dict(arms=dict(pretrained=dict(steps=[dict(do='evilmod:f')]))))
+
+def says_trust(folder, capsys):
+    "Report and `read_results` name the module in one line, and it has not run"
+    capsys.readouterr()
+    assert main(['report', '.'])==2
+    err = capsys.readouterr().err
+    assert err.count('\n')==1 and "names 'evilmod:f'" in err and '--trust evilmod' in err and "trust=('evilmod',)" in err
+    with pytest.raises(ExperimentError, match='evilmod:f'): read_results(folder)
+    assert not ran(folder)
+
+@pytest.mark.parametrize('part', STEPS)
+def test_no_module_that_a_record_names_is_imported(folder, part, capsys):
+    rename(folder, lambda s: otherwise(s, **STEPS[part]))
+    says_trust(folder, capsys)
+
+@pytest.mark.parametrize('part', RECIPES)
+def test_no_module_that_a_recipe_of_a_folder_names_is_imported(folder, part, capsys):
+    change(folder/'experiment.json', recipe_with(**RECIPES[part]))
+    says_trust(folder, capsys)
+
+def test_who_trusts_a_module_has_it_imported(folder):
+    "The test's own: without trust it is refused, with it the folder's code runs"
+    rename(folder, lambda s: otherwise(s, net=dict(encoder=EVIL)))
+    with suppress(Exception): read_results(folder, trust=('evilmod',)).pictures(2)
+    assert ran(folder)
+
+def test_a_comparison_in_a_folder_that_names_modules_imports_none(folder, capsys):
+    "Going on in it, borrowing from it, and reading what was borrowed"
+    rename(folder, lambda s: otherwise(s, net=dict(encoder=EVIL)))
+    line = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
+    assert main([*line, 'own', '--encoders', '.'])==0
+    change(folder/'own/experiment.json', recipe_with(encoder=EVIL))
+    assert main([*line, 'own'])==2 and 'another recipe' in capsys.readouterr().err
+    assert not ran(folder)
+
+def test_own_factories_need_no_word_where_the_caller_names_them(tmp_path):
+    recipe = find_recipe('kohlbrenner', 'smoke') | dict(head=dict(make=f'{__name__}:own_head'))
+    res = compare('digits', recipe=recipe, store=tmp_path/'s', **ONE)
+    assert len(res.rows)==2 and len(read_results(tmp_path/'s', trust=__name__).rows)==2
+    with pytest.raises(ExperimentError, match=f'--trust {__name__}'): read_results(tmp_path/'s')
+
+def own_head(encoder, c, h, w, n_out, gen=None):
+    from aepretrain_nb.train.named_heads import head_of
+    return head_of('linear')(encoder, c, h, w, n_out, gen=gen)
+
+def test_names_of_nets_and_of_files_are_no_modules():
+    assert paths_in(dict(encoder=dict(make='timm:resnet18'), arms={'file:a': dict(steps=['classify'], start='file:b')}))==set()
+
+def test_the_folder_of_the_call_is_no_place_for_modules(folder):
+    "`python -m` puts it first on the path, before the library's own"
+    for name in ('torch', 'numpy', 'timm', 'argparse', 'shlex'): (folder/f'{name}.py').write_text(CODE)
+    env = {k: v for k,v in os.environ.items() if k!='PYTHONSAFEPATH'}
+    p = subprocess.run([sys.executable, '-m', 'aepretrain_nb', 'settings'], cwd=folder, env=env, capture_output=True, text=True)
+    assert p.returncode==0 and 'finetune.steps' in p.stdout and not ran(folder), p.stderr
+
+# Pickles
+
+READERS = dict(report=lambda: read_results('.').pictures(2), tables=lambda: Results.read('.').pictures(2),
+    resume=lambda: compare('digits', store='.', **ONE), borrow=lambda: compare('digits', store='other', encoders=['.'], **ONE))
+
+@pytest.mark.parametrize('what', ['weights/*.safetensors', 'steps/*.json', 'plan/*.json', 'experiment.json', 'pictures.npz'])
+def test_pickles_in_a_folder_are_never_loaded(folder, what):
+    "Whoever meets one says so in a line, or makes the file again"
+    for read in READERS.values():
+        for f in [*folder.glob(what)] or [folder/what]: evil(f, folder/'RAN')
+        with suppress(ValueError): read()
+        assert not ran(folder)
