@@ -12,6 +12,7 @@ from .data.corrupt import *
 from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
+from .data.files import *
 from .nets.layers import *
 from .nets.encoder import *
 from .nets.zoo import *

@@ -4,11 +4,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
+from safetensors.torch import load_file, save_file
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.ckplus import draw_ckplus
+from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.data.named import DATASETS, dataset, verify
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
@@ -158,7 +160,7 @@ def folder(kept, tmp_path, monkeypatch):
 def ran(folder): return (folder/'RAN').exists()
 
 def change(file, f):
-    "Let `f` change the values in a JSON file, its seal with them"
+    "Let `f` change the values in a JSON file"
     o = json.loads(file.read_text())
     f(o)
     file.write_text(json.dumps(o))
@@ -171,7 +173,9 @@ def rename(folder, f):
         file.unlink()
         r = sealed(r | dict(step=to_json(new), row=r['row'] | dict(key=new.key)), new.key)
         (folder/f'steps/{new.key}.json').write_text(json.dumps(r))
-        for w in folder.glob(f'weights/{file.stem}*.safetensors'): w.rename(w.with_name(w.name.replace(file.stem, new.key)))
+        for w in folder.glob(f'weights/{file.stem}*.safetensors'):
+            save_file(load_file(w), w.with_name(w.name.replace(file.stem, new.key)), dict(step=canonical(to_json(new))))
+            w.unlink()
         cells = folder/'plan/cells.json'
         cells.write_text(cells.read_text().replace(file.stem, new.key))
 
@@ -244,6 +248,45 @@ def test_the_folder_of_the_call_is_no_place_for_modules(folder):
     env = {k: v for k,v in os.environ.items() if k!='PYTHONSAFEPATH'}
     p = subprocess.run([sys.executable, '-m', 'aepretrain_nb', 'settings'], cwd=folder, env=env, capture_output=True, text=True)
     assert p.returncode==0 and 'finetune.steps' in p.stdout and not ran(folder), p.stderr
+
+# Records that are not what they say
+
+def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
+def record_of(folder, arm): return next(f for f in folder.glob('steps/*.json') if json.loads(f.read_text())['step'].get('arm')==arm)
+
+def edit_value(o): o['row']['value'] = 99.9
+def edit_step(o): o['step']['seeds']['head'] = 7
+def edit_curve(o): o['curve'][-1] += 1
+def edit_key(o): o['row']['key'] = '0'*20
+def edit_sha(o): o['sha'] = '0'*64
+
+EDITED = dict(value=edit_value, step=edit_step, curve=edit_curve, key=edit_key, sha=edit_sha)
+
+@pytest.mark.parametrize('what', EDITED)
+def test_an_edited_record_is_named_left_out_by_a_report_and_made_again_by_a_comparison(folder, what, capsys):
+    before,f = table(read_results(folder)),record_of(folder, 'pretrained')
+    change(f, EDITED[what])
+    told = read_results(folder)
+    assert set(told.rows.arm)=={'random_default'} and told.missing.arm.tolist()==['pretrained'] and f.name in told.missing.reason[0]
+    capsys.readouterr()
+    res = compare('digits', store=folder, **ONE | dict(progress=True))
+    err = capsys.readouterr().err
+    assert f.name in err and ('edited' in err or 'holds the step' in err) and table(res)==table(read_results(folder))==before
+
+def test_records_that_changed_places_are_both_named_and_made_again(folder, capsys):
+    before = table(read_results(folder))
+    a,b = (record_of(folder, arm) for arm in ('pretrained', 'random_default'))
+    x,y = a.read_bytes(),b.read_bytes()
+    a.write_bytes(y); b.write_bytes(x)
+    res = compare('digits', store=folder, **ONE)
+    err = capsys.readouterr().err
+    assert f'{a.name} is broken: it holds the step {b.stem}' in err and f'{b.name} is broken: it holds the step {a.stem}' in err
+    assert table(res)==before
+
+def test_a_record_without_a_seal_is_read_as_long_as_its_step_has_its_name(folder):
+    before,f = table(read_results(folder)),record_of(folder, 'pretrained')
+    change(f, lambda o: o.pop('sha'))
+    assert table(read_results(folder))==before
 
 # Pickles
 

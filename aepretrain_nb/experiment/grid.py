@@ -35,12 +35,22 @@ def needed(
     store:Store # where finished ones are
 )->dict: # key -> unfinished step, each after those that it starts from
     "What has to run before all steps are finished."
-    todo = {}
+    todo,seen = {},set()
     for s in steps:
-        if s.key in todo or store.done(s): continue
-        todo |= _before(s, store, todo)
-        todo[s.key] = s
+        if s.key in todo: continue
+        if store.done(s): todo |= _spoilt(s, store, seen)
+        else: todo |= _before(s, store, todo) | {s.key: s}
     return todo
+
+def _spoilt(step, store, seen):
+    "What is broken of all that a finished step came from, and what has to run before"
+    out = {}
+    for p in step.parents:
+        if p.key in seen: continue
+        seen.add(p.key)
+        out |= _spoilt(p, store, seen)
+        if store.spoilt(p): out |= _before(p, store, out) | {p.key: p}
+    return out
 
 def _before(step, store, todo):
     "What has to run before one step can"
@@ -245,6 +255,7 @@ def run_grid(
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
     before = sum(s.key not in todo for s in steps)
+    store.say(store.faults)
     if progress and before: print(f'{before} of {len(steps)} fits are in the store already', file=sys.stderr)
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)

@@ -12,9 +12,9 @@ from ..imports import *
 import platform, subprocess, threading
 from contextlib import ExitStack
 from functools import lru_cache
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 import aepretrain_nb
+from ..data.files import BrokenFile, read_head
 from ..data.ground import write_whole
 from ..data.named import DATASETS, data_root, dataset
 from ..data.sets import ImageSet
@@ -43,18 +43,30 @@ def keep_splits(
         tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
     save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items()}, f, dict(splits=json.dumps(words)))
 
+def _words(f):
+    "What is said in words beside the images; raises `BrokenFile` where the file is none of `keep_splits`"
+    try: return json.loads(read_head(f)['splits'])
+    except (KeyError, json.JSONDecodeError): raise BrokenFile(f'{f} holds no images of a store') from None
+
 def read_splits(
     f # a file from `keep_splits`
 )->Splits: # the data
-    "What `keep_splits` wrote."
-    with safe_open(f, 'pt') as o: t,meta = {k: o.get_tensor(k) for k in o.keys()},o.metadata()
-    words = json.loads(meta['splits'])
+    "What `keep_splits` wrote; raises `BrokenFile` for anything else."
+    words = _words(f)
+    t = load_file(f)
     def part(k): return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words[k])
     folds = None if words['folds'] is None else [t[f'fold_{i}'] for i in range(words['folds'])]
     return Splits(words['name'], *map(part, ('train', 'test', 'unlabelled')), folds=folds, derived=words['derived'])
 
 # %% ../../nbs/experiment/16_work.ipynb #74aed76c
 _loaded = {}
+
+def _is_kept(f, store):
+    "Is there a whole file of images? A broken one is named"
+    try: return bool(_words(f))
+    except FileNotFoundError: return False
+    except BrokenFile as e: store.say([f'{e}; it is written again'])
+    return False
 
 def data_ref(
     splits:Splits, # the data
@@ -67,7 +79,7 @@ def data_ref(
     if splits.name in DATASETS and splits.as_loaded():
         return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
     f = store.file('data', digest[:20], 'safetensors')
-    if not f.exists(): write_whole(f, partial(keep_splits, splits))
+    if not _is_kept(f, store): write_whole(f, partial(keep_splits, splits))
     return dict(name=splits.name, digest=digest, file=str(f.resolve()))
 
 def load_ref(
@@ -78,7 +90,8 @@ def load_ref(
     if known is not None and known.digest==ref['digest']: return known
     splits = read_splits(ref['file']) if 'file' in ref else dataset(ref['name'], ref['root'])
     if splits.digest!=ref['digest']:
-        raise ExperimentError(f'{ref["name"]} is not the data this experiment was planned with')
+        where = f'{ref["file"]} holds' if 'file' in ref else f'{ref["name"]} is'
+        raise ExperimentError(f'{where} not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
 
