@@ -52,6 +52,7 @@ from .experiment.work import *
 from .experiment.executor import *
 from .experiment.grid import *
 from .experiment.tune import *
+from .experiment.trust import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

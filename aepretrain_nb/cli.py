@@ -79,7 +79,7 @@ def settings(
     return 0
 
 # %% ../nbs/04_cli.ipynb #5f902cae
-@hands_to('aepretrain_nb.compare:read_results', words=dict(folder='store'), reads=dict(margin=positive))
+@hands_to('aepretrain_nb.compare:read_results', words=dict(folder='store'), reads=dict(margin=positive, trust=words))
 def report(
     folder, # that compare wrote, or that a colleague sent
     out=None, # the file; report.html in the folder by default

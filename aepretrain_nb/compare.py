@@ -28,8 +28,9 @@ from .experiment.recipe import check_recipe, file_arm, find_recipe, merged, pick
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
-from .experiment.step import chain
+from .experiment.step import chain, to_json
 from .experiment.store import Store, experiment
+from .experiment.trust import check_trust
 from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
@@ -284,7 +285,8 @@ def read_results(
     root=None, # where named data sets lie, see `dataset`
     metric=None, # one of the scores of the task; its usual one by default
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
-    margin=None # smallest difference that would matter, in points; None: equivalence is not asked
+    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
+    trust=() # packages of your own that the folder may import factories from, such as ['mynets']
 )->Results: # of all that was asked of it, finished or not
     "The results in a folder; raises `ExperimentError` where there are none."
     own,store = experiment(folder),Store(folder)
@@ -292,6 +294,7 @@ def read_results(
     steps = _in_order([there[k] for k in asked['cells'] if k in there])
     store.say(store.faults)
     if not steps: raise ExperimentError(f'no fit has ended in {folder} yet')
+    check_trust(folder, [own['recipe'], *map(to_json, steps)], trust)
     seen = dict(own=False) | (store.get('images', 'plan') or {})
     splits,odd = _images_of(own, store, root)
     told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None

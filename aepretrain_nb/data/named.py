@@ -33,14 +33,19 @@ class Source:
     reader: Callable|str = None # torchvision's class, or the import path of ours; None: comes with scikit-learn
     options: dict = field(default_factory=dict) # of our own reader's `splits`
 
+# %% ../../nbs/data/07_named.ipynb #d06ea547
+def _raw(reader):
+    "torchvision's reader of MNIST and its kin, without the pickles that may lie beside the raw files"
+    return type(reader.__name__, (reader,), dict(processed_folder=''))
+
 # %% ../../nbs/data/07_named.ipynb #358a5f9d
 _CKPLUS = Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement',
     'Affect Analysis Group, University of Pittsburgh; no download', 'aepretrain_nb.data.ckplus:CKPlus')
 
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
-    mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', tvd.MNIST),
-    fashion_mnist = Source(60000, 10000, 60000, (1,28,28), 10, 30.9, 'MIT', 'Zalando Research', tvd.FashionMNIST),
+    mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', _raw(tvd.MNIST)),
+    fashion_mnist = Source(60000, 10000, 60000, (1,28,28), 10, 30.9, 'MIT', 'Zalando Research', _raw(tvd.FashionMNIST)),
     cifar10 = Source(50000, 10000, 50000, (3,32,32), 10, 170.5, 'none stated', 'Krizhevsky', tvd.CIFAR10),
     cifar100 = Source(50000, 10000, 50000, (3,32,32), 100, 169.0, 'none stated', 'Krizhevsky', tvd.CIFAR100),
     stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10),
@@ -140,9 +145,8 @@ def _fetch(name, root, download):
 def _image_set(o, name):
     "A torchvision data set as an `ImageSet`"
     x = as_tensor(o.data)
-    if x.dim()==4 and x.shape[1]!=3: x = x.permute(0,3,1,2)
-    y = getattr(o, 'labels', getattr(o, 'targets', None))
-    return ImageSet(x, torch.as_tensor(y), [c.split(' - ')[0] for c in o.classes], name=name)
+    if x.dim()==4: x = x.permute(0,3,1,2)
+    return ImageSet(x, torch.as_tensor(o.targets), [c.split(' - ')[0] for c in o.classes], name=name)
 
 # %% ../../nbs/data/07_named.ipynb #29709c96
 def _read_folds(f, n):
@@ -154,9 +158,14 @@ def _read_folds(f, n):
     return folds
 
 # %% ../../nbs/data/07_named.ipynb #bbfb3701
+_STL10 = 'airplane bird car cat deer dog horse monkey ship truck'.split()
+
 def _stl10(reader, root, name):
     "Training images, test images, a function that reads the unlabelled ones, and the ten folds"
-    train,test = (_image_set(reader(root, split=s), name) for s in ('train','test'))
+    def labelled(split):
+        o = reader(root, split=split)
+        return ImageSet(o.data, o.labels, _STL10, name=name)
+    train,test = map(labelled, ('train', 'test'))
     unlabelled = lambda: ImageSet(reader(root, split='unlabeled').data, name=name)
     return train, test, unlabelled, _read_folds(root/reader.base_folder/reader.folds_list_file, len(train))
 

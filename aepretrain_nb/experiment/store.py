@@ -23,7 +23,7 @@ from .build import built, fill
 from .factory import NETS
 from .schema import SECTIONS
 from .kinds import ExperimentError, Number, Section, Whole, Word, check_entries, each
-from .step import Step, chain, check_record, read_step, to_json
+from .step import Step, chain, check_record, check_seal, read_step, sealed, to_json
 
 # %% ../../nbs/experiment/15_store.ipynb #80bb4d43
 FORMAT = 2
@@ -32,6 +32,8 @@ _FORMS = dict(failed=dict(step=Section, reason=Word),
     seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=each(Section)),
     images=dict(images=Word, n_test=Whole, classes=Whole))
 
+_SEALED = 'steps', 'failed'
+
 def _check_form(record, path):
     "Raises `ExperimentError` where a record is not what its place says"
     place = path.stem if path.parent.name=='plan' else path.parent.name
@@ -39,6 +41,7 @@ def _check_form(record, path):
     if place in _FORMS: check_entries(record, _FORMS[place])
     if place=='data' and not (isinstance(record, list) and each(Word).test(record)): raise ExperimentError('it is no list of words')
     if place=='failed': read_step(record['step'])
+    if place in _SEALED: check_seal(record, path.stem)
 
 # %% ../../nbs/experiment/15_store.ipynb #7b64dddf
 def read_record(
@@ -90,6 +93,7 @@ class Store:
         kind='steps' # 'steps', 'failed', or 'plan' for what a grid was asked
     ):
         "Write a record, whole or not at all."
+        if kind in _SEALED: record = sealed(record, key)
         write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
 
 # %% ../../nbs/experiment/15_store.ipynb #9c128e36
@@ -184,8 +188,10 @@ def adopt(self:Store,
     old = experiment(self.path)
     for k in own:
         if canonical(old.get(k))==canonical(own[k]): continue
-        what = f'an experiment with another {k}{_differs(old.get(k), own[k])}'
+        what = f'an experiment with another {_called(k)}{_differs(old.get(k), own[k])}'
         raise ExperimentError(f'{self.path} holds {what}: choose another folder')
+
+def _called(k): return 'digest: the data differ' if k=='digest' else k
 
 def _differs(old, new):
     "In what a store differs from what is asked for, as the end of an error message"
