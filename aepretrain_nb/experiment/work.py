@@ -179,6 +179,12 @@ def _close(step, out, store):
 _OWN = StepFailed,RuntimeError,ValueError,ArithmeticError  # errors that are a step's own
 
 # %% ../../nbs/experiment/16_work.ipynb #7db74635
+def _settled(step, store, mine, keep):
+    "How a step stands that is not to be run, None where it is"
+    if store.done(step, keep): return 'done'
+    if mine is None: return 'lost'
+    return None if mine else 'busy'
+
 def work(
     step:Step, # what to do
     store:Store, # where to keep it
@@ -186,11 +192,10 @@ def work(
     device='cpu', # where to run
     keep:bool=False, # are its weights needed, whatever it is?
     ticket=None # sets one hand-out apart from another, for schedulers that remember results by their arguments
-)->str: # 'done', 'failed' or 'busy'
+)->str: # 'done', 'failed', 'busy', or 'lost' where a worker died at it with this ticket
     "Run a step unless it is finished or claimed, and write down how it ended."
-    with store.claim(step.key) as mine:
-        if store.done(step, keep): return 'done'
-        if not mine: return 'busy'
+    with store.claim(step.key, ticket) as mine:
+        if how := _settled(step, store, mine, keep): return how
         try:
             with _turn:
                 splits = data_of(step, refs)
@@ -206,15 +211,12 @@ def work_unit(
     device='cpu', # where to run
     keep=(), # keys of those whose weights are needed, whatever they are
     ticket=None # as in `work`
-)->list: # 'done', 'failed' or 'busy' for each
+)->list: # as in `work`, for each
     "Run steps, several as one, and write down how each ended."
     if len(steps)==1: return [work(steps[0], store, refs, device, steps[0].key in keep, ticket)]
     with ExitStack() as stack:
-        mine = [stack.enter_context(store.claim(s.key)) for s in steps]
-        def known(s, ours):
-            if store.done(s, s.key in keep): return 'done'
-            return None if ours else 'busy'
-        how = [known(s, ours) for s,ours in zip(steps, mine)]
+        mine = [stack.enter_context(store.claim(s.key, ticket)) for s in steps]
+        how = [_settled(s, store, ours, s.key in keep) for s,ours in zip(steps, mine)]
         todo = [s for s,h in zip(steps, how) if h is None]
         ended = dict(zip((s.key for s in todo), _run_heads(todo, store, refs, device, keep))) if todo else {}
         return [h or ended[s.key] for s,h in zip(steps, how)]
