@@ -21,7 +21,7 @@ from .kinds import ExperimentError
 from .stack import together
 from .step import Step, chain
 from .store import Store, Waiting
-from .work import data_ref, work_unit
+from .work import data_ref, work_units
 from .executor import InProcess, WorkerLost, executor_of
 
 # %% ../../nbs/experiment/18_grid.ipynb #a022df25
@@ -97,13 +97,15 @@ class Grid:
     def __init__(self,
         todo:dict, # key -> step, from `needed`
         store:Store, # where results go
-        submit, # called with a list of steps, gives a `Future` of as many 'done', 'failed', 'busy' or 'lost'
+        submit, # called with units, gives a `Future` of 'done', 'failed', 'busy' or 'lost' for each of their steps
         width:int=1, # how many to submit at a time
         say=None, # called with a step, its status and its record
         together=None, # called with a step, gives what it has in common with those that it runs with; None: alone
-        keep=() # keys of those whose weights are needed
+        keep=(), # keys of those whose weights are needed
+        hands:int=None # how many work, where several units may be submitted as one; None: each by itself
     ):
-        self.todo,self.store,self.submit,self.width,self.say,self.keep = dict(todo),store,submit,width,say,keep
+        self.todo,self.store,self.submit,self.width,self.say = dict(todo),store,submit,width,say
+        self.keep,self.hands = keep,hands
         self.running,self.aside,self.lost,self.ended = {},{},{},SimpleQueue()
         self.common = {k: together(s) for k,s in todo.items()} if together else {}
         self.place = {k: i for i,k in enumerate(todo)}
@@ -143,12 +145,22 @@ def first(self:Grid)->list: # of steps
     return unit
 
 @patch
-def ready(self:Grid)->list: # of units
+def several(self:Grid,
+    most=32, # units
+    share=16 # of what is in line for each hand, one part
+)->list: # of units
+    "Take what is submitted as one: fewer units as the line gets short, so that all hands end together."
+    n = len(self.line)//(share*self.hands) if self.hands else 1
+    return [self.first() for _ in range(max(1, min(n, most)))]
+
+@patch
+def ready(self:Grid)->list: # of lists of units
     "Take what can be submitted now: a step whose worker was lost only by itself."
     if len(self.running)==1 and next(iter(self.running.values()))[0].key in self.lost: return []
-    room = min(self.width-len(self.running), len(self.line))
-    if room>0 or self.running or not self.alone: return [self.first() for _ in range(room)]
-    return [[self.alone.popleft()]]
+    out = []
+    while self.line and len(out)+len(self.running)<self.width: out.append(self.several())
+    if out or self.running or not self.alone: return out
+    return [[[self.alone.popleft()]]]
 
 # %% ../../nbs/experiment/18_grid.ipynb #63b90f8f
 @patch
@@ -168,15 +180,15 @@ def end(self:Grid,
 
 @patch
 def outcomes(self:Grid,
-    unit, # steps that ended
+    steps, # that ended
     f # their future
 )->list: # 'done', 'failed', 'busy' or 'lost' for each
     "How steps ended; raises what is no step's fault, such as a full disk."
     try: how,why = f.result(),'it was handed out again'
     except Exception as e:
         if not _is_lost(e): raise
-        how,why = ['lost']*len(unit),str(e).partition('. ')[0]
-    return [self.bereft(s, why) if h=='lost' else h for s,h in zip(unit, how)]
+        how,why = ['lost']*len(steps),str(e).partition('. ')[0]
+    return [self.bereft(s, why) if h=='lost' else h for s,h in zip(steps, how)]
 
 @patch
 def bereft(self:Grid,
@@ -249,16 +261,16 @@ def take(self:Grid,
 @patch
 def step(self:Grid):
     "Submit what is ready, wait until something ends, and take it in."
-    for unit in self.ready():
-        f = self.submit(unit)
-        self.running[f] = [self.todo.pop(s.key) for s in unit]
+    for units in self.ready():
+        f = self.submit(units)
+        self.running[f] = [self.todo.pop(s.key) for s in joined.from_iterable(units)]
         f.add_done_callback(self.ended.put)
     if self.aside: self.look()
     patience = None if self.running else 0
     try: f = self.ended.get(timeout=.3 if self.aside else patience)
     except Empty: return
-    unit = self.running.pop(f)
-    for s,how in zip(unit, self.outcomes(unit, f)): self.take(s, how)
+    steps = self.running.pop(f)
+    for s,how in zip(steps, self.outcomes(steps, f)): self.take(s, how)
 
 @patch
 def run(self:Grid):
@@ -287,10 +299,11 @@ def run_grid(
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None
-        def submit(unit):
-            kept = keep & {s.key for s in unit}
-            return ex.submit(work_unit, unit, there, refs, device, kept, uuid.uuid4().hex)
-        grid = Grid(todo, store, submit, width or 10**6, say, partial(together, splits=splits), keep)
+        def submit(units):
+            kept = keep & {s.key for s in joined.from_iterable(units)}
+            return ex.submit(work_units, units, there, refs, device, kept, uuid.uuid4().hex)
+        alike,hands = partial(together, splits=splits),getattr(ex, 'hands', None)
+        grid = Grid(todo, store, submit, width or 10**6, say, alike, keep, hands)
         try: grid.run()
         except (BrokenExecutor, CancelledError) as e:
             what = f'the executor broke or dropped its steps ({type(e).__name__}); nothing finished is lost'

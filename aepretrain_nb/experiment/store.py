@@ -70,13 +70,12 @@ def claim(self:Store,
     except Timeout:
         yield False
         return
+    died = ticket is not None and (self.holder(key) or {}).get('ticket')==ticket
     try:
-        died = ticket is not None and (self.holder(key) or {}).get('ticket')==ticket
-        own = dict(who=_me(), since=time.strftime(_WHEN), ticket=ticket)
-        note.write_text(json.dumps(own), encoding='utf-8')
+        if not died: note.write_text(json.dumps(dict(who=_me(), since=time.strftime(_WHEN), ticket=ticket)))
         yield None if died else True
     finally:
-        note.unlink(missing_ok=True)
+        if not died: note.unlink(missing_ok=True)
         lock.release()
 
 @patch
