@@ -91,11 +91,10 @@ def _files(arms):
     return {file_arm(a[5:])[1]['start']: a[5:] for a in arms or [] if str(a).startswith('file:')}
 
 def _rehearsed(plan, files, device):
-    "Send images through the nets of each arm"
-    for name in plan.arms:
-        step = plan.steps_of(name, plan.sizes[0], plan.runs[0])[-1]
-        weights = [(read_weights(files[s.file])[0], s.names) for s in step.start if s.file]
-        rehearse(step, plan.splits, weights, device, plan.others)
+    "Do the steps of each arm with a few images"
+    steps = [plan.steps_of(name, plan.sizes[0], plan.runs[0])[-1] for name in plan.arms]
+    weights = {digest: read_weights(f)[0] for digest,f in files.items()}
+    rehearse(steps, plan.splits, weights, device, plan.others)
 
 # %% ../nbs/03_compare.ipynb #5235ae72
 def _second(pilot, margin, most):
