@@ -90,13 +90,7 @@ def place(
     try: return Path(path).expanduser()
     except RuntimeError: raise UserError(f'{path}: no such home folder is known: write the path in full') from None
 
-# %% ../../nbs/data/00_ground.ipynb #b0aef559
-def _to_disk(path, flags=os.O_RDWR):
-    "Return when the disk has the file or folder"
-    fd = os.open(path, flags)
-    try: os.fsync(fd)
-    finally: os.close(fd)
-
+# %% ../../nbs/data/00_ground.ipynb #1f3089db
 def _target(path):
     "The file to write: what a link leads to; `OSError` for a device, a pipe, a folder or a link that leads nowhere"
     path = place(path)
@@ -104,12 +98,20 @@ def _target(path):
     if not real.is_symlink() and (real.is_file() or not real.exists()): return real
     raise OSError(errno.EEXIST, 'there is something that is not a file: name a file to write', str(path))
 
+# %% ../../nbs/data/00_ground.ipynb #d7f560fb
 def _of_the_disk(e, path, tmp):
     "What the disk refused, with the file's name; None for any other error"
     words = re.search(r'os error (\d+)', str(e))  # what libraries in Rust say
     n = e.errno if isinstance(e, OSError) else words and int(words[1])
     other = getattr(e, 'filename', None)
     return OSError(n, os.strerror(n), str(path) if other in (None, str(tmp)) else other) if n else None
+
+# %% ../../nbs/data/00_ground.ipynb #b0aef559
+def _to_disk(path, flags=os.O_RDWR):
+    "Return when the disk has the file or folder"
+    fd = os.open(path, flags)
+    try: os.fsync(fd)
+    finally: os.close(fd)
 
 def write_whole(
     path, # the file; folders above it are made

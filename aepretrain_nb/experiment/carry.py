@@ -80,7 +80,7 @@ def _tried(step, splits, weights, device):
     except UserError: raise
     except Exception as e:
         size,why = 'x'.join(map(str, splits.train.shape)),(str(e).splitlines() or [''])[0]
-        what = f'{step.recipe}: {step.said.partition(",")[0]} cannot {step.do} images of {size}'
+        what = ' '.join(filter(None, [f'{step.recipe}:', step.arm, f'cannot {step.do} images of {size}']))
         raise ExperimentError(f'{what} ({type(e).__name__}: {why})') from e
 
 # %% ../../nbs/experiment/09_carry.ipynb #9b69c6b5
