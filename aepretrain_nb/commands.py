@@ -18,7 +18,7 @@ from pathlib import Path
 from textwrap import dedent
 from tokenize import COMMENT, generate_tokens
 from fastcore.basics import patch
-from .data.ground import UserError, literal, say
+from .data.ground import UserError, literal, tell
 
 # %% ../nbs/00_commands.ipynb #3732c62b
 def _line(text, most=600):
@@ -70,7 +70,7 @@ def main(self:Parser,
     except SystemExit as e: return e.code
     except (OSError, ValueError, MemoryError, KeyboardInterrupt) as e: code,why = _reason(e)
     with suppress(OSError): _hand_over()
-    if why: say(_line(f'{self.prog}: {why}'))
+    if why: tell(_line(f'{self.prog}: {why}'))
     return code
 
 # %% ../nbs/00_commands.ipynb #3732c62f

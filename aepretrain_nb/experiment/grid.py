@@ -14,6 +14,7 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from itertools import chain as joined, islice
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
+from ..data.ground import tell
 from ..data.splits import Splits
 from .kinds import ExperimentError
 from .stack import together
@@ -80,7 +81,7 @@ class Progress:
         if row: self.times.setdefault(step.do, []).append(row['seconds'])
         got = f'{row["metric"]} {row["value"]:.4g} {row["unit"]}' if row and row.get('value') is not None else status
         line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'
-        print(line.rstrip(), file=self.out, flush=True)
+        tell(line.rstrip(), self.out)
 
 # %% ../../nbs/experiment/18_grid.ipynb #8d506998
 TRIES = 3
@@ -244,8 +245,10 @@ def run_grid(
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
+    there.begun = store.begun
+    there.room('claims')  # from here on the folder is there, or has gone
     before = sum(s.key not in todo for s in steps)
-    if progress and before: print(f'{before} of {len(steps)} fits are in the store already', file=sys.stderr)
+    if progress and before: tell(f'{before} of {len(steps)} fits are in the store already')
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
-from ..data.ground import canonical, write_whole
+from ..data.ground import canonical, place, write_whole
 from ..data.splits import Splits
 from .plan import do_of
 from .build import built, fill
@@ -29,7 +29,7 @@ class Store:
     "A folder of finished steps."
     def __init__(self,
         path # the folder; made when something is written
-    ): self.path = Path(path)
+    ): self.path,self.begun = place(path),False
     def __repr__(self): return f'Store({str(self.path)!r}, {len(list(self.path.glob("steps/[!.]*.json")))} finished)'
     def file(self,
         kind:str, # folder: 'steps', 'weights', 'failed', 'claims', ...
@@ -53,7 +53,29 @@ class Store:
         kind='steps' # 'steps', 'failed', or 'plan' for what a grid was asked
     ):
         "Write a record, whole or not at all."
-        write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
+        self.write(kind, key, lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
+
+# %% ../../nbs/experiment/15_store.ipynb #1c12438c
+@patch
+def room(self:Store,
+    kind:str # as in `file`
+)->Path: # the folder of that kind
+    "Make room for files of a kind; `OSError` where the store has gone since it was begun."
+    if not self.begun: self.path.mkdir(parents=True, exist_ok=True)
+    self.begun = True
+    (self.path/kind).mkdir(exist_ok=True)
+    return self.path/kind
+
+@patch
+def write(self:Store,
+    kind:str, # as in `file`
+    key:str, # as in `file`
+    write, # called with a path
+    ext:str='json' # as in `file`
+):
+    "Let `write` make a file of the store, whole or not at all."
+    self.room(kind)
+    write_whole(self.file(kind, key, ext), write)
 
 # %% ../../nbs/experiment/15_store.ipynb #cff3f62b
 @patch
@@ -63,7 +85,7 @@ def claim(self:Store,
 ): # gives True where the step is ours to run
     "Hold a step while it runs; gives False when someone living holds it."
     f = self.file('claims', key, 'lock')
-    f.parent.mkdir(parents=True, exist_ok=True)
+    self.room('claims')
     lock = FileLock(f, blocking=False)
     try: lock.acquire()
     except Timeout:
@@ -77,7 +99,7 @@ def experiment(
     folder # of a store
 )->dict: # format, data, digest, recipe
     "What a store holds; raises `ExperimentError` where it is not a store of this version."
-    f = Path(folder)/'experiment.json'
+    f = place(folder)/'experiment.json'
     try: own = json.loads(f.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
@@ -122,8 +144,10 @@ def log(self:Store,
 ):
     "Append a line to log.txt: time, machine and process, and `words`."
     line = ' '.join([time.strftime('%Y-%m-%dT%H:%M:%S'), f'{platform.node()}:{os.getpid()}', *map(str, words)])
-    fd = os.open(self.path/'log.txt', os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o666)
+    f = self.path/'log.txt'
+    fd = os.open(f, os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o666)
     try: os.write(fd, f'{line}\n'.encode())
+    except OSError as e: raise OSError(e.errno, e.strerror, str(f)) from None
     finally: os.close(fd)
 
 # %% ../../nbs/experiment/15_store.ipynb #64620d4e
@@ -155,7 +179,7 @@ def keep_weights(self:Store,
         plain = {k: v.detach().cpu().contiguous() for k,v in state.items()}
         name = step.key + (f'@{at}' if at!='' else '')
         made_by = dict(step=canonical(to_json(step)))
-        write_whole(self.file('weights', name, 'safetensors'), lambda f: save_file(plain, f, made_by))
+        self.write('weights', name, lambda f: save_file(plain, f, made_by), 'safetensors')
 
 @patch
 def starts(self:Store,
@@ -219,7 +243,7 @@ def borrow(self:Store,
     for s in {s.key: s for s in before}.values():
         if self.done(s, keep=True) or not other.done(s, keep=True): continue
         for f in sorted((other.path/'weights').glob(f'{s.key}*.safetensors'), reverse=True):
-            write_whole(self.path/'weights'/f.name, lambda new: new.write_bytes(f.read_bytes()))
+            self.write('weights', f.stem, lambda new: new.write_bytes(f.read_bytes()), 'safetensors')
         self.put(s.key, other.get(s.key))
         taken += 1
     return taken

@@ -15,7 +15,6 @@ from functools import lru_cache
 from safetensors import safe_open
 from safetensors.torch import save_file
 import aepretrain_nb
-from ..data.ground import write_whole
 from ..data.named import DATASETS, data_root, dataset
 from ..data.sets import ImageSet
 from ..data.splits import Splits
@@ -67,7 +66,7 @@ def data_ref(
     if splits.name in DATASETS and splits.as_loaded():
         return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
     f = store.file('data', digest[:20], 'safetensors')
-    if not f.exists(): write_whole(f, partial(keep_splits, splits))
+    if not f.exists(): store.write('data', digest[:20], partial(keep_splits, splits), 'safetensors')
     return dict(name=splits.name, digest=digest, file=str(f.resolve()))
 
 def load_ref(
@@ -162,7 +161,7 @@ def _record(step, splits, store, net, res, device, keep):
     if keep or keeps(step): store.keep_weights(step, {**res.get('checkpoints', {}), '': net.state_dict()})
     if 'filters' in res:
         filters = dict(zip(('start', 'end'), res['filters']))
-        write_whole(store.file('filters', step.key, 'safetensors'), lambda f: save_file(filters, f))
+        store.write('filters', step.key, lambda f: save_file(filters, f), 'safetensors')
     kept = {k: res.get(k) for k in _KEPT}
     return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **kept)
 
