@@ -40,7 +40,7 @@ ledger: $(STAMP)  ## settle every claim of the papers from the recorded rows; re
 sync: $(STAMP)  ## after editing a notebook: export, clean, README
 	@$(BIN)/python tools/sync.py
 
-store: $(STAMP)  ## run notebooks and store their outputs (NB=nbs/02_layers.ipynb; all by default)
+store: $(STAMP)  ## run notebooks and store their outputs (NB=nbs/nets/00_layers.ipynb; all by default)
 	@$(BIN)/python tools/store.py $(or $(NB),$(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 
 clean:  ## remove what can be made again (.venv, data/ and demo/ stay)

@@ -13,6 +13,7 @@ from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
 from .nets.layers import *
+from .nets.upsampling import *
 from .nets.encoder import *
 from .nets.zoo import *
 from .nets.autoencoder import *
@@ -21,6 +22,7 @@ from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
 from .train.learner import *
+from .train.callbacks import *
 from .train.transfer import *
 from .train.schedule import *
 from .train.probe import *
@@ -67,6 +69,7 @@ from .answers.page import *
 from .answers.report import *
 from .answers.estimates import *
 from .answers.runs import *
+from .answers.sides import *
 from .answers.asks import *
 from .answers.extremes import *
 from .answers.claims import *

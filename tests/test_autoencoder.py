@@ -6,7 +6,8 @@ from safetensors.torch import save, load
 from aepretrain_nb.nets.encoder import *
 from aepretrain_nb.nets.autoencoder import *
 from aepretrain_nb.nets.loss import *
-from aepretrain_nb.nets.layers import ACTS, SwitchUnpool
+from aepretrain_nb.nets.layers import ACTS
+from aepretrain_nb.nets.upsampling import SwitchUnpool
 
 few = settings(max_examples=60, deadline=None)
 pools = st.lists(st.sampled_from(['max','stride',None]), min_size=1, max_size=4)

@@ -1,4 +1,4 @@
-"Data: what would spoil the story of nbs/00_data.ipynb"
+"Data: what would spoil the story of nbs/data"
 import hashlib, os, subprocess, sys
 from dataclasses import replace
 from pathlib import Path

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from aepretrain_nb.nets.layers import *
 from aepretrain_nb.nets import layers as L
-from aepretrain_nb.nets.layers import _cells
+from aepretrain_nb.nets.upsampling import *
+from aepretrain_nb.nets.upsampling import _cells
 
 sizes = st.integers(1, 40)
 few = settings(max_examples=60, deadline=None)

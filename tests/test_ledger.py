@@ -15,7 +15,8 @@ from aepretrain_nb.answers.claims import All, Claim, Expect, judge, p_value
 from aepretrain_nb.answers.book import COLUMNS, NUMBERS, Ledger
 from aepretrain_nb.answers.ledger import claims_of, counts, ledger, settle
 from aepretrain_nb.answers.rows import AnswerError, recorded
-from aepretrain_nb.answers.runs import Below, Kept, LedgerError
+from aepretrain_nb.answers.runs import Below, LedgerError
+from aepretrain_nb.answers.sides import Kept
 from aepretrain_nb.answers.asks import Contrast, Difference, Mean, Ratio, Trend
 from aepretrain_nb.answers.estimates import Estimate
 from aepretrain_nb.answers.extremes import Greatest, Least, at_each

@@ -8,11 +8,13 @@ from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.nets.autoencoder import Autoencoder, MirrorDecoder, TiedDecoder
 from aepretrain_nb.nets.decoders import DECODERS, decoder_of
 from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage, Staged
-from aepretrain_nb.nets.layers import FixedUnpool, init_, resized, started
+from aepretrain_nb.nets.upsampling import FixedUnpool, resized
+from aepretrain_nb.nets.layers import init_, started
 from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.nets.staged import DenseEncoder, StagedAE, dense_encoder
 from aepretrain_nb.nets.zoo import encoder_of, staged
-from aepretrain_nb.train.learner import CorruptCB, ImageLearner, SparsityCB, torch_opt
+from aepretrain_nb.train.callbacks import CorruptCB, SparsityCB
+from aepretrain_nb.train.learner import ImageLearner, torch_opt
 from aepretrain_nb.train.named_heads import HEADS, head_of
 from aepretrain_nb.train.schedule import gradual, run_schedule, stacked
 from aepretrain_nb.train.transfer import copy_weights

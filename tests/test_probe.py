@@ -1,4 +1,4 @@
-"Probes: what would spoil the story of nbs/07_probe.ipynb"
+"Probes: what would spoil the story of nbs/train/04_probe.ipynb"
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
 from sklearn.linear_model import LogisticRegression

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from aepretrain_nb.data.loader import image_dls
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
-from aepretrain_nb.train.learner import BestWeightsCB, ImageLearner, torch_opt
+from aepretrain_nb.train.callbacks import BestWeightsCB
+from aepretrain_nb.train.learner import ImageLearner, torch_opt
 from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion_counts,
     count_scores)
 from aepretrain_nb.train.task import TASKS_OF, Joint, ScoresCB, Task, pixel_loss, sigmoid_loss, task_of

@@ -17,7 +17,8 @@ from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls
-from aepretrain_nb.train.learner import (BestWeightsCB, CorruptCB, DropoutOnCB, ImageLearner, OPTIMISERS, SparsityCB, torch_opt)
+from aepretrain_nb.train.callbacks import BestWeightsCB, CorruptCB, DropoutOnCB, SparsityCB
+from aepretrain_nb.train.learner import ImageLearner, OPTIMISERS, torch_opt
 from aepretrain_nb.experiment.pretrain import CheckpointCB
 
 digits = dataset('digits')

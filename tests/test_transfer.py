@@ -1,4 +1,4 @@
-"Transfer: what would spoil the story of nbs/train/01_transfer.ipynb"
+"Transfer: what would spoil the story of nbs/train/02_transfer.ipynb"
 import pickle, os
 from pathlib import Path
 from collections import OrderedDict

@@ -1,6 +1,6 @@
 """Run notebooks from top to bottom and store their outputs, small: pictures with a palette of 128 colours, cleaned.
 
-    python tools/store.py nbs/02_layers.ipynb ...
+    python tools/store.py nbs/nets/00_layers.ipynb ...
 """
 import os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='module://matplotlib_inline.backend_inline').items(): os.environ.setdefault(k, v)

@@ -115,7 +115,7 @@ def readme():
 # -------------------------------------------------------------------------------------------------------------------------------
 
 class Name(str):
-    "The name of a notebook of which 'auto' is no part; nbdev's index would take 03_autoencoder for its own cell `auto` and leave it out"
+    "The name of a notebook of which 'auto' is no part; nbdev's index would take 04_autoencoder for its own cell `auto` and leave it out"
     def __contains__(self, o): return self==o if o=='auto' else super().__contains__(o)
 
 def py_cells(path, cells=doclinks._iter_py_cells):

@@ -214,7 +214,8 @@ def _floor(t, alpha):
     for (what, a, b, m), d in t[~t.reach].groupby(_SIZE, sort=False):
         p, need = _floor_of(what, a, b), _enough(what, m, alpha)
         more = f' ({rounded(min(1, p*m))} after Holm over {m} sizes)' if m>1 else ''
-        cure = f"{need} {'runs an arm' if what=='runs' else what} could" if need else 'no number of runs could'
+        units = 'runs an arm' if what=='runs' else what
+        cure = f'{need} {units} could' if need else 'no number of runs could'
         lead = f'{_runs(what, a, b)}: a permutation test cannot give p below {rounded(p)}{more}'
         out.append(f'{lead}, so it cannot reach {rounded(alpha)}; {cure}: {_where(d)}')
     return out

@@ -153,10 +153,10 @@ def _panel(g, n, y, what):
 
 def _curves(res):
     "Validation curves of every arm, by size; None where there are none."
-    c = res.curves
-    if not len(c): return None
+    if not len(c := res.curves): return None
     pad = .04*(c.valid.max()-c.valid.min()) or 1.
-    own = METRICS['error' if res.metric=='error' else 'accuracy'] if res.metric in METRICS else res.score
+    kind = 'error' if res.metric=='error' else 'accuracy'
+    own = METRICS[kind] if res.metric in METRICS else res.score
     y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {_titled(own)}'
     panels = [_panel(g, n, y, what) for n, g in shortened(c, res.arms).groupby('labels')]
     return part('figure', panels, f'{what} along training, a line for each arm',

@@ -79,7 +79,8 @@ def read_csv(
     path = Path(path)
     every = _table(path)
     if every is None: raise AnswerError(f'{path} is not there: give a CSV of rows, or a folder')
-    wanted = {} if arms is None else dict(arm=[arms] if isinstance(arms, str) else list(arms))
+    if isinstance(arms, str): arms = [arms]
+    wanted = {} if arms is None else dict(arm=list(arms))
     kind = dict(kind='fit') if 'kind' in every else {}
     rows = take_rows(every, **kind | which | wanted).dropna(axis=1, how='all')
     rows = rows.astype({c: int for c in ('labels', *SEEDS) if c in rows and rows[c].notna().all()})

@@ -127,7 +127,8 @@ def _unready(encoders, arm):
 def _lost(b):
     "How many runs are missing."
     n = int(b.missing.sum())
-    return [f"{_count(n)} run{' is' if n==1 else 's are'} missing"] if n else []
+    what = 'run is' if n==1 else 'runs are'
+    return [f'{_count(n)} {what} missing'] if n else []
 
 # %% ../../nbs/answers/07_verdict.ipynb #cc40e8d7
 _ORDER = 'helps', 'hurts', 'equivalent', 'no difference', 'no verdict'

@@ -14,7 +14,8 @@ from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
 from ..data.ground import UserError, canonical, load_object, near
-from ..train.learner import LOSSES, OPTIMISERS
+from ..train.callbacks import LOSSES
+from ..train.learner import OPTIMISERS
 from ..train.transfer import read_weights
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults

@@ -16,7 +16,8 @@ from fastai.callback.training import GradientClip
 from ..data.augment import augmentation
 from ..data.loader import ImageDL, image_dls
 from ..data.sets import seed_of
-from ..train.learner import BestWeightsCB, DropoutOnCB, ImageLearner, SparsityCB, torch_opt
+from ..train.callbacks import BestWeightsCB, DropoutOnCB, SparsityCB
+from ..train.learner import ImageLearner, torch_opt
 from .schema import Fit
 from .recipe import takes
 

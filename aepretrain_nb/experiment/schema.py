@@ -13,7 +13,8 @@ from ..imports import *
 from dataclasses import MISSING
 from fastcore.docments import docments
 from ..data.ground import near
-from ..train.learner import OPTIMISERS, PENALTIES
+from ..train.learner import OPTIMISERS
+from ..train.callbacks import PENALTIES
 from .kinds import ExperimentError, Kind, Rate, Section, Share, Whole, Word, Words, Yes
 from .kinds import one_of, several, whole
 from .factory import NETS, factory, parameters

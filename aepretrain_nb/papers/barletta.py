@@ -11,7 +11,8 @@ __all__ = ['CHECKPOINTS', 'LABELS', 'READINGS', 'SETTINGS', 'encoder', 'Upsample
 # %% ../../nbs/papers/barletta.ipynb #307bd1bb
 from ..imports import *
 from ..data.splits import Splits
-from ..nets.layers import FixedUnpool, init_
+from ..nets.upsampling import FixedUnpool
+from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder
 from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head

@@ -13,7 +13,7 @@ from ..answers.asks import Contrast, Difference, Mean, Ratio, Trend
 from ..answers.claims import All, Claim, Expect
 from ..answers.extremes import Agreement, Greatest, Least, at_each
 from ..answers.rows import SEEDS
-from ..answers.runs import View
+from ..answers.sides import View
 from .barletta import CHECKPOINTS, READINGS, arms
 
 # %% ../../nbs/papers/barletta_claims.ipynb #1c4eb15a

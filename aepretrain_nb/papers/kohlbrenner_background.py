@@ -21,7 +21,7 @@ from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
 from ..experiment.build import build_autoencoder
 from ..experiment.kinds import ExperimentError
-from ..answers.runs import View
+from ..answers.sides import View
 from ..answers.claims import Claim, Expect
 from ..answers.asks import Difference, Ratio
 from ..answers.extremes import Greatest, Least
