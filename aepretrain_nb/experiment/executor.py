@@ -36,9 +36,18 @@ class InProcess(Executor):
 class WorkerLost(RuntimeError): "A worker ended before it could say how its trial ended; the message is how."
 
 # %% ../../nbs/experiment/17_executor.ipynb #79f9e964
+@contextmanager
+def _undisturbed():
+    "Hold back Ctrl-C from a process that begins here, until it can take it"
+    if not hasattr(signal, 'pthread_sigmask'): return (yield)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try: yield
+    finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 def _begin():
     "Set up a worker process."
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, 'pthread_sigmask'): signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end = lambda: (multiprocessing.parent_process().join(), os._exit(1))
     threading.Thread(target=end, daemon=True).start()
 
@@ -46,7 +55,8 @@ class _Worker:
     "A pool of one process; raises `BrokenProcessPool` where none will start"
     def __init__(self):
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin)
-        pid = self.pool.submit(os.getpid).result()
+        with _undisturbed(): first = self.pool.submit(os.getpid)
+        pid = first.result()
         self.process = next(p for p in multiprocessing.active_children() if p.pid==pid)
         self.broken = False
 

@@ -13,7 +13,7 @@ from ..imports import *
 from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
-from ..data.ground import UserError, canonical, load_object, near
+from ..data.ground import UserError, canonical, load_object, near, place
 from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
 from ..train.transfer import read_weights
@@ -199,7 +199,7 @@ def file_arm(
 )->tuple: # (name of the arm, its specification)
     "An arm that starts from a file; raises `TransferError` unless it holds weights."
     read_weights(path)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
+    digest = hashlib.sha256(place(path).read_bytes()).hexdigest()[:20]
     return f'file:{Path(path).stem}', dict(steps=['classify'], start=digest)
 
 # %% ../../nbs/experiment/04_recipe.ipynb #ac81e729
