@@ -9,9 +9,10 @@ __all__ = ['DATASETS', 'Source', 'data_root', 'verify', 'dataset']
 
 # %% ../../nbs/data/07_named.ipynb #a9da0337
 from ..imports import *
+from .ground import UserError, place
 from .arrays import DataError, as_tensor
-import ctypes
-from contextlib import suppress
+import ctypes, tempfile
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pkgutil import resolve_name
 from typing import Callable
@@ -66,9 +67,10 @@ def _digits(root=''):
 def data_root(
     root=None # folder, if you have one in mind
 ) -> Path: # where data sets are looked for
-    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache"
-    cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(root or os.environ.get('AEPRETRAIN_DATA') or f'{cache}/aepretrain_nb').expanduser()
+    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache; a user without a home has a temporary one"
+    if asked := root or os.environ.get('AEPRETRAIN_DATA'): return place(asked)
+    try: return place(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'aepretrain_nb'
+    except UserError: return Path(tempfile.gettempdir())/'aepretrain_nb'
 
 # %% ../../nbs/data/07_named.ipynb #e7686cfb
 _FILES = [f'{o}-ubyte' for o in ('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1')]
@@ -125,14 +127,36 @@ def _not_ok(name, root):
     res = verify(name, root)
     return res[res.status!='ok']
 
+# %% ../../nbs/data/07_named.ipynb #00737510
+@contextmanager
+def _below(root):
+    "A folder in `root` for a while; folders that had to be made for it go with it, if nothing came to be in them"
+    made = [p for p in (root, *root.parents) if not p.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix='.download-', dir=root) as tmp: yield Path(tmp)
+    finally:
+        with suppress(OSError):
+            for p in made: p.rmdir()
+
+def _download(name, reader, root):
+    "Fetch the files of a data set, all or none; a `DataError` where that fails"
+    with _below(root) as tmp:
+        try: reader(tmp, download=True)
+        except Exception as e:
+            why = ' '.join(str(e).split()) or type(e).__name__
+            where = f'nothing of it is in {root}: try again, or put the files there'
+            raise DataError(f'{name}: the download failed ({why}); {where}') from None
+        for f in _expected(reader):
+            (root/f).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(tmp/f, root/f)
+
 # %% ../../nbs/data/07_named.ipynb #e1a71c2a
 def _fetch(name, root, download):
     "See that the files of a data set are there and unaltered, fetching them if told to"
     reader,bad = _source(name).reader, _not_ok(name, root)
     if len(bad) and download:
-        for f in bad.file: (root/f).unlink(missing_ok=True)
-        root.mkdir(parents=True, exist_ok=True)
-        reader(root, download=True)
+        _download(name, reader, root)
         bad = _not_ok(name, root)
     if not len(bad): return
     o = bad.iloc[0]

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from itertools import chain as joined
 from queue import Empty, SimpleQueue
 from fastcore.basics import patch
+from ..data.ground import tell
 from ..data.splits import Splits
 from .kinds import ExperimentError
 from .stack import together
@@ -95,7 +96,7 @@ class Progress:
             self.spent[step.do] = seconds+row['seconds'],n+1
         got = f'{row["metric"]} {row["value"]:.4g} {row["unit"]}' if row and row.get('value') is not None else status
         line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'
-        print(line.rstrip(), file=self.out, flush=True)
+        tell(line.rstrip(), self.out)
 
 # %% ../../nbs/experiment/18_grid.ipynb #8d506998
 TRIES,MOST = 2,200  # workers that a step may take with it; steps of a unit, each of which holds a file open
@@ -304,9 +305,11 @@ def run_grid(
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
+    there.begun = store.begun
+    there.room('claims')  # from here on the folder is there, or has gone
     before = sum(s.key not in todo for s in steps)
     store.say(store.faults)
-    if progress and before: print(f'{before} of {len(steps)} fits are in the store already', file=sys.stderr)
+    if progress and before: tell(f'{before} of {len(steps)} fits are in the store already')
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
         say = Progress(todo.values(), width or 1) if progress else None

@@ -46,7 +46,7 @@ def whole(
     return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
 # %% ../../nbs/experiment/00_kinds.ipynb #c0c75525
-Whole = Kind('a whole number from 1', lambda v: whole(v) and v>=1)
+Whole = Kind('a whole number from 1 to a billion', lambda v: whole(v) and 1<=v<=10**9)
 Rate = Kind('a number above 0', lambda v: _number(v) and 0<v<math.inf)
 Share = Kind('a number from 0', lambda v: _number(v) and 0<=v<math.inf)
 Number = Kind('a number', lambda v: _number(v) and not abs(v)>1e300)

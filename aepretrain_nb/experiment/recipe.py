@@ -13,13 +13,13 @@ from ..imports import *
 from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
-from ..data.ground import UserError, load_object, near
+from ..data.ground import UserError, canonical, load_object, near, place
 from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
 from ..train.transfer import read_weights
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
-from .kinds import ExperimentError
+from .kinds import ExperimentError, Whole, Word
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
 def find_recipe(
@@ -36,7 +36,15 @@ def find_recipe(
     if data and 'data' in signature(make).parameters: overrides = dict(data=data) | overrides
     try: signature(make).bind(setting, **overrides)
     except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
-    return make(setting, **overrides)
+    return _made(name, partial(make, setting, **overrides))
+
+def _made(name, make):
+    "What a recipe's function gives; raises `ExperimentError` where that is no recipe"
+    try: r = make()
+    except ValueError: raise
+    except Exception as e: raise ExperimentError(f'{name!r} makes no recipe ({type(e).__name__}: {e})') from e
+    if isinstance(r, dict): return r
+    raise ExperimentError(f'{name!r} makes no recipe, but a {type(r).__name__}')
 
 # %% ../../nbs/experiment/04_recipe.ipynb #2a2dca49
 _WHOLE = 'arms', 'steps', 'opt', 'make', 'init', 'corrupt', 'phase', 'lr' # what is replaced, not merged
@@ -135,6 +143,10 @@ def check_recipe(
     recipe:dict # a whole recipe
 ):
     "Raises `ExperimentError` for a recipe that cannot be followed."
+    try: canonical(recipe)
+    except (TypeError, ValueError) as e: raise ExperimentError(f'a recipe is plain JSON: {e}') from None
+    if not isinstance(recipe.get('name'), str): raise ExperimentError(f'name is {recipe.get("name")!r}: {Word}')
+    if not Whole.allows(recipe.get('version', 1)): raise ExperimentError(f'version is {recipe["version"]!r}: {Whole}')
     for part in ('arms', 'encoder'):
         if isinstance(recipe.get(part), dict): continue
         raise ExperimentError(f'{part} is {recipe.get(part)!r}: a section of settings is needed')
@@ -187,7 +199,7 @@ def file_arm(
 )->tuple: # (name of the arm, its specification)
     "An arm that starts from a file; raises `TransferError` unless it holds weights."
     read_weights(path)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
+    digest = hashlib.sha256(place(path).read_bytes()).hexdigest()[:20]
     name = f'file:{Path(path).stem}'
     return name, dict(steps=['classify'], start=digest, named=name)
 

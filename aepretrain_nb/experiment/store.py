@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from ..data.files import BrokenFile, read_head, read_json
-from ..data.ground import canonical, write_whole
+from ..data.ground import canonical, place, tell, write_whole
 from ..data.splits import Splits
 from .plan import do_of
 from .build import built, fill
@@ -62,8 +62,9 @@ class Store:
     def __init__(self,
         path # the folder; made when something is written
     ):
-        self.path,self.known,self.broken,self.told = Path(path),{},{},set()
-    def __reduce__(self): return Store,(self.path,)  # what one process has seen is not sent to another
+        self.path,self.begun = place(path),False
+        self.known,self.broken,self.told = {},{},set()
+    def __reduce__(self): return Store,(self.path,),dict(begun=self.begun)  # what one process has seen is not sent on
     def __repr__(self): return f'Store({str(self.path)!r}, {len(list(self.path.glob("steps/[!.]*.json")))} finished)'
     def file(self,
         kind:str, # folder: 'steps', 'weights', 'failed', 'claims', ...
@@ -94,7 +95,29 @@ class Store:
     ):
         "Write a record, whole or not at all."
         if kind in _SEALED: record = sealed(record, key)
-        write_whole(self.file(kind, key), lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
+        self.write(kind, key, lambda f: f.write_text(json.dumps(record, indent=1), encoding='utf-8'))
+
+# %% ../../nbs/experiment/15_store.ipynb #1c12438c
+@patch
+def room(self:Store,
+    kind:str # as in `file`
+)->Path: # the folder of that kind
+    "Make room for files of a kind; `OSError` where the store has gone since it was begun."
+    if not self.begun: self.path.mkdir(parents=True, exist_ok=True)
+    self.begun = True
+    (self.path/kind).mkdir(exist_ok=True)
+    return self.path/kind
+
+@patch
+def write(self:Store,
+    kind:str, # as in `file`
+    key:str, # as in `file`
+    write, # called with a path
+    ext:str='json' # as in `file`
+):
+    "Let `write` make a file of the store, whole or not at all."
+    self.room(kind)
+    write_whole(self.file(kind, key, ext), write)
 
 # %% ../../nbs/experiment/15_store.ipynb #9c128e36
 @patch
@@ -122,7 +145,7 @@ def say(self:Store,
 ):
     "Say lines on standard error, each once."
     for w in lines:
-        if w not in self.told: print(f'warning: {w}', file=sys.stderr)
+        if w not in self.told: tell(f'warning: {w}')
         self.told.add(w)
 
 @patch(as_prop=True)
@@ -139,7 +162,7 @@ def claim(self:Store,
 ): # gives True where the step is ours to run, None where a worker died at it with this very ticket
     "Hold a step while it runs; gives False when someone living holds it."
     f,note = self.file('claims', key, 'lock'),self.file('claims', key)
-    f.parent.mkdir(parents=True, exist_ok=True)
+    self.room('claims')
     lock = FileLock(f, blocking=False)
     try: lock.acquire()
     except Timeout:
@@ -164,7 +187,6 @@ def holder(self:Store,
 _WHEN = '%Y-%m-%dT%H:%M:%S'
 def _me(): return f'{platform.node()}:{os.getpid()}'
 
-
 # %% ../../nbs/experiment/15_store.ipynb #acdb4f7d
 class Waiting:
     "Says for whom one waits, not before `first` seconds and not oftener than `every`."
@@ -184,7 +206,7 @@ class Waiting:
         if time.monotonic()<self.due: return
         self.due = time.monotonic()+self.every
         by = self.store.holder(key) or dict(who='another run', since='a time unknown')
-        print(f'waiting for {what}: held by {by["who"]} since {by["since"]}', file=self.out or sys.stderr, flush=True)
+        tell(f'waiting for {what}: held by {by["who"]} since {by["since"]}', self.out)
 
 @patch
 @contextmanager
@@ -208,7 +230,7 @@ def experiment(
     folder # of a store
 )->dict: # format, data, digest, recipe
     "What a store holds; raises `ExperimentError` where it is not a store of this version."
-    f = Path(folder)/'experiment.json'
+    f = place(folder)/'experiment.json'
     try: own = read_json(f)
     except FileNotFoundError:
         raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
@@ -280,8 +302,10 @@ def log(self:Store,
 ):
     "Append a line to log.txt: time, machine and process, and `words`."
     line = ' '.join([time.strftime(_WHEN), _me(), *map(str, words)])
-    fd = os.open(self.path/'log.txt', os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o666)
+    f = self.path/'log.txt'
+    fd = os.open(f, os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o666)
     try: os.write(fd, f'{line}\n'.encode())
+    except OSError as e: raise OSError(e.errno, e.strerror, str(f)) from None
     finally: os.close(fd)
 
 # %% ../../nbs/experiment/15_store.ipynb #64620d4e
@@ -294,7 +318,7 @@ def warn(self:Store,
     with self.turn('warnings'):
         every = list(dict.fromkeys([*(self.get('data', 'plan') or []), *odd]))
         if every: self.put('data', every, 'plan')
-    for w in odd if progress else (): print(f'warning: {w}', file=sys.stderr)
+    for w in odd if progress else (): tell(f'warning: {w}')
 
 # %% ../../nbs/experiment/15_store.ipynb #a9724636
 def keeps(
@@ -314,7 +338,7 @@ def keep_weights(self:Store,
         plain = {k: v.detach().cpu().contiguous() for k,v in state.items()}
         name = step.key + (f'@{at}' if at!='' else '')
         made_by = dict(step=canonical(to_json(step)))
-        write_whole(self.file('weights', name, 'safetensors'), lambda f: save_file(plain, f, made_by))
+        self.write('weights', name, lambda f: save_file(plain, f, made_by), 'safetensors')
 
 def check_weights(
     path # of a step's weights
@@ -412,7 +436,7 @@ def borrow(self:Store,
     for s in {s.key: s for s in before}.values():
         if self.done(s, keep=True) or not other.done(s, keep=True): continue
         for f in sorted((other.path/'weights').glob(f'{s.key}*.safetensors'), reverse=True):
-            write_whole(self.path/'weights'/f.name, lambda new: new.write_bytes(f.read_bytes()))
+            self.write('weights', f.stem, lambda new: new.write_bytes(f.read_bytes()), 'safetensors')
         self.put(s.key, other.get(s.key))
         taken += 1
     self.say(other.faults)

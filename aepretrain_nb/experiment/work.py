@@ -17,7 +17,6 @@ from itertools import chain as joined
 from safetensors.torch import load_file, save_file
 import aepretrain_nb
 from ..data.files import BrokenFile, read_head
-from ..data.ground import write_whole
 from ..data.named import DATASETS, data_root, dataset
 from ..data.sets import ImageSet
 from ..data.splits import Splits
@@ -81,7 +80,7 @@ def data_ref(
     if splits.name in DATASETS and splits.as_loaded():
         return dict(name=splits.name, digest=digest, root=str(data_root(root or splits.root).resolve()))
     f = store.file('data', digest[:20], 'safetensors')
-    if not _is_kept(f, store): write_whole(f, partial(keep_splits, splits))
+    if not _is_kept(f, store): store.write('data', digest[:20], partial(keep_splits, splits), 'safetensors')
     return dict(name=splits.name, digest=digest, file=str(f.resolve()))
 
 def load_ref(
@@ -177,7 +176,7 @@ def _record(step, splits, store, net, res, device, keep):
     if keep or keeps(step): store.keep_weights(step, {**res.get('checkpoints', {}), '': net.state_dict()})
     if 'filters' in res:
         filters = dict(zip(('start', 'end'), res['filters']))
-        write_whole(store.file('filters', step.key, 'safetensors'), lambda f: save_file(filters, f))
+        store.write('filters', step.key, lambda f: save_file(filters, f), 'safetensors')
     kept = {k: res.get(k) for k in _KEPT}
     return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **kept)
 
