@@ -1,5 +1,5 @@
 "Whole command lines, and every setting of every recipe: an answer in one line, and nothing else."
-import ctypes, io, json, os, pwd, resource, shlex, shutil, signal, sys, tempfile, traceback
+import ctypes, io, itertools, json, os, pwd, resource, shlex, shutil, signal, sys, tempfile, traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 import psutil
@@ -8,7 +8,7 @@ from .child import Child
 from .grid import last
 
 CASES = 250 # of a trial
-PATIENCE,WORK = 20,3 # seconds for an answer; for the work itself, which is stopped then
+PATIENCE,WORK = 20,1 # seconds for an answer; for the work itself, which is stopped then
 WRITES = 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.symlink', 'os.link', 'os.truncate', 'os.chmod', 'os.chown', 'os.utime'
 
 class Enough(BaseException): "The work goes on for longer than anyone wants to wait."
@@ -27,6 +27,7 @@ def at_most(seconds, error):
 
 # Nobody in an empty house
 
+HOUSE = 'here', 'home', 'tmp'
 KEEP_CAPS,READ_ANY,VERSION = 8,1<<2,0x20080522 # of Linux: an option of prctl, CAP_DAC_READ_SEARCH, capabilities of 64 bits
 
 def nobody():
@@ -42,7 +43,7 @@ def nobody():
 
 def furnish(folder):
     "A home and a place to work, with a finished grid, a table and some traps."
-    for name in ('here', 'home', 'tmp'): (folder/name).mkdir()
+    for name in HOUSE: (folder/name).mkdir()
     here = folder/'here'
     (here/'empty').mkdir()
     (here/'file.txt').write_text('mine')
@@ -67,12 +68,17 @@ class Watch:
         writes = event in WRITES or (event=='open' and isinstance(args[2], int) and args[2] & (os.O_WRONLY|os.O_RDWR|os.O_CREAT))
         if not self.on or not writes or not isinstance(args[0], (str, bytes, os.PathLike)): return
         f = os.path.realpath(os.fsdecode(args[0]))
-        if not f.startswith((self.folder, '/dev/', '/proc/')): self.seen.append(f'{event} {f}')
+        if not f.startswith((self.folder, '/dev/', '/proc/')): self.seen.append(f)
+
+def ours(f):
+    "Is there such a file, and is it this user's? What the system refused is neither"
+    try: return os.lstat(f).st_uid==os.geteuid()
+    except OSError: return False
 
 def tree(folder):
-    "What lies in a folder: path -> what would change with a change."
+    "What lies in the house: path -> what would change with a change."
     out = {}
-    for at,dirs,files in os.walk(folder):
+    for at,dirs,files in itertools.chain.from_iterable(os.walk(folder/name) for name in HOUSE):
         for f in dirs+files:
             s = os.lstat(os.path.join(at, f))
             out[os.path.join(at, f)] = s.st_mode,s.st_size if f in files else 0,s.st_mtime_ns if f in files else 0
@@ -81,17 +87,19 @@ def tree(folder):
 # The work is short
 
 def shorten():
-    "Work in this process ends after a few seconds, in others it does not begin; pictures are not drawn."
+    "Work in this process ends after a second, in others it does not begin; no picture is drawn, one claim is settled, one parser made."
     from matplotlib.figure import Figure
-    from aepretrain_nb import compare
-    whole = compare.run_grid
+    from aepretrain_nb import cli, compare
+    from aepretrain_nb.answers import ledger
+    whole,claims,parser = compare.run_grid,ledger.claims_of,cli.parser()
     def brief(steps, store, splits, executor=None, timeout=None, **kw):
         if executor not in (None, 1) or timeout is not None:
             for s in steps[:4]: store.fail(s, 'not tried')
             return
         with at_most(WORK, Enough): whole(steps, store, splits, **kw)
     def drawn(self, f, **kw): f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
-    compare.run_grid,Figure.savefig = brief,drawn
+    compare.run_grid,Figure.savefig,cli.parser = brief,drawn,lambda: parser
+    ledger.claims_of = lambda paper=None: {name: own[:1] for name,own in claims(paper).items()}
 
 class Judge:
     "Runs command lines in a furnished folder, which is as before each time."
@@ -125,9 +133,9 @@ class Judge:
 
     def judged(self, code, said):
         "What is wrong with an exit code and the words on standard error"
-        outside,self.watch.seen = self.watch.seen,[]
+        outside,self.watch.seen = [f for f in self.watch.seen if ours(f)],[]
         if code not in (0, 1, 2): return ('code', code),f'exit code {code}'
-        if outside: return 'outside',f'outside of its folder: {outside[0]}'
+        if outside: return 'outside',f'{outside[0]} was written'
         if 'Traceback' in said: return 'traceback',f'a traceback: {said.splitlines()[-1]}'
         if code==2 and (said.count('\n')!=1 or not said.startswith('aepretrain')): return 'lines',f'exit code 2 in {said.count(chr(10))} lines: {said[:200]!r}'
         if code==2 and tree(self.folder)!=self.before: return 'written',f'refused, but {changes_of(self.before, tree(self.folder))}'
@@ -163,10 +171,10 @@ def changes_of(before, after):
 
 def fuzzed(folder, n, seed):
     "Try so many command lines, here and now, and print what was found as JSON; for a process of its own."
+    os.environ.update(HOME=str(folder/'home'), TMPDIR=str(folder/'tmp'), HYPOTHESIS_STORAGE_DIRECTORY=str(folder/'hypothesis'))
     from hypothesis import HealthCheck, Phase, given, seed as seeded, settings, strategies as st
     from aepretrain_nb.cli import main
     from .words import CASES, SMALL
-    os.environ.update(HOME=str(folder/'home'), TMPDIR=str(folder/'tmp'))
     os.environ.pop('AEPRETRAIN_DATA', None)
     tempfile.tempdir = None
     without_network()

@@ -32,6 +32,8 @@ def leaves(p, words=()):
     for a in inner:
         for name,sub in a.choices.items(): yield from leaves(sub, (*words, name))
 
+VERBS = list(leaves(parser()))
+
 def value(a):
     "Values of an argument: what would do, three times in four."
     usual = list(map(str, a.choices)) if a.choices else USUAL.get(a.dest, [])
@@ -49,7 +51,7 @@ def typed(a):
 @st.composite
 def lines(draw):
     "A whole command line."
-    words,p = draw(st.sampled_from(list(leaves(parser()))))
+    words,p = draw(st.sampled_from(VERBS))
     options = [a for a in p._actions if a.option_strings and a.dest!='help']
     plain = [draw(value(a)) for a in p._actions if not a.option_strings and (a.nargs!='?' or draw(st.booleans()))]
     chosen = draw(st.lists(st.sampled_from(options), max_size=4)) if options else []
