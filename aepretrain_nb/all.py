@@ -47,6 +47,8 @@ from .experiment.finetune import *
 from .experiment.stack import *
 from .experiment.phase import *
 from .experiment.joint import *
+from .experiment.records import *
+from .experiment.shared import *
 from .experiment.store import *
 from .experiment.work import *
 from .experiment.executor import *

@@ -229,7 +229,8 @@ def read_face(
     "The face in a frame, grey, scaled down without aliasing (Lanczos, as the authors); `DataError` without an image"
     try:
         with _opened(image) as im:
-            if not _near(pts, im.size): raise DataError(f'{image}: its landmarks are far outside of its {im.size} pixels')
+            if not _near(pts, im.size):
+                raise DataError(f'{image}: its landmarks are far outside of its {im.size} pixels')
             crop = im.convert('L').crop(face_box(pts))
         return np.asarray(crop.resize(FACE_SIZE[::-1], Image.Resampling.LANCZOS))
     except (OSError, SyntaxError) as e:

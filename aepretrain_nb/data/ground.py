@@ -103,9 +103,9 @@ def _target(path):
 def _of_the_disk(e, path, tmp):
     "What the disk refused, with the file's name; None for any other error"
     words = re.search(r'os error (\d+)', str(e))  # what libraries in Rust say
-    n = e.errno if isinstance(e, OSError) else words and int(words[1])
+    n = getattr(e, 'errno', None) or (words and int(words[1]))
     other = getattr(e, 'filename', None)
-    return OSError(n, os.strerror(n), str(path) if other in (None, str(tmp)) else other) if n else None
+    if n: return OSError(n, os.strerror(n), str(path) if other in (None, str(tmp)) else other)
 
 # %% ../../nbs/data/00_ground.ipynb #b0aef559
 def _to_disk(path, flags=os.O_RDWR):
@@ -143,7 +143,7 @@ def tell(
     with suppress(OSError): print(line, file=out or sys.stderr, flush=True)
 
 # %% ../../nbs/data/00_ground.ipynb #ffc77524
-_HALF = re.compile(r'\..+\.([^.]+)\.(\d+)\.\d+')  # machine and process, in what `write_whole` calls a file before it is whole
+_HALF = re.compile(r'\..+\.([^.]+)\.(\d+)\.\d+')  # machine and process, in the name of a file that is not whole yet
 
 def _lives(pid):
     "Does a process of this machine live?"

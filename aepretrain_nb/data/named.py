@@ -67,7 +67,7 @@ def _digits(root=''):
 def data_root(
     root=None # folder, if you have one in mind
 ) -> Path: # where data sets are looked for
-    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache; a user without a home has a temporary one"
+    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache, temporary where there is no home"
     if asked := root or os.environ.get('AEPRETRAIN_DATA'): return place(asked)
     try: return place(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'aepretrain_nb'
     except UserError: return Path(tempfile.gettempdir())/'aepretrain_nb'

@@ -50,7 +50,6 @@ Whole = Kind('a whole number from 1 to a billion', lambda v: whole(v) and 1<=v<=
 Rate = Kind('a number above 0', lambda v: _number(v) and 0<v<math.inf)
 Share = Kind('a number from 0', lambda v: _number(v) and 0<=v<math.inf)
 Number = Kind('a number', lambda v: _number(v) and not abs(v)>1e300)
-Number = Kind('a number', lambda v: _number(v) and not abs(v)>1e300)
 Yes = Kind('true or false', lambda v: isinstance(v, bool))
 Word = Kind('a word', lambda v: isinstance(v, str))
 Words = Kind('words', lambda v: isinstance(v, (list, tuple)) and all(map(Word.test, v)))

@@ -41,7 +41,8 @@ def seed_list(
         raise ExperimentError(f'seeds is {seeds}: a number from 1 to {_MOST}, or the seeds, as in [0, 1]')
     seeds = list(range(seeds)) if whole(seeds) else _numbers('seeds', seeds, 0, 'seed')
     if not crossed: return [(s, s, s) for s in seeds]
-    if len(seeds)**2>_MOST: raise ExperimentError(f'{len(seeds)} seeds crossed are {len(seeds)**2} runs: at most {_MOST}')
+    if len(seeds)**2>_MOST:
+        raise ExperimentError(f'{len(seeds)} seeds crossed are {len(seeds)**2} runs: at most {_MOST}')
     return [(s, e, s) for e,s in product(seeds, seeds)]
 
 # %% ../../nbs/experiment/06_plan.ipynb #8e4f4ee7
