@@ -67,8 +67,9 @@ def compare(
     except KeyboardInterrupt:
         tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
         raise
-    every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
-    files = every.save(every.folder) + [report(every).name]
+    with res.store.turn('tables'):
+        every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
+        files = every.save(every.folder) + [report(every).name]
     earlier = '' if every is res else ', with all that earlier calls asked of it'
     print(f'{res.text()}\n\nwritten to {every.folder}{earlier}: {", ".join(files)}')
     return 0 if len(res.rows) else 1

@@ -130,12 +130,13 @@ def _records(d):
 
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
-    old,cells = asked_of(store),{s.key: t for s,t in zip(steps, told)}
-    cells |= {k: t for k,t in old['cells'].items() if k not in cells}
-    runs = old['runs'] | {s.key: run_of(s) for s in steps}
-    rows = [] if tuning is None else _records(tuning)
-    calls = [o for o in old['calls'] if o!=call] + [call]
-    store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
+    cells,rows = {s.key: t for s,t in zip(steps, told)},[] if tuning is None else _records(tuning)
+    with store.turn('calls'):
+        old = asked_of(store)
+        cells |= {k: t for k,t in old['cells'].items() if k not in cells}
+        runs = old['runs'] | {s.key: run_of(s) for s in steps}
+        calls = [o for o in old['calls'] if o!=call] + [call]
+        store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
     return calls
 
 def _in_order(steps):
@@ -157,12 +158,14 @@ def _common(plan):
 
 def _check_common(plan, store):
     "Keep what calls have in common; raises `ExperimentError` where this one differs from those before"
-    old,own = store.get('common', 'plan') or {},_common(plan)
-    for k,v in own.items():
-        if k not in old or old[k]==v: continue
-        what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
-        raise ExperimentError(f'{store.path} holds {what}: choose another folder')
-    if own and old!=old | own: store.put('common', old | own, 'plan')
+    own = _common(plan)
+    with store.turn('calls'):
+        old = store.get('common', 'plan') or {}
+        for k,v in own.items():
+            if k not in old or old[k]==v: continue
+            what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
+            raise ExperimentError(f'{store.path} holds {what}: choose another folder')
+        if own and old!=old | own: store.put('common', old | own, 'plan')
 
 # %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):

@@ -47,10 +47,15 @@ def weights(self:Start)->str: # the name of a file in the store
 # %% ../../nbs/experiment/03_step.ipynb #9a821a27
 _DEFAULTS = dict(fit=defaults(Fit), data=defaults(Images) | defaults(Labels))
 
+def _is_same(a, b):
+    "Are two values one to JSON?"
+    if type(a)==type(b) and isinstance(a, (str, int, float)): return a==b
+    return canonical(a)==canonical(b)
+
 def _differs(part, values):
     "The values that are no defaults"
     usual = _DEFAULTS.get(part, {})
-    same = lambda k,v: v is None or (k in usual and canonical(usual[k])==canonical(v))
+    same = lambda k,v: v is None or (k in usual and _is_same(usual[k], v))
     return {k: v for k,v in values.items() if not same(k, v)}
 
 def _named(start):

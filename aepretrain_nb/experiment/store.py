@@ -22,7 +22,7 @@ from .build import built, fill
 from .factory import NETS
 from .schema import SECTIONS
 from .kinds import ExperimentError, Section, Word, check_entries, each
-from .step import Step, chain, read_step, to_json
+from .step import Step, chain, from_json, read_step, to_json
 from .records import read_record
 from .shared import Shared
 
@@ -216,7 +216,7 @@ def all_steps(self:Store)->dict: # key -> `Step`
     "Every step that has ended in this store, finished or failed."
     files = [*(self.path/'failed').glob('[!.]*.json'), *(self.path/'steps').glob('[!.]*.json')]
     records = {f.stem: self.get(f.stem, f.parent.name) for f in files}
-    return {k: read_step(o['step']) for k,o in records.items() if o}
+    return {k: from_json(o['step']) for k,o in records.items() if o}
 
 # %% ../../nbs/experiment/17_store.ipynb #b319d911
 @patch
