@@ -138,13 +138,18 @@ def said(self:Step)->str: # such as 'pretrained, 50 labels, seed 0'
 _PARTS = dict(do=Word, net=each(Section), data=Section, fit=Section, seeds=each(Kind("a whole number", whole)),
     recipe=Word, version=Whole, arm=Word)
 
+def _check_parts(step):
+    "Raises `ExperimentError` where a field of a step, or of one that it starts from, is of another kind"
+    check_entries(vars(step), _PARTS, ('recipe', 'arm'))
+    for p in step.parents: _check_parts(p)
+
 def read_step(
     values # from `to_json`, as a file has it
 )->Step: # the same step
     "A step that was read; raises `ExperimentError` for what is none."
     try:
         step = from_json(values)
-        for s in chain(step): check_entries(vars(s), _PARTS, ('recipe', 'arm'))
+        _check_parts(step)
     except (TypeError, AttributeError, ValueError, RecursionError) as e:
         raise ExperimentError(f'its step is none ({e})') from None
     return step
@@ -188,7 +193,9 @@ def check_seal(
     key:str # the name of the file
 ):
     "Raises `ExperimentError` unless a record is what was written of the step with this key."
-    if record.get('sha')==_seal(record, key): return
-    own = from_json(record['step']).key
+    try:
+        if record.get('sha')==_seal(record, key): return
+        own = from_json(record['step']).key
+    except (ValueError, RecursionError) as e: raise ExperimentError(f'its step has no name ({e})') from None
     if own!=key: raise ExperimentError(f'it holds the step {own}')
     if 'sha' in record: raise ExperimentError('it was edited after it was written')

@@ -139,10 +139,10 @@ def check_weights(
 ):
     "Raises `ExperimentError` where a file is broken, or does not hold the weights of the step that it is named after."
     path = Path(path)
-    try: made = read_step(json.loads(read_head(path).get('step', 'null')))
+    try: key = read_step(json.loads(read_head(path).get('step', 'null'))).key
     except BrokenFile as e: raise ExperimentError(str(e)) from None
-    except ValueError: raise ExperimentError(f'{path} does not say whose weights it holds') from None
-    if made.key!=path.stem.partition('@')[0]: raise ExperimentError(f'{path} holds the weights of another step')
+    except (ValueError, RecursionError): raise ExperimentError(f'{path} does not say whose weights it holds') from None
+    if key!=path.stem.partition('@')[0]: raise ExperimentError(f'{path} holds the weights of another step')
 
 def _tensors(file):
     "Name -> tensor; raises `ExperimentError` where the file is broken or gone"
