@@ -19,7 +19,7 @@ from .step import check_record, check_seal, read_step, sealed
 _FORMS = dict(failed=dict(step=Section, reason=Word),
     cells=dict(cells=Section, tuning=each(Section), calls=each(Section)),
     seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=each(Section)),
-    images=dict(images=Word, n_test=Whole, classes=Whole))
+    images=dict(images=Word, n_test=Whole, classes=Whole), common={})
 
 _SEALED = 'steps', 'failed'
 

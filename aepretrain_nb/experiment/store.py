@@ -176,14 +176,14 @@ def done(self:Store,
 )->bool: # is its record there, and what else is needed of it?
     "Is there nothing left to do for a step?"
     every = self._parts(step, keep or keeps(step))
-    return all(self.whole(f, read) or not (must or f.exists()) for f,read,must in every)
+    return all([self.whole(f, read) or not (must or f.exists()) for f,read,must in every])  # each is looked at
 
 @patch
 def spoilt(self:Store,
     step:Step # of any kind
 )->bool:
     "Is something there of a step that is broken?"
-    return any(f.exists() and not self.whole(f, read) for f,read,_ in self._parts(step, True))
+    return any([f.exists() and not self.whole(f, read) for f,read,_ in self._parts(step, True)])
 
 @patch
 def _parts(self:Store, step, keep):
