@@ -10,7 +10,6 @@ __all__ = ['FORMAT', 'Store', 'experiment', 'keeps', 'check_weights']
 # %% ../../nbs/experiment/17_store.ipynb #124a82e6
 from ..imports import *
 from itertools import chain as joined
-from contextlib import suppress
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
@@ -91,9 +90,9 @@ def _begin(self:Store, f, own, patience=60):
     lock = f.with_name(f'.{f.name}.lock')
     try:
         with FileLock(lock, patience):
-            if not self._is_free(f): return
-            write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
-            with suppress(OSError): lock.unlink()  # whoever still waits for it finds the folder taken
+            try:
+                if self._is_free(f): write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
+            finally: lock.unlink(missing_ok=True)  # whoever still waits for it finds the folder taken
     except Timeout:
         raise ExperimentError(f'{self.path}: another run has been about to begin there for {patience} s') from None
 
