@@ -12,6 +12,7 @@ import json
 import numpy as np, pandas as pd
 from pathlib import Path
 from .rows import AnswerError, SEEDS, results_folder, take_rows
+from ..data.ground import place
 
 # %% ../../nbs/answers/12_saved.ipynb #a8231fdd
 def _table(file):
