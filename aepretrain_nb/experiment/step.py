@@ -145,7 +145,8 @@ def read_step(
     return step
 
 # %% ../../nbs/experiment/03_step.ipynb #28d6e779
-_LISTS = dict(curve=all_of(Number), losses=all_of(all_of(Number)), tuning=all_of(Section), confusion=all_of(all_of(Number)))
+_Table = all_of(all_of(Number))
+_LISTS = dict(curve=all_of(Number), losses=_Table, tuning=all_of(Section), confusion=_Table)
 _NUMBERS = 'value valid train best lr chance balanced f1 mse mean_image pca pca_k last_fifth cosine n_train n_valid'
 _COLUMNS = dict.fromkeys('data arm subset metric unit better opt tried lrs revision key'.split(), Word)
 _COLUMNS |= dict.fromkeys((*_NUMBERS.split(), 'seconds'), Number)
