@@ -132,12 +132,12 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
 def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
     c = Child(tmp_path, lambda: main([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o']))
     me = psutil.Process(c.pid)
-    while not [p for p in me.children() if 'spawn_main' in ' '.join(p.cmdline())]: time.sleep(.005)
+    while not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
     os.killpg(c.pid, signal.SIGINT)
     code,said = c.end()
     said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python
     assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
-    assert not [p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid and p.status()!='zombie']
+    assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]
 
 # Many steps
 

@@ -109,6 +109,37 @@ def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
     assert names in say(*argv.split())
     assert not written(tmp_path)
 
+@pytest.mark.parametrize('argv,names', [
+    ('--executor dask:127.0.0.1', 'no dask scheduler answers at 127.0.0.1'),
+    ('--executor dask:http://x:1', "no dask scheduler answers at http://x:1"),
+    ('--encoders .', '. holds no experiment'),
+    ('--set finetune.opt=adamax', "finetune.opt is 'adamax': one of sgd"),
+    ('--set pretrain.loss=mae', "unknown reconstruction loss 'mae'"),
+    ('--set finetune.loss=mae', "no loss 'mae'. There are: cross_entropy"),
+    ('--set images.norm=0.5', 'images.norm is 0.5: (mean, sd above 0)'),
+    ('--set images.norm=[.1,.2,.3]', '(mean, sd above 0)'),
+    ('--set encoder.act=nope', "unknown activation 'nope'"),
+    ('--set head.dropout=2', 'between 0 and 1, but got 2'),
+    ('--set encoder.width=1e9', 'allocate memory'),
+    ('--set labels.policy=seen', "labels.policy is 'seen': arm 'pretrained' has to begin with a pre-training"),
+    ('--set labels.policy=fold', "needs data with official folds"),
+    ('--set images.augment=[[1]]', 'images.augment is'),
+    ('--set finetune.opt=[[[[]]]]', 'finetune.opt is'),
+    ('--set version=2.5', 'version is 2.5'),
+    ('--set setting=quick', 'said by --setting'),
+    ('--seeds 100000000', 'seeds is 100000000: a number from 1 to 10000'),
+    ('--seeds 200 --crossed', '40000 runs: at most 10000'),
+    ('--device hpu', "device 'hpu' cannot be used"),
+    ('--device meta', "device 'meta' cannot be used")])
+def test_what_can_be_refused_is_refused_before_anything_is_done(say, tmp_path, argv, names):
+    assert names in say('compare', 'digits', *SMALL, '--arms', 'pretrained,random_default', *argv.split())
+    assert not written(tmp_path)
+
+def test_brackets_without_end_are_a_word(say, tmp_path):
+    for path in ('finetune.lr', 'arms', 'images.augment', 'encoder'): assert path.partition('.')[0] in say('compare', 'digits', *SMALL, '--set', path + '=' + '['*5000)
+    assert 'is not a setting' in say('compare', 'digits', *SMALL, '--set', '.'.join('a'*5000) + '=1')
+    assert not written(tmp_path)
+
 def test_a_device_that_is_not_there(say, tmp_path):
     assert 'cuda:99' in say('compare', 'digits', *SMALL, '--device', 'cuda:99')
     assert not written(tmp_path)

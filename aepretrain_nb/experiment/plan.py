@@ -16,7 +16,7 @@ from ..data.splits import Splits
 from .kinds import ExperimentError, whole
 from .factory import NETS
 from .schema import Fit
-from .step import Start, Step
+from .step import Start, Step, chain
 from .recipe import merged, pick_arms
 from .seen import labelled, n_held_out
 
@@ -190,11 +190,19 @@ def _n_picked(data, im, fit):
     if asked>there: raise ExperimentError(f'{asked} images to train and to validate on asked for: there are {there}')
     return im['n']
 
+def _check_seen(run, before):
+    "Raises `ExperimentError` where labels are to be among images that a pre-training has picked, and there is none"
+    first = before and chain(before)[0]
+    if first and first.data.get('pick')=='stratified': return
+    what = f"labels.policy is 'seen': arm {run.arm!r} has to begin with a pre-training"
+    raise ExperimentError(f"{what} on images.pick 'stratified'")
+
 def _on_labels(run, template, r, before, file):
     "A step that sees labels"
     do,part = do_of(template['do']),part_of(template)
     sub,enc,head = run.seeds
     how = {k: v for k,v in r.get('labels', {}).items() if k!='n'}
+    if how.get('policy')=='seen': _check_seen(run, before)
     seen = {k: r.get('images', {}).get(k) for k in ('norm', 'augment')}
     data = dict(digest=run.splits.digest, task=run.splits.train.task, labels=run.size) | seen | how
     start = ()
