@@ -2,13 +2,11 @@
 import os, re, signal, sys, threading, time, traceback
 from collections import Counter
 from pathlib import Path
-import pandas as pd, psutil, pytest, torch
+import pandas as pd, psutil, pytest
 from matplotlib.figure import Figure
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.data.sets import ImageSet
-from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.experiment import records
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.kinds import ExperimentError
@@ -16,7 +14,6 @@ from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.store import Store
-from aepretrain_nb.experiment.work import data_ref
 from aepretrain_nb.gather import gather
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
@@ -138,6 +135,7 @@ def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_
     said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python
     assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
     assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]
+    assert not (tmp_path/'o'/'copies').exists()
 
 # Many steps
 

@@ -29,12 +29,16 @@ def no_pictures(monkeypatch):
 def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 def ended(store): return (Path(store)/'log.txt').read_text().count(' done ')
 
-def readable(store, capsys, **kw):
-    "Report and `read_results` read a folder, and tell what the tables beside it tell; gives the results"
-    assert main(['report', str(store)])==0, capsys.readouterr().err
-    res = read_results(store, **kw)
+def readable(store):
+    "The results in a folder, which tell something and lack nothing"
+    res = read_results(store)
     assert res.text() and not len(res.missing)
     return res
+
+def reported(store, capsys):
+    "The same, and the command gives a report"
+    assert main(['report', str(store)])==0, capsys.readouterr().err
+    return readable(store)
 
 # Every store can be read again
 
@@ -48,11 +52,11 @@ def test_encoder_files_are_arms_told_apart_by_what_is_in_them(tmp_path, capsys):
     go = lambda *arms: main([*ARGS, '--out', str(tmp_path/'s'), '--arms', ','.join(map(str, arms))])
     assert go(f'file:{a}', 'random_default')==0 and set(pd.read_csv(tmp_path/'s/results.csv').arm)=={'file:encoder', 'random_default'}
     assert go(f'file:{a}', f'file:{b}')==0
-    two = readable(tmp_path/'s', capsys).rows
+    two = readable(tmp_path/'s').rows
     assert len(two)==3 and two.arm.nunique()==3 and two.key.nunique()==3
     encoder(a, 2)
     assert go(f'file:{a}', 'random_default')==0
-    three = readable(tmp_path/'s', capsys).rows
+    three = reported(tmp_path/'s', capsys).rows
     assert three.arm.nunique()==4 and set(two.key)<set(three.key)
     for f in (a, b): f.unlink()
     before = ended(tmp_path/'s')
@@ -69,9 +73,9 @@ def test_arms_that_pretrain_on_other_images(tmp_path, capsys, how):
     go = lambda sets: compare(digits, recipe=r, store=tmp_path/'s', pretrain_sets=sets, **ONE)
     res = go(dict(half=half))
     work._loaded.clear()
-    assert table(readable(tmp_path/'s', capsys))==table(res)==table(go(dict(half=half))) and ended(tmp_path/'s')==3
+    assert table(reported(tmp_path/'s', capsys))==table(res)==table(go(dict(half=half))) and ended(tmp_path/'s')==3
     with pytest.raises(ExperimentError, match='another images of half'): go(dict(half=Splits('half', ImageSet(digits.unlabelled.x[:500]), digits.test)))
-    assert table(readable(tmp_path/'s', capsys))==table(res)
+    assert table(readable(tmp_path/'s'))==table(res)
 
 @pytest.mark.parametrize('option', ['--n-valid 20', '--precision bf16', '--n-unlabelled 100', '--policy uniform', '--lr .2', '--set encoder.width=.2', '--crossed'])
 def test_a_second_plan_in_one_folder_is_refused_and_the_folder_stays_readable(kept, tmp_path, capsys, option):
@@ -81,22 +85,22 @@ def test_a_second_plan_in_one_folder_is_refused_and_the_folder_stays_readable(ke
     assert main([*ARGS, '--arms', 'random_default', '--out', str(store), *option.split()])==2
     assert 'choose another folder' in capsys.readouterr().err
     assert {f: f.read_bytes() for f in store.rglob('*') if f.is_file() and f.suffix!='.lock'}==before
-    readable(store, capsys)
+    readable(store)
 
 @pytest.mark.parametrize('name', ['digits', 'mnist', 'half'])
-def test_own_images_whatever_they_are_called(tmp_path, capsys, name):
+def test_own_images_whatever_they_are_called(tmp_path, name):
     own = Splits(name, digits.train.take(range(400)), digits.test.take(range(100)))
     go = lambda: compare(own, ['pretrained'], store=tmp_path/'s', **ONE)
     res = go()
     work._loaded.clear()
-    assert table(readable(tmp_path/'s', capsys))==table(res)==table(go()) and ended(tmp_path/'s')==2
+    assert table(readable(tmp_path/'s'))==table(res)==table(go()) and ended(tmp_path/'s')==2
 
 def test_a_folder_that_was_sent_without_its_images_has_a_report(tmp_path, capsys):
     own = Splits('mine', digits.train.take(range(400)), digits.test.take(range(100)))
     res = compare(own, ['pretrained'], store=tmp_path/'s', **ONE)
     work._loaded.clear()
     shutil.rmtree(tmp_path/'s'/'data')
-    sent = readable((tmp_path/'s').rename(tmp_path/'sent'), capsys)
+    sent = reported((tmp_path/'s').rename(tmp_path/'sent'), capsys)
     assert table(sent)==table(res) and any('no picture of what was learnt' in w for w in sent.warnings)
     assert 'no picture of what was learnt' in (tmp_path/'sent'/'report.html').read_text()
 
@@ -146,7 +150,7 @@ def test_broken_files_are_named_and_made_again(filled, tmp_path, capsys, shift):
     said = capsys.readouterr().err
     assert table(res)==whole and [n for n in hurt if n not in said]==[]
     work._loaded.clear()
-    assert table(readable(at, capsys))==whole and capsys.readouterr().err==''
+    assert table(readable(at))==whole and capsys.readouterr().err==''
 
 @pytest.mark.parametrize('content', [b'', b'[1]', b'{"first', b'\xff'])
 def test_what_calls_have_in_common_is_written_again(filled, tmp_path, capsys, content):

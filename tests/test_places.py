@@ -1,17 +1,16 @@
 "Where results go, and where there is no room, no right, no reader: one line with the path, nothing half written, and the same command goes on"
-import ctypes, io, json, os, pwd, resource, shutil, signal, socket, stat, sys, urllib.request
+import ctypes, io, os, pwd, resource, shutil, signal, socket, stat, sys, traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-import pandas as pd, pytest, torch
+import pandas as pd, pytest
 from matplotlib.figure import Figure
 from aepretrain_nb import compare as module
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
-from aepretrain_nb.data.named import DATASETS, dataset
+from aepretrain_nb.data.named import DATASETS
 from aepretrain_nb.experiment.executor import InProcess
-from aepretrain_nb.experiment.recipe import find_recipe
 
-ARGS = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default --out'.split()
+ARGS = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
 ONE = dict(labels=[50], seeds=1, setting='smoke', progress=False)
 
 @pytest.fixture(autouse=True)
@@ -24,7 +23,7 @@ def table(folder): return read_results(folder).rows.drop(columns=['seconds', 'im
 @pytest.fixture(scope='module')
 def kept(tmp_path_factory):
     store = tmp_path_factory.mktemp('kept')/'s'
-    compare('digits', ['pretrained', 'random_default'], store=store, **ONE)
+    compare('digits', ['pretrained'], store=store, **ONE)
     return store
 
 # Another process, another user
@@ -40,9 +39,7 @@ def child(argv, folder, before=lambda: None):
             sys.stdout,sys.stderr = (open(fd, 'w', buffering=1, closefd=False) for fd in (1, 2))
             before()
             code = main([str(a) for a in argv])
-        except BaseException:
-            import traceback
-            traceback.print_exc()
+        except BaseException: traceback.print_exc()
         finally: os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]),err.read_text()
 
@@ -72,7 +69,7 @@ def open_path(tmp_path):
     own.chmod(0o777)
     return own
 
-def give(folder, mode=None):
+def give(folder):
     "Let the other user own a folder and what is in it"
     user = pwd.getpwnam('nobody')
     for f in (folder, *folder.rglob('*')):
@@ -85,7 +82,7 @@ def refused(code, err, path):
 
 # A full disk
 
-@pytest.mark.parametrize('size', [300, 1500, 2600, 5000, 9000])
+@pytest.mark.parametrize('size', [300, 1500, 2600, 9000])
 def test_a_disk_without_room_for_a_file_of_some_size(tmp_path, kept, size):
     "The limit is met in records, in weights and in tables; safetensors meets it in a library of its own"
     def small():
@@ -99,7 +96,7 @@ def test_a_disk_without_room_for_a_file_of_some_size(tmp_path, kept, size):
 
 # No right
 
-@pytest.mark.parametrize('locked', ['', 'weights', 'steps', 'plan', 'claims', 'new'])
+@pytest.mark.parametrize('locked', ['', 'weights', 'claims', 'new'])
 def test_a_folder_that_may_not_be_written(open_path, kept, locked):
     store = open_path/'s'
     if locked=='new': out = open_path/'locked'/'s'; out.parent.mkdir()
@@ -128,7 +125,7 @@ def test_a_folder_that_may_only_be_read_has_a_report_elsewhere(open_path, kept):
     assert child([*ARGS, open_path/'t', '--encoders', store], open_path, nobody)[0]==0
     assert {f: f.stat().st_mtime_ns for f in store.rglob('*')}==before
 
-@pytest.mark.parametrize('kind', ['experiment.json', 'steps', 'weights', 'plan/cells.json', 'plan/images.json'])
+@pytest.mark.parametrize('kind', ['experiment.json', 'steps', 'weights', 'plan/cells.json'])
 def test_a_file_that_may_not_be_read_is_named(open_path, kept, kind):
     store = shutil.copytree(kept, open_path/'s')
     give(open_path)
@@ -157,7 +154,6 @@ def odd(folder):
     "Things that are neither file nor folder"
     os.mkfifo(folder/'pipe')
     (folder/'loop').symlink_to('loop')
-    (folder/'away').symlink_to('nowhere/at/all')
     with socket.socket(socket.AF_UNIX) as s: s.bind(str(folder/'socket'))
     if os.geteuid()==0: os.mknod(folder/'null', 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     return sorted(f.name for f in folder.iterdir())
@@ -170,7 +166,6 @@ def test_what_is_neither_file_nor_folder_is_never_replaced(tmp_path, monkeypatch
     for n in names:
         capsys.readouterr()
         argv = ['report', str(kept), '--out', n] if verb=='report' else [*ARGS, n if verb=='compare' else f'{n}/below']
-        if (n, verb) in (('away', 'report'), ('away', 'compare'), ('away', 'below')): continue
         assert main(argv)==2, n
         err = capsys.readouterr().err
         assert err.count('\n')==1 and n in err, err
@@ -184,7 +179,8 @@ def test_home_is_home_wherever_it_stands(tmp_path, monkeypatch, kept, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*ARGS[:-1], '--out=~/runs'])==0 and table(tmp_path/'home'/'runs')==table(kept)
     assert main(['report', '~/runs', '--out', '~/r.html'])==0 and (tmp_path/'home'/'r.html').is_file()
-    assert main(['power', '~/runs', '--margin', '2'])==0
+    capsys.readouterr()
+    assert main(['power', '~/runs', '--margin', '2'])==2 and 'only one arm' in capsys.readouterr().err
     assert main([*ARGS, '~/more', '--encoders', '~/runs'])==0
     assert main(['data', 'verify', 'mnist', '--root', '~/sets'])==2
     assert [f.name for f in tmp_path.iterdir()]==['home']
@@ -219,7 +215,7 @@ def test_a_folder_that_vanishes_is_said_and_not_begun_anew(tmp_path, capsys, mon
 
 # No reader
 
-TABLES = 'results.csv', 'differences.csv', 'curves.csv', 'about.json', 'report.html'
+TABLES = 'results.csv', 'curves.csv', 'about.json', 'report.html'
 
 @pytest.mark.parametrize('closed', ['out', 'err', 'both', 'none at all'])
 def test_tables_are_there_whoever_reads(tmp_path, kept, closed):
@@ -271,8 +267,8 @@ def test_a_narrower_call_leaves_the_tables_of_a_wider_one(tmp_path, kept, capsys
     wider = [*ARGS, str(store), '--labels', '50,100', '--seeds', '2']
     assert main(wider)==0
     before = {n: pd.read_csv(store/n) for n in ('results.csv', 'curves.csv', 'encoders.csv')}
-    assert len(before['results.csv'])==8
-    for narrow in (['--arms', 'random_default'], ['--labels', '100'], ['--seeds', '1']): assert main([*ARGS, str(store), *narrow])==0
+    assert len(before['results.csv'])==4
+    for narrow in (['--labels', '100'], ['--seeds', '1']): assert main([*ARGS, str(store), *narrow])==0
     for n,d in before.items():
         after = pd.read_csv(store/n)
         assert sorted(map(str, after.values.tolist()))==sorted(map(str, d.values.tolist()))
