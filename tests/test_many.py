@@ -1,19 +1,23 @@
 "Several at once on one folder: one is let in, nobody's tables are lost, who waits says for whom, and thousands of finished steps are read once"
 import os, re, signal, sys, threading, time, traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import pandas as pd, psutil, pytest
+import pandas as pd, psutil, pytest, torch
 from matplotlib.figure import Figure
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import dataset
-from aepretrain_nb.experiment import records
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.experiment import grid, records, work
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.experiment.work import data_ref
 from aepretrain_nb.gather import gather
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
@@ -136,6 +140,32 @@ def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_
     assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
     assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]
     assert not (tmp_path/'o'/'copies').exists()
+
+# One copy of the images
+
+@pytest.mark.skipif(not Path('/proc/self/maps').exists(), reason='reads /proc')
+def test_workers_map_one_file_that_holds_each_image_once(tmp_path):
+    x = torch.zeros(20_000, 1, 32, 32, dtype=torch.uint8)
+    own = Splits('mine', ImageSet(x, torch.arange(len(x))%10), ImageSet(x[:500], torch.arange(500)%10))
+    store = Store(tmp_path/'o')
+    ref = data_ref(own, store)
+    f = Path(ref['file'])
+    assert x.nbytes<f.stat().st_size<1.1*x.nbytes
+    work._loaded.clear()
+    there = work.load_ref(ref)
+    assert there.unlabelled.x.data_ptr()==there.train.x.data_ptr() and there.digest==own.digest
+    at = there.train.x.data_ptr()
+    spans = [l.split() for l in Path('/proc/self/maps').read_text().splitlines() if l.endswith(str(f))]
+    assert any(a<=at<b for a,b in ([int(o, 16) for o in s[0].split('-')] for s in spans))
+
+def test_what_a_loader_gives_is_there_for_workers_while_the_grid_runs(tmp_path, monkeypatch):
+    seen,plain = [],grid.Grid.run
+    def run(self):
+        seen.extend((tmp_path/'o'/'copies').iterdir())
+        plain(self)
+    monkeypatch.setattr(grid.Grid, 'run', run)
+    with ThreadPoolExecutor(1) as ex: compare('digits', ['random_default'], [50], 1, smoke, store=tmp_path/'o', executor=ex, progress=False)
+    assert len(seen)==1 and not (tmp_path/'o'/'copies').exists()
 
 # Many steps
 
