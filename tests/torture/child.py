@@ -6,6 +6,11 @@ from aepretrain_nb.cli import main
 
 _COUNT = itertools.count()
 
+def without_pictures():
+    "Figures are made and not drawn, for the rest of the process: that takes longer than all the rest."
+    from matplotlib.figure import Figure
+    Figure.savefig = lambda self,f,**kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
+
 class Child:
     "A process in a session of its own, what it says in files."
     def __init__(self,
