@@ -46,7 +46,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --recipe ..:x', "'..:x' cannot be imported"),
     ('compare digits --setting huge', "unknown setting 'huge'"),
     ('compare digits --set arms.own.steps=.1,.1', "arm 'own'.steps is [0.1, 0.1]: a list of steps"),
-    ('compare digits --recipe kohlbrenner_background --set arms.own.lr_of=noise', "does 'classify': its recipe has no finetune"),
+    ('compare digits --setting smoke --recipe kohlbrenner_background --set arms.own.lr_of=noise', "does 'classify': its recipe has no finetune"),
     ('compare digits --set finetune.steps=null', 'finetune has neither steps nor epochs'),
     ('compare digits --policy best', "label policy 'best' is none of stratified"),
     ('compare digits --set seeds.n=some', "seeds.n is 'some': a number of seeds from 1"),
