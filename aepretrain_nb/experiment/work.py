@@ -54,7 +54,11 @@ def read_splits(
 )->Splits: # the data
     "What `keep_splits` wrote; raises `BrokenFile` for anything else."
     words = _words(f)
-    t = load_file(f)
+    try: return _splits_of(words, load_file(f))
+    except (KeyError, TypeError, ValueError) as e: raise BrokenFile(f'{f} holds no images of a store ({e})') from None
+
+def _splits_of(words, t):
+    "Images from words and tensors"
     def part(k): return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words[k])
     folds = None if words['folds'] is None else [t[f'fold_{i}'] for i in range(words['folds'])]
     return Splits(words['name'], *map(part, ('train', 'test', 'unlabelled')), folds=folds, derived=words['derived'])

@@ -10,7 +10,7 @@ from .child import Child, without_pictures
 from .grid import as_one, last, rows, told, unclean
 
 EDITS = 20 # of a trial
-ODD = [None, True, -1, 0, 3.5, 1e300, 10**30, 10**5000, float('nan'), float('inf'), '', 'x', 'é', '٣', 'x'*10**5, [], [[]], [None], {}, {'x': 1}]
+ODD = [None, True, -1, 0, 3.5, 1e300, 10**30, 10**4000, float('nan'), float('inf'), '', 'x', 'é', '٣', 'x'*10**5, [], [[]], [None], {}, {'x': 1}]
 FOREIGN = [b'<!DOCTYPE html>\n<title>502 Bad Gateway</title>\n', b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', b'PK\x03\x04\x14\0\0\0', b'[1, 2]',
     b'{}', b'null', b'["a", {"b": []}]', b'a,b\n1,2\n', b'\xff\xfe\0\0', b'\0'*1000, b'['*10**5]
 
