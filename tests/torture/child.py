@@ -1,5 +1,5 @@
 "Commands in processes of their own that are forked, not started: everything is imported already, so they are at work at once, and any moment of that work can be the last."
-import io, itertools, os, signal, sys, tempfile, time, traceback
+import gc, io, itertools, os, signal, sys, tempfile, time, traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import psutil
@@ -16,6 +16,7 @@ def warm():
     "Run a small grid here: what is imported and made at its first use is there in every process that is forked."
     with tempfile.TemporaryDirectory(prefix='torture-') as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         main(f'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out {folder}/out'.split())
+    gc.freeze() # nobody's to collect, so that nobody copies it
 
 class Child:
     "A process in a session of its own, what it says in files."

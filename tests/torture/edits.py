@@ -2,6 +2,7 @@
 import atexit, json, shutil, tempfile
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 from aepretrain_nb.cli import main
 from aepretrain_nb.commands import Parser
@@ -216,9 +217,16 @@ def attempt(rng, name, folder):
     shutil.rmtree(out)
     return [f'{name}: {f.relative_to(out)} {what}: {o}' for o in said]
 
+def without_figures():
+    "No figure and no report, for the rest of the process: the report has made both a moment before."
+    from aepretrain_nb.answers import report, results
+    report.report = lambda res,*_: Path(res.folder)/'report.html'
+    results.Results.label_curve = lambda self: SimpleNamespace(figure=None)
+    results.Results.pretraining = lambda self,*_: None
+
 def again(name, out, folder, f):
     "What is wrong when the command is given again"
-    c = Child(lambda: compared(name, out), folder, without_pictures)
+    c = Child(lambda: compared(name, out), folder, without_figures)
     c.wait()
     said = told(c, [0, 2]) + refused(c, out, f)
     if c.code!=0: return [f'compare: {o}' for o in said]

@@ -126,7 +126,8 @@ class Judge:
         except Enough: code = 0
         except Late: return 'late',f'no answer in {PATIENCE} s'
         except BaseException as e:
-            own = [f for f in traceback.extract_tb(e.__traceback__) if 'aepretrain_nb' in f.filename]
+            every = traceback.extract_tb(e.__traceback__)
+            own = [f for f in every if 'aepretrain_nb' in f.filename] or every
             return (type(e).__name__, own[-1].filename, own[-1].lineno),f'{type(e).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno}: {str(e)[:150]}'
         return self.judged(code, err.getvalue())
 
