@@ -22,6 +22,7 @@ def _table(file, need=(), filled=()):
     "A table in CSV, None where there is none; cells of the columns `filled` are not empty"
     if not file.is_file(): return None
     d = read_table(file, [*filled, *need])
+    if not len(d): raise AnswerError(f'{file} is broken: it has no rows')
     empty = [c for c in filled if d[c].isna().any()]
     if empty: raise AnswerError(f'{file} is broken: a cell of {empty[0]!r} is empty')
     return d
