@@ -166,12 +166,14 @@ def data_list()->int: # exit code
 @hands_to('aepretrain_nb.data.named:verify')
 def data_verify(
     **kw # as in `verify`
-)->int:  # exit code: 0 if every file is as it should be
+)->int:  # exit code; raises `UserError` unless every file is as it should be
     "Check the files of a data set."
     from aepretrain_nb.data.named import verify
     rows,none = verify(**kw),f'{kw["name"]} comes with scikit-learn: there is no file to verify'
     print(rows.to_string(index=False) if len(rows) else none)
-    return 0 if rows.status.eq('ok').all() else 2
+    bad = rows[rows.status!='ok']
+    if len(bad): raise UserError(f'{kw["name"]}: {len(bad)} of {len(rows)} files are not as they should be')
+    return 0
 
 @hands_to('aepretrain_nb.data.named:dataset', but='download')
 def data_get(

@@ -43,7 +43,12 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --arms ,', 'no arms. There are: pretrained'),
     ('compare digits --recipe kohlbrener', "did you mean 'kohlbrenner'"),
     ('compare digits --recipe os:nothing', 'package.module:name'),
+    ('compare digits --recipe ..:x', "'..:x' cannot be imported"),
     ('compare digits --setting huge', "unknown setting 'huge'"),
+    ('compare digits --set arms.own.steps=.1,.1', "arm 'own'.steps is [0.1, 0.1]: a list of steps"),
+    ('compare digits --setting smoke --recipe kohlbrenner_background --set arms.own.columns.a=b', "does 'classify': its recipe has no finetune"),
+    ('compare digits --set arms.own.lr_of=noise', "unknown arm 'noise'. There are: own"),
+    ('compare digits --set finetune.steps=null', 'finetune has neither steps nor epochs'),
     ('compare digits --policy best', "label policy 'best' is none of stratified"),
     ('compare digits --set seeds.n=some', "seeds.n is 'some': a number of seeds from 1"),
     ('compare digits --set encoder.widht=1', "encoder has no 'widht'; did you mean 'width'"),
@@ -92,6 +97,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
+    ('data verify mnist --root .', 'mnist: 4 of 4 files are not as they should be'),
     ('power nowhere.csv --margin 2', 'nowhere.csv is not there: give a CSV'),
     ('power .', 'arguments are required: --margin'),
     ('power . --margin 2', 'results.csv is not there'),
@@ -234,7 +240,8 @@ def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
     Path('c.csv').write_bytes(bytes(range(128, 256)))
     assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
 
-@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
+@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'), ('[]', 'another version'),
+    ('{"format": 2, "data": "a", "digest": "b", "recipe": {"name": "c", "arms": {}, "encoder": {"width": 1e999}}}', 'experiment.json is broken: Out of range')])
 def test_a_store_of_another_version(say, content, names):
     Path('a').mkdir()
     (Path('a')/'experiment.json').write_text(content)

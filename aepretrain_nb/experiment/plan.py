@@ -92,6 +92,7 @@ def in_steps(
 )->dict: # without rules
     "A training without rules: epochs as steps, steps for this size, no way of seeking a rate."
     out = {k: v for k,v in fit.items() if k not in ('tune', 'seek', 'first_lr')}
+    if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})
 
@@ -129,7 +130,11 @@ def _template(step):
 def _sections(recipe, spec):
     "The steps of an arm, each with the recipe as it follows it"
     own,templates = merged(recipe, spec.get('change', {})),map(_template, spec['steps'])
-    return [(t, merged(own, {k: v for k,v in t.items() if k not in _OWN})) for t in templates]
+    out = [(t, merged(own, {k: v for k,v in t.items() if k not in _OWN})) for t in templates]
+    for t,r in out:
+        part = part_of(t)
+        if part not in r: raise ExperimentError(f'a step of an arm does {t["do"]!r}: its recipe has no {part}')
+    return out
 
 # %% ../../nbs/experiment/06_plan.ipynb #2fdfb2bd
 @dataclass
@@ -255,14 +260,14 @@ class Plan:
         self.runs = seed_list(how.get('n', 5) if seeds is None else seeds, crossed)
         asked = recipe.get('labels', {}).get('n', (100, 1000)) if labels is None else labels
         self.sizes = _numbers('labels', asked, 1, 'size')
-        own = {a: recipe['arms'][a] for s in self.arms.values() if (a := s.get('lr_of'))}
-        self.specs = own | self.arms
+        named = [s['lr_of'] for s in self.arms.values() if s.get('lr_of')]
+        self.specs = (pick_arms(recipe, named) if named else {}) | self.arms
         self.prepared = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
         self.trained_on,self.most = {},{}
         by_fold = recipe.get('labels', {}).get('policy')=='fold' or splits.train.groups is not None
         every = sum(self.prepared.values(), [])
         # may runs differ in their number of images?
-        self.differ = by_fold or any('epochs' in r[part_of(t)] for t,r in every)
+        self.differ = by_fold or any(r[part_of(t)].get('epochs') for t,r in every)
 
 # %% ../../nbs/experiment/06_plan.ipynb #fe048a07
 @patch

@@ -31,7 +31,9 @@ def _is_steps(v):
 def _is_look(v): return v=='best' or Whole.test(v)
 def _are_looks(v): return all(map(_is_look, v)) if isinstance(v, (list, tuple, range)) else _is_look(v)
 def _is_yes_or_all(v): return Yes.test(v) or v=='all'
-def _are_steps(v): return isinstance(v, (list, tuple)) and len(v)>0
+def _is_named(v): return isinstance(v, dict) and all(isinstance(v.get(k, ''), str) for k in ('do', 'fit'))
+def _is_step(v): return isinstance(v, str) or _is_named(v)
+def _are_steps(v): return isinstance(v, (list, tuple)) and len(v)>0 and all(map(_is_step, v))
 def _is_pair(v): return isinstance(v, (list, tuple)) and len(v)==2
 def _is_fold(v): return _is_pair(v) and all(map(whole, v)) and 0<=v[0]<v[1]
 
@@ -117,7 +119,7 @@ class Seeds:
 @dataclass(frozen=True)
 class Arm:
     "Steps, the last of which is scored."
-    steps:Kind('a list of steps', _are_steps)=('classify',) # names, or sections with `do`
+    steps:Kind('a list of steps, each its name or a section', _are_steps)=('classify',) # names, or sections with `do`
     change:Section=field(default_factory=dict) # sections of the recipe that are different for this arm
     lr_of:Word=None # the arm whose rate of pre-training this one takes
     start:Word=None # digest of a file that the last step starts from

@@ -48,9 +48,10 @@ def experiment(
         other = f'another version (format {found}, not {FORMAT})'
         raise ExperimentError(f'{folder} was written by {other}: read it with that version')
     try:
+        canonical(own)  # no number that JSON cannot say
         check_entries(own, dict(data=Word, digest=Word, recipe=Section))
         check_entries(own['recipe'], dict(name=Word, arms=all_of(Section)) | _PARTS, _PARTS)
-    except ExperimentError as e: raise ExperimentError(f'{f} is broken: {e}: choose another folder') from None
+    except ValueError as e: raise ExperimentError(f'{f} is broken: {e}: choose another folder') from None
     return own
 
 _PARTS = dict.fromkeys((*SECTIONS, *NETS), Section) | dict.fromkeys(('setting', 'reading', 'study'), Word)

@@ -70,8 +70,12 @@ def read_splits(
 )->Splits: # the data, mapped into memory
     "What `keep_splits` wrote; raises `BrokenFile` for anything else."
     words = _words(f)
-    t = load_file(f)
-    t |= {k: t[o] for k,o in words.get('same', {}).items()}
+    try: return _splits_of(words, load_file(f), root)
+    except (KeyError, TypeError, ValueError) as e: raise BrokenFile(f'{f} holds no images of a store ({e})') from None
+
+def _splits_of(words, t, root):
+    "Images from words and tensors"
+    t = t | {k: t[o] for k,o in words.get('same', {}).items()}
     def part(k): return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words[k])
     folds = None if words['folds'] is None else [t[f'fold_{i}'] for i in range(words['folds'])]
     parts = map(part, ('train', 'test', 'unlabelled'))
