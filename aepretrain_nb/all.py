@@ -22,6 +22,7 @@ from .nets.decoders import *
 from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
+from .nets.residual import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
