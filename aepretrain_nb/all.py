@@ -56,6 +56,8 @@ from .experiment.executor import *
 from .experiment.grid import *
 from .experiment.tune import *
 from .experiment.trust import *
+from .experiment.methods import *
+from .experiment.default import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

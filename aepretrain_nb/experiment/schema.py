@@ -36,7 +36,7 @@ def _is_pair(v): return isinstance(v, (list, tuple)) and len(v)==2
 def _is_fold(v): return _is_pair(v) and all(map(whole, v)) and 0<=v[0]<v[1]
 
 _Mean = Kind('a number', lambda v: type(v) in (int, float) and math.isfinite(v))
-def _is_norm(v): return _is_pair(v) and several(_Mean).allows(v[0]) and several(Rate).allows(v[1])
+def _is_norm(v): return v=='train' or _is_pair(v) and several(_Mean).allows(v[0]) and several(Rate).allows(v[1])
 
 def _are_seeds(v): return v=='auto' or Whole.test(v) or (isinstance(v, (list, tuple)) and all(map(whole, v)))
 
@@ -57,8 +57,10 @@ class Fit:
     bs:Whole=128 # images in a batch
     steps:Steps=None # batches in all; a dict gives them by number of labels
     epochs:Whole=None # passes over the images, in place of `steps`
+    schedule:one_of(('constant', 'one_cycle'))='constant' # of the rate: fastai's one-cycle rises to it, then falls
     partial:Yes=False # does an epoch end with a smaller batch?
     patience:Whole=None # looks without a better one after which a fit ends
+    least_gain:Share=0. # share by which a look has to be better, for `patience`
     evals:Whole=None # looks at the validation images; one after each epoch where `partial`
     every:Whole=None # steps between looks, of a phase
     valid_bs:Whole=None # images at a time on validation; `bs` by default
@@ -92,7 +94,7 @@ class Images:
     n:Whole=None # images of pre-training; all by default
     pick:one_of(('random', 'rest', 'stratified'))='random' # `rest`: all others are held out; stratified: by class
     data:Word=None # another data set, whose images pre-training sees
-    norm:Kind('(mean, sd above 0), numbers or one per channel', _is_norm)=None # of the input
+    norm:Kind("(mean, sd above 0), numbers or one per channel, or 'train'", _is_norm)=None # of the input; those of the training images if 'train'
     augment:Section=None # fields of `Augment`
     fold:Kind('(i, k), i below k', _is_fold)=None # train on all but the i-th of k parts, and validate on it
 
