@@ -58,6 +58,7 @@ from .experiment.tune import *
 from .experiment.trust import *
 from .experiment.methods import *
 from .experiment.default import *
+from .experiment.chosen import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

@@ -91,13 +91,14 @@ def _change(name, m, recipe):
 
 def _arm(name, arm, steps, levels):
     "(name, arm) with other steps where it pre-trains; after levels, without a decoder in its classifier"
-    do = lambda t: t if isinstance(t, str) else t['do']
-    labels = lambda t: do_of(do(t)).sees=='labels'
-    bare = lambda t: (dict(do=t) if isinstance(t, str) else t) | dict(decoder=None)
-    last = [bare(t) if levels and labels(t) else t for t in arm['steps'] if labels(t)]
-    if 'reconstruct' not in map(do, arm['steps']): return name,arm | dict(steps=last or arm['steps'])
-    if steps==['joint']: return name.replace('pretrained', 'joint'),arm | dict(steps=steps)
-    return name,arm | dict(steps=[*steps, *last])
+    own = [dict(do=t) if isinstance(t, str) else t for t in arm['steps']]
+    if steps==['joint'] and own[0]['do']=='reconstruct':
+        return name.replace('pretrained', 'joint'),arm | dict(steps=steps)
+    out = []
+    for t in own:
+        if t['do']=='reconstruct': out += steps
+        else: out.append(t | dict(decoder=None) if levels and do_of(t['do']).sees=='labels' else t)
+    return name,arm | dict(steps=out)
 
 def with_method(
     recipe:dict, # with arms that begin with `reconstruct`

@@ -189,7 +189,8 @@ def encoder_name(
     if library!='torchvision' and timm.is_model(own): return f'timm:{own}'
     if library!='timm' and own in _torchvision_names(): return f'torchvision:{own}'
     if library: raise _unknown(library, own, timm.list_models() if library=='timm' else _torchvision_names())
-    found = nearest(name, [*ENCODERS, *others, *timm.list_models(), *_torchvision_names()], 3)
+    every = dict.fromkeys([*ENCODERS, *others, *timm.list_models(), *_torchvision_names()])
+    found = nearest(name, every, 3)
     guess = f'; did you mean {" or ".join(map(repr, found))}?' if found else '.'
     own = ', '.join([*ENCODERS, *others])
     raise ValueError(f'unknown encoder {name!r}{guess} There are: {own}, timm:NAME, torchvision:NAME, package.module:function')
