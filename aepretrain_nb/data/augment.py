@@ -106,7 +106,7 @@ FORMS = 'centre','resize','whole'
 class Augment:
     "Random flips and crops of a batch of images, and of their masks"
     flip: bool = False # mirror each image left to right, with a chance of one half?
-    crop: int|float = 0 # pixels put around an image before a window of `size` is cut; below 1, a share of its shorter side
+    crop: int|float = 0 # pixels put around an image before a window of `size` is cut; below 1, a share of the side
     pad: str = 'zeros' # what these pixels show: 'zeros', or 'reflect', the image mirrored
     resized: tuple = None # in place of `crop`: (least, most) share of the area in a window that is brought to `size`
     ratio: tuple = (3/4, 4/3) # (least, most) width over height of such a window

@@ -70,9 +70,9 @@ def _fetched(name, cfg, c):
     tell(f'weights of {name} ({where}, about {size:.0f} MB) come from the network unless they are in the cache')
     try: return timm.create_model(name, pretrained=True, in_chans=c).state_dict()
     except Exception as e:  # whatever stops a download
-        why = (str(e).splitlines() or [type(e).__name__])[0]
+        why = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:160]}'
         raise UserError(f'pretrained weights of timm:{name} (about {size:.0f} MB, {where}) could not be fetched: '
-            f'this needs the network, or the file from elsewhere as weights ({type(e).__name__}: {why[:160]})') from None
+            f'this needs the network, or the file from elsewhere as weights ({why})') from None
 
 def published(
     recipe:dict, # whose encoder is one of timm

@@ -74,7 +74,8 @@ METHODS = dict(
     gradual=Method('level by level, all of them learning, always back to the image', _by_level, _dots,
         steps=partial(_levels, gradual)))
 METHODS |= {
-    'what-where': Method('pools are undone where they found their maxima', dict(make='unpool', norm=True), wants=_pools),
+    'what-where': Method('pools are undone where they found their maxima', dict(make='unpool', norm=True),
+        wants=_pools),
     'joint': Method('labels and reconstruction at once, in place of one after the other', _mirror,
         steps=lambda encoder, recipe: ['joint'])}
 

@@ -192,8 +192,8 @@ def encoder_name(
     every = dict.fromkeys([*ENCODERS, *others, *timm.list_models(), *_torchvision_names()])
     found = nearest(name, every, 3)
     guess = f'; did you mean {" or ".join(map(repr, found))}?' if found else '.'
-    own = ', '.join([*ENCODERS, *others])
-    raise ValueError(f'unknown encoder {name!r}{guess} There are: {own}, timm:NAME, torchvision:NAME, package.module:function')
+    known = ', '.join([*ENCODERS, *others, 'timm:NAME', 'torchvision:NAME', 'package.module:function'])
+    raise ValueError(f'unknown encoder {name!r}{guess} There are: {known}')
 
 # %% ../../nbs/nets/03_zoo.ipynb #b372c56b
 def staged(

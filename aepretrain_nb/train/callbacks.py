@@ -40,7 +40,7 @@ class BestWeightsCB(Callback):
         v = self.sign*float(values[self.i])
         if v!=v or v<self.best: return
         self.best,self.best_epoch = v,self.learn.epoch
-        self.state = {k: t.detach().clone() for k,t in self.learn.model.state_dict().items()}
+        self.state = copy.deepcopy(self.learn.model.state_dict())
 
     def after_fit(self):
         if self.state: self.learn.model.load_state_dict(self.state)
