@@ -4,6 +4,7 @@ import pytest, torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from aepretrain_nb.again import again
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare
 from aepretrain_nb.data.arrays import DataError
@@ -33,7 +34,7 @@ SHORT = dict(pretrain=dict(steps=4, evals=2, bs=16), finetune=dict(steps=4, eval
 # Every method with every small encoder
 
 ENCODERS = dict(residual=dict(make='residual', width=4, pool='max'), conv=dict(make='conv', widths=[4, 8]),
-    timm=dict(make='test_resnet', depth=3), torchvision=dict(make='torchvision:mnasnet0_5', depth=2))
+    timm=dict(make='test_resnet', depth=3), torchvision=dict(make='torchvision:mnasnet0_5', depth=1))
 REFUSED = {(m, e) for m in ('tied', 'what-where') for e in ENCODERS} - {('tied', 'conv'), ('what-where', 'conv'), ('what-where', 'residual')}
 
 @pytest.mark.parametrize('encoder', ENCODERS)
@@ -161,8 +162,8 @@ def test_without_a_network_the_line_says_what_was_wanted(tmp_path, monkeypatch):
 
 # The default recipe
 
-def pictures(n=600, side=28):
-    "Grey pictures of ten kinds of cloth, 28x28: stripes of two widths in five directions, under noise"
+def pictures(n=600, side=16):
+    "Grey pictures of ten kinds of cloth, 16x16: stripes of two widths in five directions, under noise"
     gen = generator('pictures')
     y,(i,j) = torch.arange(n)%10,torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij')
     angle,rate,phase = (y%5)*torch.pi/5,torch.where(y<5, .6, 1.4),torch.rand(n, 1, 1, generator=gen)*6.3
@@ -210,3 +211,9 @@ def test_one_cycle_wants_a_momentum():
 @pytest.mark.parametrize('crop', [1.5, -.1, True, '4'])
 def test_a_crop_is_pixels_or_a_share(crop):
     with pytest.raises(DataError, match='whole pixels, 0 or more, or a share below 1'): Augment(crop=crop)
+
+@pytest.mark.parametrize('data', ['digits', 'fashion_mnist'])
+def test_the_command_that_makes_a_folder_again_says_no_more_than_was_asked(data):
+    r = find_recipe('default', 'smoke', data, finetune=dict(steps=7))
+    lines,_ = again(r, data, [dict(labels=[40])])
+    assert lines==f'aepretrain compare {data} --recipe default --setting smoke --set finetune.steps=7 --labels 40'

@@ -28,16 +28,16 @@ _arms = dict(pretrained=dict(steps=['reconstruct', 'classify']), random=dict(ste
     frozen_random=dict(steps=['classify'], change=dict(finetune=dict(freeze=['encoder.']))))
 
 # %% ../../nbs/experiment/24_default.ipynb #024a0e27
-_rates = [.0003, .001, .003, .01, .03]
+_rates = [.0003, .001, .003, .01, .03, .1]
 _adamw = dict(opt='adamw', fused=True, weight_decay=.01)
 _base = dict(
     encoder=dict(make='residual', width=16),
     decoder=METHODS['masked'].decoder | dict(out_act='identity'),
     head=dict(make='linear', average=True),
-    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=4000, evals=40, patience=5,
+    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=3000, evals=30, patience=5,
         least_gain=.005, norm_target=True, keep='best'),
     finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, tune='first', schedule='one_cycle', bs=32,
-        steps={'0': 300, '500': 600, '2000': 1200}, evals=10),
+        steps={'0': 300, '500': 500, '2000': 1000}, evals=10),
     labels=dict(n=[100, 500, 2000]), seeds=dict(n=5), images=dict(norm='train'))
 
 _settings = dict(quick={},
@@ -53,6 +53,7 @@ def default_recipe(
 )->dict: # plain JSON
     "The default recipe; raises `ExperimentError` for an unknown setting or override."
     if setting not in _settings: raise ExperimentError(f'unknown setting {setting!r}{near(setting, _settings)}')
-    own = dict(name='default', setting=setting, arms=_arms) | _base
+    said = dict(data=data) if data in UNFLIPPED else {}
+    own = dict(name='default', setting=setting, arms=_arms) | said | _base
     r = merged(copy.deepcopy(own), dict(images=dict(augment=crops_and_flips(data))))
     return merged(merged(r, _settings[setting]), overrides)
