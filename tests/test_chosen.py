@@ -125,7 +125,7 @@ def test_two_files_of_one_stem_are_two_arms(files, tmp_path):
 
 def test_weights_of_another_net_are_refused_before_anything_is_written(files, tmp_path):
     for encoder,say in (('resnet34', 'is not in the source'), ('resnet10t', 'it is of another net')):
-        with pytest.raises(ValueError, match=f'file:timm .*{say}') as e:
+        with pytest.raises(ValueError, match=f'^file:timm: .*{say}') as e:
             compare(digits, recipe=merged(default, SHORT), encoder=encoder, arms='random', weights=files['timm.safetensors'], store=tmp_path/'s')
         assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
 
