@@ -37,7 +37,7 @@ _base = dict(
     pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=3000, evals=30, patience=5,
         least_gain=.005, norm_target=True, keep='best'),
     finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, tune='first', schedule='one_cycle', bs=32,
-        steps={'0': 300, '500': 500, '2000': 1000}, evals=10),
+        steps={'0': 300, '500': 500, '2000': 1000}, evals=10, keep='last'),
     labels=dict(n=[100, 500, 2000]), seeds=dict(n=5), images=dict(norm='train'))
 
 _settings = dict(quick={},
