@@ -1,8 +1,9 @@
 "What a person asks of a recipe by name: an encoder, a method, weights from elsewhere; and the default recipe, whose every arm trains."
-import inspect, json
+import inspect, json, shutil
+from urllib.error import URLError
 import pytest, torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from aepretrain_nb.again import again
 from aepretrain_nb.cli import main
@@ -135,30 +136,39 @@ def test_a_deeper_net_of_the_same_blocks_is_no_source(tmp_path):
     with pytest.raises(ValueError, match='it is of another net'):
         compare(digits, recipe=merged(default, SHORT), encoder='resnet18', arms='random', weights=f)
 
-def test_published_weights_are_fetched_once_and_only_when_asked_for(tmp_path, monkeypatch, capsys):
-    asked,create = [],timm.create_model
-    def pretend(name, pretrained=False, **kw):
-        asked.append(pretrained)
-        return create(name, **kw)
-    monkeypatch.setattr(timm, 'create_model', pretend)
-    r = chosen(default, shape, 'test_resnet')
-    f = published(r, 1, tmp_path)
-    assert asked==[False, True] and f.name=='test_resnet.r160_in1k-1.safetensors'
-    said = capsys.readouterr().err
-    assert 'network' in said and ' MB' in said
-    assert published(r, 1, tmp_path)==f and asked==[False, True]
-    res = compare(digits, recipe=merged(default, SHORT), encoder='test_resnet', arms='random', pretrained=True, root=tmp_path, progress=False)
-    assert list(res.rows.arm)==['random', 'file:test_resnet.r160_in1k-1'] and True not in asked[2:]
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    "An empty cache of the hub, and no network: what is asked of it is kept in a list"
+    from huggingface_hub import constants
+    asked = []
+    def refused(request, timeout):
+        asked.append(request.full_url)
+        raise URLError('Name or service not known')
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path/'hub'))
+    monkeypatch.setattr('aepretrain_nb.experiment.chosen.urlopen', refused)
+    return asked
 
-def test_without_a_network_the_line_says_what_was_wanted(tmp_path, monkeypatch):
-    create = timm.create_model
-    def offline(name, pretrained=False, **kw):
-        if pretrained: raise ConnectionError('Name or service not known\nfor the hub')
-        return create(name, **kw)
-    monkeypatch.setattr(timm, 'create_model', offline)
-    with pytest.raises(ValueError, match=r'timm:test_resnet \(about 2 MB, .*this needs the network.*ConnectionError: Name or service not known\)$'):
-        published(chosen(default, shape, 'test_resnet'), 1, tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_without_a_network_one_line_says_what_was_wanted(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main('compare digits --setting smoke --encoder test_resnet --pretrained --root here'.split())==2
+    said,error = capsys.readouterr().err.strip().splitlines()
+    assert said=='weights of test_resnet come from the network: https://huggingface.co/timm/test_resnet.r160_in1k, about 2 MB'
+    assert 'could not be fetched: this needs the network' in error and 'Name or service not known' in error
+    assert hub==['https://huggingface.co/timm/test_resnet.r160_in1k'] and not list(tmp_path.iterdir())
+
+def test_what_the_hub_has_in_its_cache_takes_no_network_and_is_fetched_once(hub, tmp_path):
+    snapshot = tmp_path/'hub'/'models--timm--test_resnet.r160_in1k'
+    for o in ('refs', 'snapshots/one'): (snapshot/o).mkdir(parents=True)
+    (snapshot/'refs'/'main').write_text('one')
+    net = timm.create_model('test_resnet')
+    save_file(net.state_dict(), snapshot/'snapshots'/'one'/'model.safetensors')
+    res = compare(digits, recipe=merged(default, SHORT), encoder='test_resnet', arms='random', pretrained=True, root=tmp_path, progress=False)
+    assert list(res.rows.arm)==['random', 'file:test_resnet.r160_in1k-1'] and hub==[]
+    f = published(chosen(default, shape, 'test_resnet'), 1, tmp_path)
+    kept = load_file(f)
+    torch.testing.assert_close(kept['conv1.0.weight'], net.state_dict()['conv1.0.weight'].sum(1, keepdim=True))
+    shutil.rmtree(tmp_path/'hub')
+    assert published(chosen(default, shape, 'test_resnet'), 1, tmp_path)==f and hub==[]
 
 # The default recipe
 

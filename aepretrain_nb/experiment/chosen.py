@@ -9,7 +9,10 @@ __all__ = ['with_encoder', 'published', 'chosen', 'with_files']
 
 # %% ../../nbs/experiment/25_chosen.ipynb #a74d2347
 from ..imports import *
+from contextlib import suppress
 from importlib.metadata import entry_points
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 from safetensors.torch import save_file
 from ..data.ground import UserError, tell, write_whole
 from ..data.named import data_root
@@ -61,17 +64,31 @@ def _config(name):
     if cfg is None or not cfg.has_weights: raise ExperimentError(f'timm has published no weights of {name}')
     return cfg
 
+def _cached(cfg):
+    "The file of published weights in the cache of the hub, None where it is not there"
+    from huggingface_hub import try_to_load_from_cache  # late, as above
+    for f in ('model.safetensors', 'pytorch_model.bin')*bool(cfg.hf_hub_id):
+        found = try_to_load_from_cache(cfg.hf_hub_id, f)
+        if isinstance(found, str): return found
+
+def _reach(url):
+    "Raises `OSError` where a server does not answer within seconds; the hub's own client tries for minutes"
+    with suppress(HTTPError): urlopen(Request(url, method='HEAD'), timeout=5)
+
 def _fetched(name, cfg, c):
     "The published weights of a net of timm for images of `c` channels; raises `UserError` where they cannot be had"
     import timm  # late, as above
-    empty = timm.create_model(name, in_chans=c)
-    size = sum(p.numel() for p in empty.parameters())*4/1e6
-    where = cfg.hf_hub_id or cfg.url or 'the hub'
-    tell(f'weights of {name} ({where}, about {size:.0f} MB) come from the network unless they are in the cache')
-    try: return timm.create_model(name, pretrained=True, in_chans=c).state_dict()
+    make = partial(timm.create_model, name, in_chans=c)
+    if path := _cached(cfg): return make(pretrained=True, pretrained_cfg_overlay=dict(file=path)).state_dict()
+    size = sum(p.numel() for p in make().parameters())*4/1e6
+    url = f'https://huggingface.co/{cfg.hf_hub_id}' if cfg.hf_hub_id else cfg.url
+    tell(f'weights of {name} come from the network: {url}, about {size:.0f} MB')
+    try:
+        _reach(url)
+        return make(pretrained=True).state_dict()
     except Exception as e:  # whatever stops a download
         why = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:160]}'
-        raise UserError(f'pretrained weights of timm:{name} (about {size:.0f} MB, {where}) could not be fetched: '
+        raise UserError(f'pretrained weights of timm:{name} (about {size:.0f} MB, {url}) could not be fetched: '
             f'this needs the network, or the file from elsewhere as weights ({why})') from None
 
 def published(
