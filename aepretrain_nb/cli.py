@@ -24,10 +24,10 @@ def seeds(
 seeds.form = 'N|auto'
 
 # %% ../nbs/04_cli.ipynb #8640bbae
-def _folder(data, recipe, setting, change):
+def _folder(data, recipe, setting, change, *chosen):
     "The folder of a grid: what is not the usual, joined by hyphens"
-    own = '' if recipe=='kohlbrenner' else re.sub(r'\W+', '_', recipe)
-    parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study')]
+    own,*chosen = (re.sub(r'\W+', '_', o or '') for o in ('' if recipe=='kohlbrenner' else recipe, *chosen))
+    parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study'), *chosen]
     return '-'.join(map(str, filter(None, parts)))
 
 # %% ../nbs/04_cli.ipynb #0e88bc17
@@ -61,7 +61,9 @@ def compare(
     from aepretrain_nb.answers.report import report
     from aepretrain_nb.experiment.recipe import find_recipe
     setting,change = setting or setting_for(data),together(set)
-    out,executor = out or _folder(data, recipe, setting, change),kw.pop('executor', processes)
+    encoder,method = kw.get('encoder'),kw.get('method')
+    out,executor = out or _folder(data, recipe, setting, change, encoder, method),kw.pop('executor', processes)
+    if encoder: kw['encoder'] = dict(make=encoder) | change.pop('encoder', {})
     made = find_recipe(recipe, setting, data, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:

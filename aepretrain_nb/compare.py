@@ -21,6 +21,7 @@ from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
 from .data.named import dataset
 from .data.splits import Splits
+from .experiment.chosen import chosen, published, with_files
 from .experiment.executor import check_executor, check_timeout, reach
 from .experiment.grid import needed, run_grid
 from .experiment.plan import Plan, sees_labels
@@ -247,6 +248,10 @@ def compare(
     metric=None, # score that is compared, such as error, balanced or f1; the usual one of the task by default
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
+    encoder=None, # another encoder: of timm (resnet18), torchvision:NAME, residual, a paper's, package.module:function
+    method=None, # of pre-training: plain, denoising, masked, sparse, tied, stacked, gradual, what-where or joint
+    weights:list[str]=(), # file of an encoder's weights (timm's, torchvision's, ours) for an arm to start from; several
+    pretrained:bool=False, # an arm that starts from timm's published weights? The first time this needs the network
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
@@ -262,6 +267,11 @@ def compare(
     "Does pre-training help? Run every arm at every size with every seed, and compare."
     name,setting = getattr(data, 'name', data),setting or setting_for(data)
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting, name)
+    if encoder or method or pretrained:
+        data = data if isinstance(data, Splits) else dataset(data, root, download)
+        found = chosen(found, data.train.shape, encoder, method, name)
+    own = [published(found, data.train.shape[0], root)] if pretrained else []
+    arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *own])
     options = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy,
         n_unlabelled=n_unlabelled)
     r = _asked(found, lr, tune, precision, options)

@@ -12,6 +12,7 @@ from ..imports import *
 from itertools import chain as joined
 from ..data.ground import UserError, load_object
 from ..data.splits import Splits
+from ..train.transfer import TransferError
 from .kinds import ExperimentError
 from .plan import do_of
 from .build import built
@@ -84,6 +85,7 @@ def _tried(step, splits, weights, device):
         except StepFailed: net = built(step, splits, weights)
         return net.state_dict()
     except UserError: raise
+    except TransferError as e: raise TransferError(f'{step.arm or step.do}: {e}') from None
     except Exception as e:
         _check_nets(step, splits, weights)
         size,why = 'x'.join(map(str, splits.train.shape)),(str(e).splitlines() or [''])[0]

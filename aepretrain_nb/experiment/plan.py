@@ -18,7 +18,7 @@ from .factory import NETS
 from .schema import Fit
 from .step import Start, Step, chain
 from .recipe import merged, pick_arms
-from .seen import labelled, n_held_out
+from .seen import labelled, measured, n_held_out
 
 # %% ../../nbs/experiment/06_plan.ipynb #6caf005e
 def _numbers(what, v, least, one):
@@ -262,7 +262,8 @@ class Plan:
         self.sizes = _numbers('labels', asked, 1, 'size')
         named = [s['lr_of'] for s in self.arms.values() if s.get('lr_of')]
         self.specs = (pick_arms(recipe, named) if named else {}) | self.arms
-        self.prepared = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
+        own = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
+        self.prepared = {name: [(t, measured(r, splits)) for t,r in steps] for name,steps in own.items()}
         self.trained_on,self.most = {},{}
         by_fold = recipe.get('labels', {}).get('policy')=='fold' or splits.train.groups is not None
         every = sum(self.prepared.values(), [])

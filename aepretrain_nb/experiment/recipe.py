@@ -137,6 +137,8 @@ def check_fit(
         taken = any(takes(o, k) for o in names)
         if fit.get(k) is not None and not taken:
             raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
+    if fit.get('schedule')=='one_cycle' and not all(takes(o, 'momentum') or takes(o, 'betas') for o in names):
+        raise ExperimentError(f"{part}.schedule is 'one_cycle', which moves a momentum: {names[0]} has none")
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
         raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
 
