@@ -84,10 +84,10 @@ WRONG = [('--encoder resnet_18', "unknown encoder 'resnet_18'; did you mean 'res
     ('--encoder torchvision:resnet_18', "torchvision has no net 'resnet_18'; did you mean 'resnet18'"), ('--encoder no.such:net', 'cannot be imported'),
     ('--encoder vit_tiny_patch16_224', 'vit_tiny_patch16_224'), ('--encoder kohlbrener', "did you mean 'kohlbrenner'"),
     ('--encoder resnet18 --set encoder.dept=2', "did you mean 'depth'"), ('--method mask', "unknown method 'mask'; did you mean 'masked'"),
-    ('--method masked --recipe barletta', 'barletta'), ('--weights nowhere.safetensors', 'no weight file nowhere.safetensors'),
+    ('--weights nowhere.safetensors', 'no weight file nowhere.safetensors'),
     ('--pretrained', 'choose one of timm'), ('--encoder botnet50ts_256 --pretrained', 'published no weights')]
 
-@pytest.mark.parametrize('words,say', WRONG[:8]+WRONG[9:])
+@pytest.mark.parametrize('words,say', WRONG)
 def test_what_is_misspelt_is_said_in_one_line_and_nothing_is_written(words, say, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(f'compare digits --setting smoke {words}'.split())==2
