@@ -215,6 +215,13 @@ def test_what_was_edited_is_named(tmp_path, name, edit):
     edit(tmp_path/name)
     with pytest.raises(AnswerError, match=name): Results.read(tmp_path)
 
+def test_without_rows_there_is_nothing_to_draw(tmp_path):
+    known().save(tmp_path)
+    (tmp_path/'results.csv').unlink()
+    res = Results.read(tmp_path)
+    assert 'nothing has finished yet' in res.text()
+    with pytest.raises(AnswerError, match='nothing to draw'): res.label_curve()
+
 def test_what_an_earlier_version_wrote_is_read(tmp_path):
     known().save(tmp_path)
     f = tmp_path/'about.json'
