@@ -205,6 +205,7 @@ def column(f, name): pd.read_csv(f).drop(columns=name).to_csv(f, index=False)
     ('results.csv', lambda f: pd.read_csv(f).assign(labels=-1).to_csv(f, index=False)), ('results.csv', lambda f: pd.read_csv(f).assign(value=1e300).to_csv(f, index=False)),
     ('results.csv', lambda f: f.write_text(f.read_text().partition('\n')[0])), ('results.csv', lambda f: replaced(f, ',accuracy,', ',error,')), ('curves.csv', lambda f: column(f, 'valid')), ('encoders.csv', lambda f: column(f, 'arm')),
     ('encoders.csv', lambda f: f.write_text(2*f.read_text())), ('missing.csv', lambda f: column(f, 'reason')),
+    ('results.csv', lambda f: pd.concat([pd.read_csv(f)]*2).to_csv(f, index=False)),
     ('about.json', lambda f: f.write_text('{')), ('about.json', lambda f: f.write_text('[1]')), ('about.json', lambda f: f.write_text('{"format": 3}')),
     ('about.json', lambda f: replaced(f, '"setting": "smoke"', '"setting": "quick"')),
     ('pictures.npz', lambda f: f.write_bytes(f.read_bytes()[:99])), ('pictures.npz', lambda f: np.savez(f, images=np.zeros(3), outputs=np.zeros(3))),
@@ -213,6 +214,13 @@ def test_what_was_edited_is_named(tmp_path, name, edit):
     known().save(tmp_path)
     edit(tmp_path/name)
     with pytest.raises(AnswerError, match=name): Results.read(tmp_path)
+
+def test_without_rows_there_is_nothing_to_draw(tmp_path):
+    known().save(tmp_path)
+    (tmp_path/'results.csv').unlink()
+    res = Results.read(tmp_path)
+    assert 'nothing has finished yet' in res.text()
+    with pytest.raises(AnswerError, match='nothing to draw'): res.label_curve()
 
 def test_what_an_earlier_version_wrote_is_read(tmp_path):
     known().save(tmp_path)

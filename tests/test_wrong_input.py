@@ -12,6 +12,8 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
 from aepretrain_nb.train.transfer import save_encoder
 from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.records import read_record
 
 smoke = find_recipe('kohlbrenner', 'smoke')
 SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
@@ -247,6 +249,14 @@ def test_a_store_of_another_version(say, content, names):
     (Path('a')/'experiment.json').write_text(content)
     assert names in say('compare', 'digits', *SMALL, '--out', 'a')
     assert written('a')==['experiment.json']
+
+@pytest.mark.parametrize('name,said', [('cells', dict(cells=[], tuning=[], calls=[])), ('cells', dict(cells=dict(a=3), tuning=[], calls=[])), ('common', [1]),
+    ('cells', dict(cells={}, runs=[{}], tuning=[], calls=[])), ('seeds', dict(pilot=5, margin=1, most=9, treatment='a', sizes=[dict(labels=50, seeds=5)]))])
+def test_a_plan_that_was_edited_is_named(tmp_path, name, said):
+    (tmp_path/'plan').mkdir()
+    f = tmp_path/'plan'/f'{name}.json'
+    f.write_text(json.dumps(said))
+    with pytest.raises(ExperimentError, match=f'{name}.json is broken'): read_record(f)
 
 def test_a_folder_that_cannot_be_written(say, tmp_path):
     (tmp_path/'file').write_text('')

@@ -278,6 +278,7 @@ def label_curve(self:Results,
     **kw # as in `viz.label_curve`, such as `ax`
 )->plt.Axes:
     "The score against labels, with a band and a dot for each run."
+    if not len(self.rows): raise AnswerError('nothing has finished yet: there is nothing to draw')
     return label_curve(self.rows, **kw)
 
 @patch

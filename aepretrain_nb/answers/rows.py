@@ -153,6 +153,8 @@ def read_table(
     for c in d.columns.intersection([*_WHOLE, *_NUMBERS.split()]):
         if (odd := _is_odd(d[c], c in _WHOLE)).any():
             raise AnswerError(f'{file} is broken: {c} is {str(d[c][odd].iloc[0])[:20]}, which cannot be')
+    twice = set(SEEDS)<=set(d) and d.duplicated().any()
+    if twice: raise AnswerError(f'{file} is broken: one of its rows is there twice')
     return d
 
 # %% ../../nbs/answers/01_rows.ipynb #d848be20

@@ -12,22 +12,31 @@ from ..imports import *
 from fastcore.basics import patch
 from ..data.files import BrokenFile, read_json
 from ..data.ground import UserError, place, tell, write_whole
-from .kinds import ExperimentError, Number, Section, Whole, Word, all_of, check_entries
+from .kinds import ExperimentError, Kind, Number, Section, Whole, Word, all_of, check_entries
 from .step import check_record, check_seal, read_step, sealed
 
 # %% ../../nbs/experiment/15_records.ipynb #80bb4d43
-_FORMS = dict(failed=dict(step=Section, reason=Word),
-    cells=dict(cells=Section, tuning=all_of(Section), calls=all_of(Section)),
-    seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=all_of(Section)),
-    images=dict(images=Word, n_test=Whole, classes=Whole), common={})
+def _are_told(v): return Section.test(v) and all(o is None or Section.test(o) for o in v.values())
+
+def _is_size(v):
+    "Is this a row of the second stage of seeds?"
+    counts = Section.test(v) and 'needed' in v and [v.get('labels'), v.get('seeds'), v['needed'] or 1]
+    return bool(counts) and all(map(Whole.test, counts))
+
+_Told,_Size = Kind('what was chosen for each', _are_told),Kind('a size of the second stage', _is_size)
+_FORMS = dict(failed=dict(step=Section, reason=Word), common={},
+    cells=dict(cells=_Told, runs=Section, tuning=all_of(Section), calls=all_of(Section)),
+    seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=all_of(_Size)),
+    images=dict(images=Word, n_test=Whole, classes=Whole))
 
 _SEALED = 'steps', 'failed'
+_MAY_LACK = 'runs',  # before they were kept
 
 def _check_form(record, path):
     "Raises `ExperimentError` where a record is not what its place says"
     place = path.stem if path.parent.name=='plan' else path.parent.name
     if place=='steps': check_record(record)
-    if place in _FORMS: check_entries(record, _FORMS[place])
+    if place in _FORMS: check_entries(record, _FORMS[place], _MAY_LACK)
     words = isinstance(record, list) and all_of(Word).test(record)
     if place=='data' and not words: raise ExperimentError('it is no list of words')
     if place=='failed': read_step(record['step'])

@@ -196,7 +196,7 @@ def read(out):
     def run(_):
         res = Results.read(out)
         print(res.text())
-        res.label_curve()
+        if len(res.rows): res.label_curve()
         res.pretraining()
         return 0
     return Parser('aepretrain').main(run, [])

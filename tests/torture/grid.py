@@ -86,7 +86,7 @@ def unclean(out):
     "Halves of files, and files that are not readable."
     left = [f.name for f in Path(out).rglob('.*') if f.is_file()]
     said = [f'{left[0]} is left over'] if left else []
-    for f in Path(out).rglob('[!.]*.json'):
+    for f in filter(Path.is_file, Path(out).rglob('[!.]*.json')):
         try: json.loads(f.read_text(encoding='utf-8'))
         except ValueError: said.append(f'{f.name} is half written')
     return said
