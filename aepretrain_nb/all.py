@@ -12,6 +12,9 @@ from .data.corrupt import *
 from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
+from .data.files import *
+from .data.decode import *
+from .data.decoded import *
 from .nets.layers import *
 from .nets.upsampling import *
 from .nets.encoder import *
