@@ -27,8 +27,9 @@ demo: $(STAMP)  ## compare pre-trained and random starts on scikit-learn's digit
 test: $(STAMP)  ## run every notebook and tests/ (N=1 for one process, ARGS='-k data' for a part)
 	@$(BIN)/python -m pytest -q -n $(N) --dist worksteal $(ARGS)
 
-docs: $(STAMP)  ## render the notebooks into _docs/
+docs: $(STAMP)  ## render the notebooks into _docs/ and look at every page, where there is a Chromium
 	@$(BIN)/python tools/docs.py
+	@$(BIN)/python -m pytest -q --docs tests/test_docs_browser.py
 
 bench: $(STAMP)  ## measure the speed ratios; results/benchmarks.csv
 	@$(PIP) -e '.[bench]'

@@ -1,4 +1,6 @@
-"Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells marked so."
+"""Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells marked so.
+
+`--docs` looks at every page of the site in a browser."""
 import io, os, re, signal, subprocess, sys
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
@@ -10,7 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parent
 
-def pytest_addoption(parser): parser.addoption('--slow', action='store_true', help='also run notebook cells marked `#| slow`')
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='also run notebook cells marked `#| slow`')
+    parser.addoption('--docs', action='store_true', help='also open every page of the site in a browser; the site is built where _docs/ is older than its sources')
+
+def pytest_configure(config): config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('docs'): return
+    for o in items:
+        if o.get_closest_marker('docs'): o.add_marker(pytest.mark.skip(reason='pages of the site: make docs builds them and looks at each'))
 
 def pytest_collect_file(file_path, parent):
     if file_path.suffix != '.ipynb' or any(o[0] in '._' for o in file_path.relative_to(ROOT).parts): return

@@ -64,25 +64,27 @@ def _line(recipe, data, call, sets):
     for k,v in sets.items(): words += ['--set', f'{k}={_plain(v)}']
     return shlex.join([*words, *_options(call)])
 
-def _python(recipe, data, call):
+def _python(recipe, data, call, named):
     "Lines of Python, where a command line cannot say it"
     own = ', '.join(f'{k}={v!r}' for k,v in call.items() if v is not None)
-    images = repr(data) if data in DATASETS else 'splits'
+    images = repr(data) if named else 'splits'
     return f'recipe = {json.dumps(recipe)}\ncompare({images}, recipe=recipe, {own})'
 
 # %% ../nbs/01_again.ipynb #1f4f54d4
 def again(
     recipe:dict, # of a folder
     data:str, # name of its data
-    calls:list # of what was asked of it: dicts with arms, labels, seeds, margin, where they were given
+    calls:list, # of what was asked of it: dicts with arms, labels, seeds, margin, where they were given
+    own:bool=False # images of your own, whatever their name?
 )->tuple: # lines, and what to know about them
     "What makes a folder of results again."
-    sets = changes(recipe) if data in DATASETS else None
+    named = data in DATASETS and not own
+    sets = changes(recipe) if named else None
     def said(call):
         by_line = sets is not None and not isinstance(call.get('seeds'), (list, tuple))
-        return _line(recipe, data, call, sets) if by_line else _python(recipe, data, call)
+        return _line(recipe, data, call, sets) if by_line else _python(recipe, data, call, named)
     lines = '\n'.join(dict.fromkeys(map(said, calls)))
     note = '' if len(calls)<2 else f'The folder was filled by {len(calls)} calls. '
-    if sets is None and data not in DATASETS: note += 'splits are the images named in the settings.'
+    if not named: note += 'splits are the images named in the settings.'
     elif data!='digits': note += 'Add --root FOLDER or --download where the images are not found.'
     return lines,note.strip()

@@ -13,6 +13,7 @@ from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
 from .data.files import *
+from .data.listing import *
 from .data.decode import *
 from .data.decoded import *
 from .nets.layers import *
@@ -49,11 +50,14 @@ from .experiment.finetune import *
 from .experiment.stack import *
 from .experiment.phase import *
 from .experiment.joint import *
+from .experiment.records import *
+from .experiment.shared import *
 from .experiment.store import *
 from .experiment.work import *
 from .experiment.executor import *
 from .experiment.grid import *
 from .experiment.tune import *
+from .experiment.trust import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

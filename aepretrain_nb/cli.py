@@ -11,6 +11,7 @@ __all__ = ['seeds', 'compare', 'settings', 'report', 'power', 'ledger', 'data_li
 import argparse, re, shlex, sys, textwrap
 from functools import partial
 from .commands import *
+from .data.ground import UserError, tell
 
 # %% ../nbs/04_cli.ipynb #037f94fc
 def seeds(
@@ -29,10 +30,21 @@ def _folder(data, recipe, setting, change):
     parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study')]
     return '-'.join(map(str, filter(None, parts)))
 
+# %% ../nbs/04_cli.ipynb #0e88bc17
+_ELSEWHERE = dict(setting='--setting', name='the argument for the recipe', data='the first argument')
+
+def _free(change):
+    "The changes; raises `UserError` for one that an argument makes"
+    for k in change:
+        if k in _ELSEWHERE: raise UserError(f'--set {k}: that is said by {_ELSEWHERE[k]}')
+    return change
+
 # %% ../nbs/04_cli.ipynb #8a702117
 _COMPARE = dict(but='store progress pretrain_sets',
     reads=dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words, tune=['each', 'first'],
         valid=['within', 'extra'], precision=['fp32', 'bf16']))
+
+_READ = 'root', 'metric', 'treatment', 'margin'
 
 @hands_to('aepretrain_nb.compare:compare', **_COMPARE)
 def compare(
@@ -45,19 +57,20 @@ def compare(
     **kw                  # as in `compare`
 )->int:                   # exit code: 1 when nothing finished
     "Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on."
-    from aepretrain_nb.compare import compare, setting_for
+    from aepretrain_nb.compare import compare, setting_for, whole_folder
     from aepretrain_nb.answers.report import report
     from aepretrain_nb.experiment.recipe import find_recipe
     setting,change = setting or setting_for(data),together(set)
     out,executor = out or _folder(data, recipe, setting, change),kw.pop('executor', processes)
-    made = find_recipe(recipe, setting, data, **change)
+    made = find_recipe(recipe, setting, data, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:
-        print(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:', file=sys.stderr)
+        tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
         raise
-    print(res.text())
-    files = res.save(out) + [report(res).name]
-    print(f'\nwritten to {out}: {", ".join(files)}')
+    every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
+    files = every.save(every.folder) + [report(every).name]
+    earlier = '' if every is res else ', with all that earlier calls asked of it'
+    print(f'{res.text()}\n\nwritten to {every.folder}{earlier}: {", ".join(files)}')
     return 0 if len(res.rows) else 1
 
 # %% ../nbs/04_cli.ipynb #ace5003b
@@ -70,7 +83,7 @@ def settings(
     "Every field of a recipe that can be set: its value there, its default, and what it means."
     from aepretrain_nb.experiment.recipe import find_recipe
     from aepretrain_nb.experiment.schema import fields_of
-    rows = fields_of(find_recipe(recipe, setting, **together(set)))
+    rows = fields_of(find_recipe(recipe, setting, **_free(together(set))))
     width = rows.path.str.len().max()
     for o in rows.itertuples():
         usual = '' if o.value==o.default else f' (default {o.default})'
@@ -79,7 +92,7 @@ def settings(
     return 0
 
 # %% ../nbs/04_cli.ipynb #5f902cae
-@hands_to('aepretrain_nb.compare:read_results', words=dict(folder='store'), reads=dict(margin=positive))
+@hands_to('aepretrain_nb.compare:read_results', words=dict(folder='store'), reads=dict(margin=positive, trust=words))
 def report(
     folder, # that compare wrote, or that a colleague sent
     out=None, # the file; report.html in the folder by default
@@ -184,7 +197,7 @@ def parser()->Parser: # of the whole command line
 def _run(argv, a):
     "Call a verb; an interrupted one says how to go on"
     try: return call(a)
-    except KeyboardInterrupt: print(f'  aepretrain {shlex.join(argv)}', file=sys.stderr)
+    except KeyboardInterrupt: tell(f'  aepretrain {shlex.join(argv)}')
     return 130
 
 def main(

@@ -9,38 +9,70 @@ __all__ = ['Parser', 'number', 'whole', 'words', 'positive', 'rates', 'setting_o
            'add_verb', 'call']
 
 # %% ../nbs/00_commands.ipynb #225ddd1a
-import argparse, ast, io, math, sys
+import argparse, ast, io, math, os, sys
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from inspect import getsource
 from pathlib import Path
 from textwrap import dedent
 from tokenize import COMMENT, generate_tokens
 from fastcore.basics import patch
-from .data.ground import UserError, literal
+from .data.ground import UserError, literal, tell
 
 # %% ../nbs/00_commands.ipynb #3732c62b
+def _line(text, most=600):
+    "A text on one line, its middle left out where it is too long"
+    s = ' '.join(text.split())
+    return s if len(s)<=most else f'{s[:most//2]} ... {s[-most//3:]}'
+
 class Parser(argparse.ArgumentParser):
     "An argument parser whose errors are one line."
     def error(self,
         message:str # what is wrong
     ):
         "Say it in one line, and exit with 2"
-        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+        self.exit(2, _line(f'{self.prog}: {message}') + f' (see {self.prog} --help)\n')
 
-    def main(self,
-        run, # function from the parsed arguments to an exit code
-        argv=None # arguments; the command line's by default
-    )->int: # what `run` returned; 0 for help, 2 for wrong input or a file that cannot be used, 130 for an interruption
-        "Parse the arguments and call `run`; what stops it is said in one line"
-        code = 2
-        try: return run(self.parse_args(argv))
-        except SystemExit as e: return e.code
-        except OSError as e: say = f'{e.filename or "input or output"}: {e.strerror or e}'
-        except ValueError as e: say = ' '.join(str(e).split())
-        except KeyboardInterrupt: code,say = 130,'interrupted; the same command goes on'
-        print(f'{self.prog}: {say}', file=sys.stderr)
+# %% ../nbs/00_commands.ipynb #33d89ee2
+def _any_sign():
+    "Let both outputs show every sign, by its number where they lack it"
+    for s in (sys.stdout, sys.stderr):
+        if hasattr(s, 'reconfigure'): s.reconfigure(errors='backslashreplace')
+
+def _hand_over():
+    "Hand out what was printed; where no one takes it, let it go, and what follows too"
+    try: sys.stdout and sys.stdout.flush()
+    except OSError:
+        with suppress(OSError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+# %% ../nbs/00_commands.ipynb #90f42587
+def _reason(e):
+    "(exit code, what is said) of what stopped a command"
+    if isinstance(e, BrokenPipeError): return 0,''
+    if isinstance(e, OSError): return 2,f'{e.filename or "input or output"}: {e.strerror or e}'
+    if isinstance(e, MemoryError): return 2,f'there is not enough memory {e}'
+    if isinstance(e, KeyboardInterrupt): return 130,'interrupted; the same command goes on'
+    return 2,str(e)
+
+@patch
+def main(self:Parser,
+    run, # function from the parsed arguments to an exit code
+    argv=None # arguments; the command line's by default
+)->int: # what `run` returned; 0 for help, 2 for wrong input or a file that cannot be used, 130 for an interruption
+    "Parse the arguments and call `run`; what stops it is said in one line"
+    _any_sign()
+    try:
+        code = run(self.parse_args(argv))
+        _hand_over()
         return code
+    except SystemExit as e: return e.code
+    except (OSError, ValueError, MemoryError, KeyboardInterrupt) as e: code,why = _reason(e)
+    with suppress(OSError): _hand_over()
+    if why: tell(_line(f'{self.prog}: {why}'))
+    return code
 
 # %% ../nbs/00_commands.ipynb #3732c62f
 def number(
@@ -88,16 +120,19 @@ def rates(
 rates.form = 'X,...'
 
 # %% ../nbs/00_commands.ipynb #62515d44
+_DEEPEST = 20 # parts of a path
+
 def setting_of(
     s:str # such as 'finetune.steps=2000'
 )->dict:  # {'finetune': {'steps': 2000}}
     "One override of a recipe: a dotted path and a value, which is a `literal`, else a word."
     path,eq,v = s.partition('=')
-    if not eq or not all(path.split('.')):
+    parts = path.split('.')
+    if not eq or not all(parts) or len(parts)>_DEEPEST:
         raise argparse.ArgumentTypeError(f'{s!r} is not a setting such as finetune.steps=2000')
     try: v = literal(v)
     except UserError: pass
-    for k in reversed(path.split('.')): v = {k: v}
+    for k in reversed(parts): v = {k: v}
     return v
 setting_of.form = 'PART=VALUE'
 
@@ -114,6 +149,7 @@ def together(
     return out
 
 # %% ../nbs/00_commands.ipynb #4dbef96d
+@cache
 def _source(
     fn # a function, or its import path
 )->str:
@@ -125,6 +161,7 @@ def _source(
     if not found: raise UserError(f'{module} defines no function {name!r}')
     return ast.get_source_segment(text, found[-1])
 
+@cache
 def _parameters(
     source # text of a function
 )->dict:   # name -> (annotation, default, comment), each a text, or None

@@ -1,12 +1,14 @@
-"""The docs site in a real headless Chromium, without a network: every page at desktop and phone width.
+"""The docs site in a real headless Chromium, without a network: every page at desktop and phone width. `make docs` runs this.
 
-Needs `chromium` and `chromedriver` (Debian: chromium, chromium-driver) and is skipped without them, unless the environment says CI=true."""
+Runs with `--docs` only, on `_docs/`, which is built where it is older than what it is made from. Needs `chromium` and `chromedriver`
+(Debian: chromium, chromium-driver) and is skipped without them, unless the environment says CI=true."""
 import functools, http.server, json, os, shutil, subprocess, sys, threading
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+pytestmark = pytest.mark.docs
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = dict(desktop=(1280, 900), phone=(390, 844))
 CHROMES = 'chromium','chromium-browser','google-chrome','google-chrome-stable','chrome'
@@ -39,16 +41,20 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope='module')
 def paths(): return browser_paths()
 
+def fresh(out):
+    "Is the site newer than all notebooks and what builds it?"
+    built, made_from = out/'objects.inv', [*(ROOT/'nbs').rglob('*.ipynb'), *(ROOT/'tools').glob('*.py')]
+    return built.exists() and built.stat().st_mtime >= max(o.stat().st_mtime for o in made_from)
+
 @pytest.fixture(scope='module')
 def folder(paths, tmp_path_factory):
-    "The site, built once for all workers"
+    "The site, built at most once for all workers"
     base = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: base = base.parent
-    out = base/'docs-site'/'html'
+    out = ROOT/'_docs'
     with FileLock(base/'docs-site.lock'):
-        if not out.exists():
-            env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-            r = subprocess.run([sys.executable, ROOT/'tools'/'docs.py', '--out', out], capture_output=True, text=True, env=env)
+        if not fresh(out):
+            r = subprocess.run([sys.executable, ROOT/'tools'/'docs.py'], capture_output=True, text=True)
             assert r.returncode==0, r.stdout+r.stderr
     return out
 
@@ -76,9 +82,11 @@ class Browser:
         self.d.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=h, deviceScaleFactor=1, mobile=name=='phone'))
         return w
 
+    def settle(self): self.d.execute_async_script(READY)
+
     def open(self, page):
         self.d.get(self.home+page)
-        self.d.execute_async_script(READY)
+        self.settle()
 
     def complaints(self):
         "What went wrong since the last call: console, requests that failed or left the site"
@@ -108,17 +116,22 @@ def browser(paths, site):
 
 def pages(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.html') if '_static' not in p.parts)
 
-@pytest.mark.parametrize('size', SIZES)
-def test_every_page(browser, folder, size):
-    width, seen, bad = browser.size(size), {}, []
+def flaws(page, o, width):
+    "What is wrong with a page as `LOOK` found it"
+    if o['width']>width: yield f'{o["width"]} pixels wide, not {width}'
+    for k in ('cut', 'broken', 'errors'): yield from (f'{k}: {v}' for v in o[k])
+    if o['math'][0]>o['math'][1]: yield f'formulas not set: {o["math"]}'
+    if page!='search.html' and o['headings']!=1: yield f'{o["headings"]} titles'
+
+def test_every_page(browser, folder):
+    seen, bad = {}, []
     for page in pages(folder):
-        browser.open(page)
-        seen[browser.home+page] = o = browser.js(LOOK, width)
-        bad += [f'{page}: {o}' for o in browser.complaints()]
-        if o['width']>width: bad.append(f'{page}: {o["width"]} pixels wide')
-        for k in ('cut', 'broken', 'errors'): bad += [f'{page}: {k}: {v}' for v in o[k]]
-        if o['math'][0]>o['math'][1]: bad.append(f'{page}: formulas not set: {o["math"]}')
-        if page!='search.html' and o['headings']!=1: bad.append(f'{page}: {o["headings"]} titles')
+        for size in SIZES:
+            width = browser.size(size)
+            if size=='desktop': browser.open(page)
+            else: browser.settle()
+            seen[browser.home+page] = o = browser.js(LOOK, width)
+            bad += [f'{page}: {o}' for o in [*flaws(page, o, width), *browser.complaints()]]
     ids = {url: set(o['ids']) for url,o in seen.items()}
     ids[browser.home] = ids[browser.home+'index.html']
     for page,o in seen.items():

@@ -61,11 +61,14 @@ def upwards(sources):
 
 # Sizes and forms
 
+def is_patch(o):
+    "Is this a method of a class above?"
+    return any(ast.unparse(d).startswith('patch') for d in o.decorator_list)
+
 def names(source):
-    "How many public names a module exports"
-    for o in ast.parse(source).body:
-        if isinstance(o, ast.Assign) and ast.unparse(o.targets[0])=='__all__': return len(ast.literal_eval(o.value))
-    return 0
+    "How many public functions and classes a module defines; tables and other values are not counted"
+    made = ast.FunctionDef, ast.ClassDef
+    return sum(isinstance(o, made) and o.name[0]!='_' and not is_patch(o) for o in ast.parse(source).body)
 
 def dense(node):
     "How many comprehensions under `node` have a second `for`, and how many ternaries stand in another"

@@ -111,7 +111,7 @@ def crossed(
     x = np.asarray(x, dtype=float).ravel()
     s, e = _names(subset, len(x)), _names(encoder, len(x))
     one_s, one_e = (len(set(g))==1 for g in (s, e))
-    if len(x)<2: return plain_mean(x)
+    if len(set(s))==len(set(e))==len(x): return plain_mean(x) # nothing is shared
     if one_s and one_e: return plain_mean(x, scope='one encoder, one subset')
     if one_e: return _nested(x, s, 'by subset', 'one encoder')
     if one_s: return _nested(x, e, 'by encoder', 'one subset')

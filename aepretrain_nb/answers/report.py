@@ -18,7 +18,7 @@ from .rows import SEEDS
 from .scores import METRICS
 from .stats import interval
 from .viz import curves, forest, label_curve
-from ..data.ground import write_whole
+from ..data.ground import place, write_whole
 
 # %% ../../nbs/answers/15_report.ipynb #3bbfaa61
 _SIGNS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'no difference shown': '○', 'no verdict': '?'}
@@ -342,7 +342,7 @@ def report(
 ) -> Path: # the file that was written
     "Write the results as one HTML file; raises `AnswerError` where there are none."
     res = results if isinstance(results, Results) else Results.read(results)
-    path = Path(path or res.folder or '.')
+    path = place(path or res.folder or '.')
     if path.is_dir(): path = path/'report.html'
     v = res.verdict(margin)
     html = page(_title(res), v.headline, _lead(res), [s for s in _sections(res, v, command) if s[2] is not None])

@@ -20,7 +20,7 @@ from .scores import METRICS, check_metric, metric_of, stuck, turned
 from .seeds import plan_warnings
 from .verdict import Verdict, verdict
 from .viz import label_curve, show_learnt
-from ..data.ground import write_whole
+from ..data.ground import place, write_whole
 
 # %% ../../nbs/answers/13_results.ipynb #389c508f
 ABOUT = dict(
@@ -315,7 +315,7 @@ def save(self:Results,
     folder # where to write
 )->list: # names of the files
     "Write the rows, the differences, the curves, the pictures and what is known beside them."
-    self.folder, names = Path(folder), []
+    self.folder, names = place(folder), []
     folder = self.folder
     for name, t in _tables(self).items():
         if len(t): write_whole(folder/name, lambda f: t.to_csv(f, index=False)); names.append(name)
@@ -341,7 +341,7 @@ def read(cls:Results,
     **which # of a CSV: column -> value or values, such as data='mnist', reading='fair'
 ):
     "Results from recorded rows; raises `AnswerError` where there are none, or where they are not of one kind."
-    path, named = Path(path), results_folder()/f'{path}.csv'
+    path, named = place(path), results_folder()/f'{path}.csv'
     if not path.exists() and named.is_file(): path = named
     asked = {k: v for k, v in dict(metric=metric, treatment=treatment, margin=margin).items() if v is not None}
     if not path.is_dir(): return cls(**read_csv(path, arms, **which) | asked)

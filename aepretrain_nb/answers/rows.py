@@ -11,7 +11,7 @@ __all__ = ['SEEDS', 'AnswerError', 'reported', 'results_folder', 'recorded', 'ta
 import pandas as pd
 from importlib.resources import files
 from pathlib import Path
-from ..data.ground import UserError, near, plain
+from ..data.ground import UserError, near, place, plain
 
 # %% ../../nbs/answers/01_rows.ipynb #e39b4ac6
 class AnswerError(UserError): "A question that rows cannot answer; the message is one line that names the way out."
@@ -23,7 +23,7 @@ def reported(
     "Read the results of a `paper` as its authors published them; an unknown paper raises `AnswerError`."
     found = {f.name.split('_')[0]: f for f in (files('aepretrain_nb')/'reported').iterdir() if f.name.endswith('.csv')}
     if paper not in found: raise AnswerError(f'no reported numbers of {paper!r}{near(paper, sorted(found))}')
-    with found[paper].open() as f: return pd.read_csv(f)
+    with found[paper].open(encoding='utf-8') as f: return pd.read_csv(f)
 
 # %% ../../nbs/answers/01_rows.ipynb #1e735bbf
 def results_folder(
@@ -31,8 +31,8 @@ def results_folder(
 ) -> Path:
     "The folder of recorded results; raises `AnswerError` where there is none."
     if folder is not None:
-        if not Path(folder).is_dir(): raise AnswerError(f'{folder} is no folder of results')
-        return Path(folder)
+        if not place(folder).is_dir(): raise AnswerError(f'{folder} is no folder of results')
+        return place(folder)
     pkg = Path(str(files('aepretrain_nb')))
     root = pkg.parent
     return root/'results' if (root/'settings.ini').exists() and (root/'nbs').is_dir() else pkg/'results'
@@ -91,7 +91,7 @@ def rows_of(
     path # a CSV of rows, or a folder with a results.csv
 ) -> pd.DataFrame: # a row per fit
     "The rows of finished fits; raises `AnswerError` for a file that holds no such table."
-    path = Path(path)
+    path = place(path)
     file = path/'results.csv' if path.is_dir() else path
     if not file.is_file(): raise AnswerError(f'{file} is not there: give a CSV, or a folder that holds results.csv')
     try: d = pd.read_csv(file, low_memory=False)

@@ -38,7 +38,7 @@ def read_folder(
     folder # that `Results.save` wrote
 ) -> dict: # arguments of `Results`
     "The tables of a folder; raises `AnswerError` where it holds none."
-    folder = Path(folder)
+    folder = place(folder)
     rows, file = _table(folder/'results.csv'), folder/'about.json'
     if rows is None and not file.is_file():
         raise AnswerError(f'{folder} holds no results: there is no results.csv in it')
@@ -76,7 +76,7 @@ def read_csv(
     **which # column -> value or values, such as data='mnist'
 ) -> dict: # arguments of `Results`
     "The rows of one comparison; raises `AnswerError` where they are not there, or not of one kind."
-    path = Path(path)
+    path = place(path)
     every = _table(path)
     if every is None: raise AnswerError(f'{path} is not there: give a CSV of rows, or a folder')
     if isinstance(arms, str): arms = [arms]

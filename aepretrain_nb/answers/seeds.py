@@ -32,7 +32,8 @@ def check_seeds(
     if crossed or one_encoder:
         raise AnswerError("seeds 'auto' counts independent pairs: crossed and one_encoder exclude it")
     if arms<2: raise AnswerError("seeds 'auto' plans a comparison: it takes two arms or more")
-    if most<PILOT: raise AnswerError(f'max_seeds is {most}: the pilot takes {PILOT}')
+    if not PILOT<=most<=10_000:
+        raise AnswerError(f'max_seeds is {most}: the pilot takes {PILOT}, and 10,000 is the end')
     return True
 
 # %% ../../nbs/answers/09_seeds.ipynb #65c15ec5

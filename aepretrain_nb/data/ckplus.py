@@ -14,6 +14,7 @@ import re, zipfile
 from contextlib import suppress
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
+from .ground import place
 from .arrays import DataError
 from .sets import ImageSet, generator, seed_of
 from .splits import Splits
@@ -90,7 +91,7 @@ def draw_ckplus(
     seed:int=0       # other people
 ) -> Path: # `root`
     "Write drawn faces in the official layout of CK+; the films with labels take all emotions in turn"
-    root,rng = Path(root),np.random.default_rng(seed_of('draw_ckplus', seed))
+    root,rng = place(root),np.random.default_rng(seed_of('draw_ckplus', seed))
     for s in range(subjects):
         colour = s%3==2
         size,*xy = rng.uniform((105,280,230), (150,360,280))
@@ -205,13 +206,32 @@ def read_landmarks(
     raise DataError(f'{f}: expected 68 lines of x and y')
 
 # %% ../../nbs/data/12_ckplus.ipynb #42b5e151
+_MOST = 2**24 # pixels of a frame; those of CK+ have 2**18 and a few
+
+def _opened(image):
+    "The image in a file, not yet decoded; a `DataError` for one that would fill the memory"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        try: im = Image.open(image)
+        except Image.DecompressionBombError as e: raise DataError(f'{image}: {e}') from None
+    if im.width*im.height<=_MOST: return im
+    im.close()
+    raise DataError(f'{image}: {im.width}x{im.height} pixels are no frame of a film')
+
+def _near(pts, size):
+    "Are landmarks within an image of this size, or at most as far outside?"
+    return bool((pts>-np.array(size)).all() and (pts<2*np.array(size)).all())
+
 def read_face(
     image, # PNG file of a frame, grey or in colour
     pts    # its landmarks, (68,2)
 ) -> np.ndarray: # (68,65), uint8
     "The face in a frame, grey, scaled down without aliasing (Lanczos, as the authors); `DataError` without an image"
     try:
-        with Image.open(image) as im: crop = im.convert('L').crop(face_box(pts))
+        with _opened(image) as im:
+            if not _near(pts, im.size):
+                raise DataError(f'{image}: its landmarks are far outside of its {im.size} pixels')
+            crop = im.convert('L').crop(face_box(pts))
         return np.asarray(crop.resize(FACE_SIZE[::-1], Image.Resampling.LANCZOS))
     except (OSError, SyntaxError) as e:
         raise DataError(f'{image}: not readable as an image ({type(e).__name__})') from None

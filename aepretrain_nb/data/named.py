@@ -9,9 +9,10 @@ __all__ = ['DATASETS', 'Source', 'data_root', 'verify', 'dataset']
 
 # %% ../../nbs/data/07_named.ipynb #a9da0337
 from ..imports import *
+from .ground import UserError, place
 from .arrays import DataError, as_tensor
-import ctypes
-from contextlib import suppress
+import ctypes, tempfile
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pkgutil import resolve_name
 from typing import Callable
@@ -33,14 +34,19 @@ class Source:
     reader: Callable|str = None # torchvision's class, or the import path of ours; None: comes with scikit-learn
     options: dict = field(default_factory=dict) # of our own reader's `splits`
 
+# %% ../../nbs/data/07_named.ipynb #d06ea547
+def _raw(reader):
+    "torchvision's reader of MNIST and its kin, without the pickles that may lie beside the raw files"
+    return type(reader.__name__, (reader,), dict(processed_folder=''))
+
 # %% ../../nbs/data/07_named.ipynb #358a5f9d
 _CKPLUS = Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement',
     'Affect Analysis Group, University of Pittsburgh; no download', 'aepretrain_nb.data.ckplus:CKPlus')
 
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
-    mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', tvd.MNIST),
-    fashion_mnist = Source(60000, 10000, 60000, (1,28,28), 10, 30.9, 'MIT', 'Zalando Research', tvd.FashionMNIST),
+    mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', _raw(tvd.MNIST)),
+    fashion_mnist = Source(60000, 10000, 60000, (1,28,28), 10, 30.9, 'MIT', 'Zalando Research', _raw(tvd.FashionMNIST)),
     cifar10 = Source(50000, 10000, 50000, (3,32,32), 10, 170.5, 'none stated', 'Krizhevsky', tvd.CIFAR10),
     cifar100 = Source(50000, 10000, 50000, (3,32,32), 100, 169.0, 'none stated', 'Krizhevsky', tvd.CIFAR100),
     stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10),
@@ -61,9 +67,10 @@ def _digits(root=''):
 def data_root(
     root=None # folder, if you have one in mind
 ) -> Path: # where data sets are looked for
-    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache"
-    cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(root or os.environ.get('AEPRETRAIN_DATA') or f'{cache}/aepretrain_nb').expanduser()
+    "The folder of the data: `root`, else $AEPRETRAIN_DATA, else the user's cache, temporary where there is no home"
+    if asked := root or os.environ.get('AEPRETRAIN_DATA'): return place(asked)
+    try: return place(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'aepretrain_nb'
+    except UserError: return Path(tempfile.gettempdir())/'aepretrain_nb'
 
 # %% ../../nbs/data/07_named.ipynb #e7686cfb
 _FILES = [f'{o}-ubyte' for o in ('train-images-idx3','train-labels-idx1','t10k-images-idx3','t10k-labels-idx1')]
@@ -120,14 +127,36 @@ def _not_ok(name, root):
     res = verify(name, root)
     return res[res.status!='ok']
 
+# %% ../../nbs/data/07_named.ipynb #00737510
+@contextmanager
+def _below(root):
+    "A folder in `root` for a while; folders that had to be made for it go with it, if nothing came to be in them"
+    made = [p for p in (root, *root.parents) if not p.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix='.download-', dir=root) as tmp: yield Path(tmp)
+    finally:
+        with suppress(OSError):
+            for p in made: p.rmdir()
+
+def _download(name, reader, root):
+    "Fetch the files of a data set, all or none; a `DataError` where that fails"
+    with _below(root) as tmp:
+        try: reader(tmp, download=True)
+        except Exception as e:
+            why = ' '.join(str(e).split()) or type(e).__name__
+            where = f'nothing of it is in {root}: try again, or put the files there'
+            raise DataError(f'{name}: the download failed ({why}); {where}') from None
+        for f in _expected(reader):
+            (root/f).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(tmp/f, root/f)
+
 # %% ../../nbs/data/07_named.ipynb #e1a71c2a
 def _fetch(name, root, download):
     "See that the files of a data set are there and unaltered, fetching them if told to"
     reader,bad = _source(name).reader, _not_ok(name, root)
     if len(bad) and download:
-        for f in bad.file: (root/f).unlink(missing_ok=True)
-        root.mkdir(parents=True, exist_ok=True)
-        reader(root, download=True)
+        _download(name, reader, root)
         bad = _not_ok(name, root)
     if not len(bad): return
     o = bad.iloc[0]
@@ -140,9 +169,8 @@ def _fetch(name, root, download):
 def _image_set(o, name):
     "A torchvision data set as an `ImageSet`"
     x = as_tensor(o.data)
-    if x.dim()==4 and x.shape[1]!=3: x = x.permute(0,3,1,2)
-    y = getattr(o, 'labels', getattr(o, 'targets', None))
-    return ImageSet(x, torch.as_tensor(y), [c.split(' - ')[0] for c in o.classes], name=name)
+    if x.dim()==4: x = x.permute(0,3,1,2)
+    return ImageSet(x, torch.as_tensor(o.targets), [c.split(' - ')[0] for c in o.classes], name=name)
 
 # %% ../../nbs/data/07_named.ipynb #29709c96
 def _read_folds(f, n):
@@ -154,9 +182,14 @@ def _read_folds(f, n):
     return folds
 
 # %% ../../nbs/data/07_named.ipynb #bbfb3701
+_STL10 = 'airplane bird car cat deer dog horse monkey ship truck'.split()
+
 def _stl10(reader, root, name):
     "Training images, test images, a function that reads the unlabelled ones, and the ten folds"
-    train,test = (_image_set(reader(root, split=s), name) for s in ('train','test'))
+    def labelled(split):
+        o = reader(root, split=split)
+        return ImageSet(o.data, o.labels, _STL10, name=name)
+    train,test = map(labelled, ('train', 'test'))
     unlabelled = lambda: ImageSet(reader(root, split='unlabeled').data, name=name)
     return train, test, unlabelled, _read_folds(root/reader.base_folder/reader.folds_list_file, len(train))
 

@@ -62,7 +62,8 @@ class Splits:
         store_attr('name,train,folds,derived,root')
         self.test,self.notes = _match(test, train)
         self._unlabelled = train.unlabelled() if unlabelled is None else unlabelled
-        self._at_first,self._facts = self._state(),None
+        self._facts = None if root is None else _text(self)
+        self._at_first = None if root is None else self._now()
 
     @property
     def unlabelled(self) -> ImageSet: # loaded once
@@ -70,7 +71,7 @@ class Splits:
         if not isinstance(self._unlabelled, ImageSet): self._unlabelled = self._unlabelled()
         return self._unlabelled
 
-    def _state(self): return self.train._state(),self.test._state()
+    def _now(self): return self.train.digest,self.test.digest,self._facts
     def __repr__(self):
         size = 'x'.join(map(str, self.train.shape))
         return f'Splits({self.name}: {len(self.train)} train, {len(self.test)} test, {size})'
@@ -91,27 +92,29 @@ def _facts(splits):
     if splits.folds is not None: facts['folds'] = [idx_digest(o) for o in splits.folds]
     return facts
 
+def _text(splits): return json.dumps(_facts(splits), sort_keys=True)
+
 # %% ../../nbs/data/05_splits.ipynb #f9d71f30
 @patch
 def as_loaded(self:Splits) -> bool: # so that name and folder stand for the images
     "Is this what a loader gave, unchanged?"
-    return self.root is not None and self._at_first==self._state()
+    return self.root is not None and self._at_first==self._now()
 
 # %% ../../nbs/data/05_splits.ipynb #3290faa9
 @patch(as_prop=True)
 def digest(self:Splits) -> str: # hex SHA-256; `content` where name or images say the rest
     "What identifies the data: content, class names, tasks and folds"
-    if self._facts is None: self._facts = _facts(self)
-    if self.as_loaded() or not self._facts: return self.content
-    return hashlib.sha256(f'{self.content}/{json.dumps(self._facts, sort_keys=True)}'.encode()).hexdigest()
+    if self._facts is None: self._facts = _text(self)
+    if self.as_loaded() or self._facts=='{}': return self.content
+    return hashlib.sha256(f'{self.content}/{self._facts}'.encode()).hexdigest()
 
 # %% ../../nbs/data/05_splits.ipynb #ff12e454
 @patch
 def fresh(self:Splits) -> str: # `digest`
-    "The digest of the images as they are now, not as they were when it was first taken"
-    parts = self.train,self.test,self.unlabelled
-    before = self.content if all(o._digest for o in parts) else None
-    for o in parts: o._digest = None
-    self._facts = None
-    if before not in (None, self.content): self.root = None  # no longer what a loader gave
+    "The digest of the data as it is now, not as it was when it was first taken"
+    known = self.unlabelled._digest
+    for o in (self.train, self.test, self.unlabelled): o._digest = None
+    self._facts = _text(self)
+    same = known is None or known[1]==self.unlabelled.digest
+    if not (same and self.as_loaded()): self.root = None  # no longer what a loader gave
     return self.digest

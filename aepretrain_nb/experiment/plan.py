@@ -25,20 +25,24 @@ def _numbers(what, v, least, one):
     "Whole numbers from `least`, one or several, none of them twice; raises `ExperimentError` for anything else."
     o = v.tolist() if isinstance(v, (np.ndarray, Tensor)) else v
     o = list(o) if isinstance(o, (list, tuple, range)) else [o]
-    if not o or len(set(map(str, o)))<len(o) or not all(whole(n) and n>=least for n in o):
+    if not o or len(set(map(str, o)))<len(o) or not all(whole(n) and least<=n<2**63 for n in o):
         raise ExperimentError(f'{what} is {v!r}: whole numbers from {least}, at least one, no {one} twice')
     return [int(n) for n in o]
 
 # %% ../../nbs/experiment/06_plan.ipynb #724db18f
+_MOST = 10_000 # runs of an arm at a size
+
 def seed_list(
     seeds=5, # a number of seeds, or the seeds themselves
     crossed:bool=False # every encoder with every subset and head?
 )->list: # (subset, encoder, head) of each run, in order
     "Seeds of a grid; raises `ExperimentError` where there is none."
-    if whole(seeds) and seeds<1:
-        raise ExperimentError(f'seeds is {seeds}: a number from 1, or the seeds, as in [0, 1]')
+    if whole(seeds) and not 1<=seeds<=_MOST:
+        raise ExperimentError(f'seeds is {seeds}: a number from 1 to {_MOST}, or the seeds, as in [0, 1]')
     seeds = list(range(seeds)) if whole(seeds) else _numbers('seeds', seeds, 0, 'seed')
     if not crossed: return [(s, s, s) for s in seeds]
+    if len(seeds)**2>_MOST:
+        raise ExperimentError(f'{len(seeds)} seeds crossed are {len(seeds)**2} runs: at most {_MOST}')
     return [(s, e, s) for e,s in product(seeds, seeds)]
 
 # %% ../../nbs/experiment/06_plan.ipynb #8e4f4ee7
@@ -211,7 +215,7 @@ def arm_steps(
         before = out[-1] if out else None
         if do_of(template['do']).sees=='images': out.append(_on_images(run, template, r, before))
         else: out.append(_on_labels(run, template, r, before, spec.get('start')))
-    out[-1] = replace(out[-1], arm=run.arm)
+    out[-1] = replace(out[-1], arm=spec.get('named', run.arm))
     return out
 
 # %% ../../nbs/experiment/06_plan.ipynb #d38dc7b7

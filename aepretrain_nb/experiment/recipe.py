@@ -6,20 +6,20 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['find_recipe', 'merged', 'changed', 'takes', 'check_fit', 'check_recipe', 'candidates', 'tried', 'at_edge', 'file_arm',
-           'pick_arms']
+           'told_apart', 'pick_arms']
 
 # %% ../../nbs/experiment/04_recipe.ipynb #031be3a4
 from ..imports import *
 from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
-from ..data.ground import UserError, load_object, near
+from ..data.ground import UserError, canonical, load_object, near, place
 from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
 from ..train.transfer import read_weights
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
-from .kinds import ExperimentError
+from .kinds import ExperimentError, Whole, Word
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
 def find_recipe(
@@ -36,7 +36,15 @@ def find_recipe(
     if data and 'data' in signature(make).parameters: overrides = dict(data=data) | overrides
     try: signature(make).bind(setting, **overrides)
     except TypeError as e: raise ExperimentError(f'recipe {name!r} does not take that: {e}') from None
-    return make(setting, **overrides)
+    return _made(name, partial(make, setting, **overrides))
+
+def _made(name, make):
+    "What a recipe's function gives; raises `ExperimentError` where that is no recipe"
+    try: r = make()
+    except ValueError: raise
+    except Exception as e: raise ExperimentError(f'{name!r} makes no recipe ({type(e).__name__}: {e})') from e
+    if isinstance(r, dict): return r
+    raise ExperimentError(f'{name!r} makes no recipe, but a {type(r).__name__}')
 
 # %% ../../nbs/experiment/04_recipe.ipynb #2a2dca49
 _WHOLE = 'arms', 'steps', 'opt', 'make', 'init', 'corrupt', 'phase', 'lr' # what is replaced, not merged
@@ -135,6 +143,10 @@ def check_recipe(
     recipe:dict # a whole recipe
 ):
     "Raises `ExperimentError` for a recipe that cannot be followed."
+    try: canonical(recipe)
+    except (TypeError, ValueError) as e: raise ExperimentError(f'a recipe is plain JSON: {e}') from None
+    if not isinstance(recipe.get('name'), str): raise ExperimentError(f'name is {recipe.get("name")!r}: {Word}')
+    if not Whole.allows(recipe.get('version', 1)): raise ExperimentError(f'version is {recipe["version"]!r}: {Whole}')
     for part in ('arms', 'encoder'):
         if isinstance(recipe.get(part), dict): continue
         raise ExperimentError(f'{part} is {recipe.get(part)!r}: a section of settings is needed')
@@ -187,15 +199,26 @@ def file_arm(
 )->tuple: # (name of the arm, its specification)
     "An arm that starts from a file; raises `TransferError` unless it holds weights."
     read_weights(path)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
-    return f'file:{Path(path).stem}', dict(steps=['classify'], start=digest)
+    digest = hashlib.sha256(place(path).read_bytes()).hexdigest()[:20]
+    name = f'file:{Path(path).stem}'
+    return name, dict(steps=['classify'], start=digest, named=name)
+
+# %% ../../nbs/experiment/04_recipe.ipynb #676cc31f
+def told_apart(
+    arms # pairs: name of an arm, digest of the file that it starts from, or None
+)->dict: # pair -> a name that no other pair has
+    "What arms are called: by name, and by digest where several files share the name."
+    pairs = list(dict.fromkeys(arms))
+    names = [name for name,_ in pairs]
+    return {(name, d): f'{name}-{d[:8]}' if d and names.count(name)>1 else name for name,d in pairs}
 
 # %% ../../nbs/experiment/04_recipe.ipynb #ac81e729
 def pick_arms(
     recipe:dict, # a recipe
-    arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's by default
+    arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's, or as chosen
 )->dict: # name -> specification
     "The chosen arms; raises `ExperimentError` for an unknown one, `TransferError` for a file that holds no weights."
+    if isinstance(arms, dict): return arms
     if arms is None: arms = recipe['arms']
     arms = [arms] if isinstance(arms, str) else list(arms)
     there = [*recipe['arms'], 'file:PATH']
@@ -203,4 +226,6 @@ def pick_arms(
         if a not in recipe['arms'] and not str(a).startswith('file:'):
             raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(there)}')
-    return dict(file_arm(a[5:]) if str(a).startswith('file:') else (a, recipe['arms'][a]) for a in arms)
+    found = [(a, recipe['arms'][a]) if a in recipe['arms'] else file_arm(a[5:]) for a in arms]
+    called = told_apart((a, spec.get('start')) for a,spec in found)
+    return {called[a, spec.get('start')]: spec for a,spec in found}

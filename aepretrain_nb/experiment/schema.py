@@ -33,6 +33,11 @@ def _are_looks(v): return all(map(_is_look, v)) if isinstance(v, (list, tuple, r
 def _is_yes_or_all(v): return Yes.test(v) or v=='all'
 def _are_steps(v): return isinstance(v, (list, tuple)) and len(v)>0
 def _is_pair(v): return isinstance(v, (list, tuple)) and len(v)==2
+def _is_fold(v): return _is_pair(v) and all(map(whole, v)) and 0<=v[0]<v[1]
+
+_Mean = Kind('a number', lambda v: type(v) in (int, float) and math.isfinite(v))
+def _is_norm(v): return _is_pair(v) and several(_Mean).allows(v[0]) and several(Rate).allows(v[1])
+
 def _are_seeds(v): return v=='auto' or Whole.test(v) or (isinstance(v, (list, tuple)) and all(map(whole, v)))
 
 # %% ../../nbs/experiment/02_schema.ipynb #b0cd8259
@@ -87,9 +92,9 @@ class Images:
     n:Whole=None # images of pre-training; all by default
     pick:one_of(('random', 'rest', 'stratified'))='random' # `rest`: all others are held out; stratified: by class
     data:Word=None # another data set, whose images pre-training sees
-    norm:Kind('(mean, sd), numbers or one per channel', _is_pair)=None # of the input
+    norm:Kind('(mean, sd above 0), numbers or one per channel', _is_norm)=None # of the input
     augment:Section=None # fields of `Augment`
-    fold:Kind('(i, k)', _is_pair)=None # train on all but the i-th of k parts, and validate on it
+    fold:Kind('(i, k), i below k', _is_fold)=None # train on all but the i-th of k parts, and validate on it
 
 # %% ../../nbs/experiment/02_schema.ipynb #2079702d
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from ..data.ground import place, write_whole
 from ..data.loader import ImageDL
 from ..data.sets import ImageSet
 from ..nets.layers import act_layer, init_
@@ -210,18 +211,13 @@ def save_encoder(
     recipe:dict # how it came about, plain JSON; 'factory' ('package.module:function') and 'kwargs' rebuild it
 ) -> Path: # the file
     "Write an encoder and its recipe; `TransferError` for what cannot be written"
-    path = Path(path)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(path)
     state = {k: v.detach().cpu().contiguous() for k,v in encoder.state_dict().items()}
-    try:
-        save_file(state, tmp, {'recipe': json.dumps(recipe, sort_keys=True)})
-        os.replace(tmp, path)
+    try: write_whole(path, lambda f: save_file(state, f, {'recipe': json.dumps(recipe, sort_keys=True)}))
     except TypeError as e: raise TransferError(f'{path.name}: the recipe is not plain JSON: {e}') from None
     except RuntimeError:
         words = 'two names for one tensor; tie a weight at call time, do not register it twice'
         raise TransferError(f'{path.name}: {words}') from None
-    finally: tmp.unlink(missing_ok=True)
     return path
 
 # %% ../../nbs/train/02_transfer.ipynb #07d734f7
@@ -252,8 +248,9 @@ def read_weights(
     path # a safetensors file, or one of PyTorch (.pth, .pt, .bin)
 ) -> tuple: # (name -> tensor, recipe, {} if there is none)
     "Tensors and recipe of a weight file; `TransferError` unless it is one"
-    if not Path(path).is_file(): raise TransferError(f'no weight file {path}')
-    if Path(path).suffix in _PICKLED: return _read_pickled(path),{}
+    path = place(path)
+    if not path.is_file(): raise TransferError(f'no weight file {path}')
+    if path.suffix in _PICKLED: return _read_pickled(path),{}
     try:
         with safe_open(path, 'pt') as f:
             state,meta = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
