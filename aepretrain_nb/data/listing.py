@@ -11,7 +11,8 @@ __all__ = ['PARTS', 'IMAGE_ENDINGS', 'Listing', 'is_hidden', 'list_folder', 'lis
 from ..imports import *
 from .arrays import DataError
 from .ground import near
-import csv
+import csv, io
+from contextlib import suppress
 
 # %% ../../nbs/data/14_listing.ipynb #0eaa7fbc
 PARTS = 'train', 'test', 'valid', 'unlabelled'
@@ -58,37 +59,55 @@ def is_hidden(
     return name.startswith('.') or name.lower() in _SYSTEM
 
 # %% ../../nbs/data/14_listing.ipynb #b1a5f10d
-def _entries(folder):
-    "What is in a folder, by name; a `DataError` for one that cannot be read"
-    try: return sorted(os.scandir(folder), key=lambda e: e.name)
-    except OSError as e: raise DataError(f'{folder}: {e.strerror}') from None
+@dataclass
+class _Tree:
+    "What is below a folder, by names relative to it"
+    files:dict # name -> where it really is, None for what is no file
+    links:set # those names that are links
+    folders:list # names of the folders that were entered
+    closed:dict # name -> why, of folders that were not
+    hidden:int=0 # how many names of the system there are
+
+def _is(ask):
+    "An answer of the system about a name, no where it does not know"
+    with suppress(OSError): return ask()
+    return False
 
 def _walk(root):
-    "Names of all files below `root`, relative to it, and how many hidden names there are"
-    found,hidden,entered,todo = [],0,set(),[Path(root)]
-    while todo:
-        folder = todo.pop()
-        here = os.path.realpath(folder)
-        if here in entered: continue
+    "Every file below a folder, as a `_Tree`"
+    top,out,entered = len(os.path.join(root, '')),_Tree({}, set(), [], {}),set()
+    todo,later = [os.fspath(root)],[]
+    while todo or later:
+        folder = todo.pop() if todo else later.pop(0)
+        name,here = folder[top:].replace(os.sep, '/'),os.path.realpath(folder)
+        if here in entered:
+            out.closed[name] = 'a link to a folder that is listed'
+            continue
         entered.add(here)
-        for e in _entries(folder):
-            if is_hidden(e.name): hidden += 1
-            elif e.is_dir(): todo.append(Path(e.path))
-            else: found.append(Path(e.path).relative_to(root).as_posix())
-    return sorted(found),hidden
+        try: found = sorted(os.scandir(folder), key=lambda e: e.name)
+        except OSError as e: out.closed[name] = f'a folder that cannot be read: {e.strerror}'
+        else: out.folders.append(name); _sorted_out(found, here, top, out, todo, later)
+    return out
+
+def _sorted_out(entries, here, top, out, todo, later):
+    "Put what is in a folder into a `_Tree` or among the folders that are to be entered"
+    for e in entries:
+        name = e.path[top:].replace(os.sep, '/')
+        if is_hidden(e.name): out.hidden += 1
+        elif _is(e.is_dir): (later if e.is_symlink() else todo).append(e.path)
+        else:
+            real = os.path.realpath(e.path) if e.is_symlink() else os.path.join(here, e.name)
+            out.files[name] = real if _is(e.is_file) else None
+            if e.is_symlink(): out.links.add(name)
 
 # %% ../../nbs/data/14_listing.ipynb #6beed19c
-def _unfit(root, names):
+def _unfit(tree):
     "name -> why, of the files that are no image of their own"
-    out,first = {},{}
-    for n in names:
+    out,first = dict(tree.closed),{}
+    for n,real in sorted(tree.files.items(), key=lambda o: (o[0] in tree.links, o[0])):
         if not n.lower().endswith(IMAGE_ENDINGS): out[n] = f'no image by its ending {Path(n).suffix!r}'
-        elif not os.path.exists(os.path.join(root, n)): out[n] = 'a link that leads nowhere'
-        elif not os.path.islink(os.path.join(root, n)): first[os.path.realpath(os.path.join(root, n))] = n
-    for n in names:
-        real = os.path.realpath(os.path.join(root, n))
-        if n in out or first.setdefault(real, n)==n: continue
-        out[n] = f'a link to {first[real]}, which is listed'
+        elif real is None: out[n] = 'a link that leads nowhere' if n in tree.links else 'no file that can be read'
+        elif first.setdefault(real, n)!=n: out[n] = f'a link to {first[real]}, which is listed'
     return out
 
 # %% ../../nbs/data/14_listing.ipynb #11a35dab
@@ -112,21 +131,36 @@ def _strangers(names, parts):
     apart = [n for n in names if '/' in n and n.split('/')[0] not in parts]
     return {n: f'{n.split("/")[0]!r} is none of the parts {", ".join(sorted(parts))}' for n in apart}
 
+def _remarks(tree, parts, rows):
+    "What there is to say of the folders: images without a class, classes without an image, a class that may be a folder too many"
+    loose = [r['name'] for r in rows if r['label'] is None and _place(r['name'], parts)[0]!='unlabelled']
+    classes = {r['label'] for r in rows if r['label'] is not None}
+    places = {f: _place(f'{f}/x', parts) for f in tree.folders if f and f.count('/')==int(f.split('/')[0] in parts)}
+    filled = {(r['part'], r['label']) for r in rows}
+    empty = [f for f,place in places.items() if place[1] is not None and place not in filled]
+    out = [f'{len(loose):,} images lie in no class folder, such as {loose[0]}: unlabelled'] if loose else []
+    if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
+    deeper = sorted({r['name'].split('/')[1] for r in rows if r['name'].count('/')>1}) if not parts else []
+    if len(classes)==1 and len(deeper)>1:
+        out.append(f'one class, {classes.pop()}, with folders {", ".join(deeper[:5])}: if those are the classes, name it')
+    return out
+
 def list_folder(
     root # the folder
 )->Listing: # files by part, class and name
     "The images of a folder; a `DataError` where there are none."
     root = Path(root).expanduser()
     if not root.is_dir(): raise DataError(f'{root} is no folder')
-    names,hidden = _walk(root)
-    parts = _tree(names)
-    why = _unfit(root, names) | _strangers(names, parts)
-    rows,notes = [dict(zip(_COLUMNS, (n, *_place(n, parts), None))) for n in names if n not in why],[]
+    tree = _walk(root)
+    if '' in tree.closed: raise DataError(f'{root} is {tree.closed[""]}')
+    parts = _tree(tree.files)
+    why = _unfit(tree) | _strangers(tree.files, parts)
+    rows = [dict(zip(_COLUMNS, (n, *_place(n, parts), None))) for n in tree.files if n not in why]
     if not rows: raise DataError(f'{root} holds no image' + (f', but {len(why)} other files' if why else ''))
-    loose = [r for r in rows if r['label'] is None and r['part']!='unlabelled']
-    for r in loose: r['part'] = 'unlabelled'
-    if loose: notes.append(f'{len(loose)} images lie in no class folder, such as {loose[0]["name"]}: unlabelled')
-    return _listing(root, rows, sorted(why.items()), notes, hidden)
+    notes = _remarks(tree, parts, rows)
+    for r in rows:
+        if r['label'] is None: r['part'] = 'unlabelled'
+    return _listing(root, rows, sorted(why.items()), notes, tree.hidden)
 
 # %% ../../nbs/data/14_listing.ipynb #ab3791d9
 _FIELDS = dict(file=('file', 'filename', 'path', 'image'), label=('label', 'class', 'target'),
@@ -146,16 +180,16 @@ def _columns(header, where, asked):
 
 def _word(v):
     "A cell as text without blanks around it; None where it is empty"
-    if v is None or pd.isna(v): return None
+    if v is None or v=='' or pd.isna(v): return None
     return str(v).strip() or None
 
 # %% ../../nbs/data/14_listing.ipynb #8a5c56b2
 def _inside(root, name):
     "A file relative to the folder `root`; None for one outside, or with a sign that no file name has"
     if not name or '\0' in name: return None
-    root = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(root, name))
-    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) and path!=root else None
+    name,top = name.replace('\\', '/'),os.path.join(os.path.abspath(root), '')
+    path = os.path.normpath(os.path.join(top, name))
+    return path[len(top):].replace(os.sep, '/') if path.startswith(top) else None
 
 def _part(word):
     "The part that a word names, '' for no word; None for a word that names none"
@@ -163,50 +197,62 @@ def _part(word):
 
 def _refusal(root, o, seen):
     "Why a row of a table cannot be used, None where it can"
-    name = _inside(root, o['file'] or '')
-    if name is None: return f'{o["file"]!r} is no file in {root}'
+    if o['file'] is None: return 'no file is named'
+    if o['name'] is None: return f'{o["file"]!r} is no file in {root}'
     if _part(o['split']) is None: return f'split {o["split"]!r} is none of {", ".join(PARTS)}'
-    before = seen.get(name, o)
-    if before['label']!=o['label']: return f'{name} is {o["label"]!r} here and {before["label"]!r} in {before["at"]}'
+    before = seen.get(o['name'], o)
+    for k in ('label', 'split', 'group'):
+        if before[k]!=o[k]: return f'{o["name"]} has {k} {o[k]!r} here and {before[k]!r} in {before["at"]}'
 
 # %% ../../nbs/data/14_listing.ipynb #2d1ffcc8
 def _other_case(root, name):
     "A name as the folder writes it, where it differs in capitals only; None where there is no such file"
     at = Path(root)
     for word in name.split('/'):
-        same = [e.name for e in _entries(at) if e.name.lower()==word.lower()] if at.is_dir() else []
+        same = [e for e in sorted(os.listdir(at)) if e.lower()==word.lower()] if at.is_dir() else []
         if not same: return None
         at /= same[0]
     return at.relative_to(root).as_posix()
 
 def _absence(root, name):
     "Why a file of a table is left out, None where it is there"
-    if not (Path(root)/name).is_file():
+    if not os.path.isfile(os.path.join(root, name)):
         other = _other_case(root, name)
         return f'it is not there; there is {other}' if other else 'it is not there'
     return None if name.lower().endswith(IMAGE_ENDINGS) else f'no image by its ending {Path(name).suffix!r}'
 
 # %% ../../nbs/data/14_listing.ipynb #6ba9b503
-def _read_rows(rows, header, where, columns):
-    "Rows as dicts of file, label, split, group and `at`, where they stand"
+def _read_rows(rows, header, where, root, columns):
+    "Rows as dicts of file, label, split, group, `name` within the folder, and `at`, where they stand"
     names = _columns(header, where, columns)
-    for at,row in rows: yield {k: _word(row.get(c)) if c is not None else None for k,c in names.items()} | dict(at=at)
+    for at,row in rows:
+        words = {k: None if c is None else _word(row.get(c)) for k,c in names.items()}
+        blank = words['label'] is not None and words['label']!=str(row[names['label']])
+        yield words | dict(name=_inside(root, words['file']), at=at, blank=blank)
+
+def _refuse(where, refused, skipped):
+    "Raise a `DataError` that names what cannot be used, and what would be left out besides"
+    if not refused: return
+    more = f'; {len(refused)-9} more' if len(refused)>9 else ''
+    besides = f'; besides, {"; ".join(f"{n}: {why}" for n,why in skipped[:3])}' if skipped else ''
+    raise DataError(f'{where}: {"; ".join(refused[:9])}{more}{besides}')
 
 def _listed(rows, root, where):
     "The listing of the rows of a table; a `DataError` names all that cannot be used"
-    refused,skipped,seen = [],[],{}
+    refused,skipped,seen,blanks = [],[],{},[]
     for o in rows:
-        why = _refusal(root, o, seen)
-        name = _inside(root, o['file'] or '')
+        name,why = o['name'],_refusal(root, o, seen)
         if why: refused.append(f'{o["at"]}: {why}')
         elif name in seen: skipped.append((name, f'{o["at"]}: {seen[name]["at"]} says the same'))
         elif why := _absence(root, name): skipped.append((name, f'{o["at"]}: {why}'))
+        if o['blank']: blanks.append(o['at'])
         if not why: seen.setdefault(name, o)
-    if refused: raise DataError(f'{where}: {"; ".join(refused[:9])}' + (f'; {len(refused)-9} more' if len(refused)>9 else ''))
+    _refuse(where, refused, skipped)
     if not seen: raise DataError(f'{where} names no image that is there')
     def part(o): return 'unlabelled' if o['label'] is None else _part(o['split'])
     files = [dict(zip(_COLUMNS, (n, part(o), o['label'], o['group']))) for n,o in seen.items()]
-    return _listing(root, files, skipped, [])
+    notes = [f'blanks around {len(blanks):,} labels are left out ({", ".join(blanks[:3])})'] if blanks else []
+    return _listing(root, files, skipped, notes)
 
 # %% ../../nbs/data/14_listing.ipynb #a7fccb64
 def _csv_rows(path):
@@ -216,8 +262,9 @@ def _csv_rows(path):
     except UnicodeDecodeError: raise DataError(f'{path} is not written in UTF-8') from None
     first = text.partition('\n')[0]
     if not first.strip(): raise DataError(f'{path} is empty: its first line names the columns, such as file,label')
-    reader = csv.DictReader(text.splitlines(), delimiter=max(',;\t', key=first.count), restkey='')
-    return reader.fieldnames,[(f'line {reader.line_num}', row) for row in reader]
+    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=max(',;\t', key=first.count), restkey='')
+    try: return reader.fieldnames,[(f'line {reader.line_num}', row) for row in reader]
+    except csv.Error as e: raise DataError(f'{path}, line {reader.line_num}: {e}') from None
 
 def list_csv(
     path, # the CSV, in UTF-8; its files are relative to the folder that it is in
@@ -226,7 +273,7 @@ def list_csv(
     "The images that a CSV names; a `DataError` with the number of each line that cannot be used."
     path = Path(path).expanduser()
     header,rows = _csv_rows(path)
-    return _listed(_read_rows(rows, header, path, columns), path.parent, path)
+    return _listed(_read_rows(rows, header, path, path.parent, columns), path.parent, path)
 
 def list_frame(
     table:pd.DataFrame, # a row for each image
@@ -234,5 +281,5 @@ def list_frame(
     columns:dict=None # as in `list_csv`
 )->Listing: # files by part and name
     "The images that a data frame names; a `DataError` with the index of each row that cannot be used."
-    rows = [(f'row {i}', row) for i,row in zip(table.index, table.to_dict('records'))]
-    return _listed(_read_rows(rows, list(table), 'the table', columns), Path(root).expanduser(), 'the table')
+    rows,root = [(f'row {i}', row) for i,row in zip(table.index, table.to_dict('records'))],Path(root).expanduser()
+    return _listed(_read_rows(rows, list(table), 'the table', root, columns), root, 'the table')
