@@ -26,6 +26,7 @@ class Listing:
     files:pd.DataFrame # a row for each: name (relative, with slashes), part (of `PARTS`, or empty), label, group
     skipped:pd.DataFrame # a row for each of the others: name, why
     notes:list # what was made of the folder, a line each
+    source:str='' # what was read: the folder, or the table
     hidden:int=0 # how many names of the system were passed over
 
     def path(self,
@@ -41,12 +42,12 @@ class Listing:
 # %% ../../nbs/data/14_listing.ipynb #6b95cc5f
 _COLUMNS = ['name', 'part', 'label', 'group']
 
-def _listing(root, rows, skipped, notes, hidden=0):
+def _listing(root, rows, skipped, notes, source, hidden=0):
     "A `Listing`, with files in the order of parts and names"
     files = pd.DataFrame(rows, columns=_COLUMNS, dtype=object)
     place = files.part.map({p: i for i,p in enumerate(PARTS)}).fillna(-1)
     files = files.assign(place=place).sort_values(['place', 'name'], ignore_index=True).drop(columns='place')
-    return Listing(Path(root), files, pd.DataFrame(skipped, columns=['name', 'why']), notes, hidden)
+    return Listing(Path(root), files, pd.DataFrame(skipped, columns=['name', 'why']), notes, str(source), hidden)
 
 # %% ../../nbs/data/14_listing.ipynb #7c13dde0
 IMAGE_ENDINGS = tuple('.jpg .jpeg .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .tga .jp2 .avif'.split())
@@ -160,7 +161,7 @@ def list_folder(
     notes = _remarks(tree, parts, rows)
     for r in rows:
         if r['label'] is None: r['part'] = 'unlabelled'
-    return _listing(root, rows, sorted(why.items()), notes, tree.hidden)
+    return _listing(root, rows, sorted(why.items()), notes, root, tree.hidden)
 
 # %% ../../nbs/data/14_listing.ipynb #ab3791d9
 _FIELDS = dict(file=('file', 'filename', 'path', 'image'), label=('label', 'class', 'target'),
@@ -252,7 +253,7 @@ def _listed(rows, root, where):
     def part(o): return 'unlabelled' if o['label'] is None else _part(o['split'])
     files = [dict(zip(_COLUMNS, (n, part(o), o['label'], o['group']))) for n,o in seen.items()]
     notes = [f'blanks around {len(blanks):,} labels are left out ({", ".join(blanks[:3])})'] if blanks else []
-    return _listing(root, files, skipped, notes)
+    return _listing(root, files, skipped, notes, where)
 
 # %% ../../nbs/data/14_listing.ipynb #a7fccb64
 def _csv_rows(path):
@@ -282,4 +283,4 @@ def list_frame(
 )->Listing: # files by part and name
     "The images that a data frame names; a `DataError` with the index of each row that cannot be used."
     rows,root = [(f'row {i}', row) for i,row in zip(table.index, table.to_dict('records'))],Path(root).expanduser()
-    return _listed(_read_rows(rows, list(table), 'the table', root, columns), root, 'the table')
+    return _listed(_read_rows(rows, list(table), 'the table', root, columns), root, f'a table of files in {root}')
