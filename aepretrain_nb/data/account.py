@@ -7,13 +7,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data/account.html.md"""
 # %% auto #0
 __all__ = ['find_copies', 'Account']
 
-# %% ../../nbs/data/20_account.ipynb #562303a5
+# %% ../../nbs/data/20_account.ipynb #a82347ed
 from ..imports import *
 from .check import listed
 from collections import Counter
 from fastcore.basics import patch
 
-# %% ../../nbs/data/20_account.ipynb #07a2b273
+# %% ../../nbs/data/20_account.ipynb #8e45a5bc
 _ORDER = 'train', 'test', 'unlabelled'
 
 def find_copies(
@@ -30,7 +30,7 @@ def find_copies(
     agree = (t.label==of.label).astype(object).where(known, None)
     return pd.DataFrame(dict(name=t.name, part=t.part, of=of.name, first=of.part, labels_agree=agree))
 
-# %% ../../nbs/data/20_account.ipynb #35caabed
+# %% ../../nbs/data/20_account.ipynb #ae69ea4b
 @dataclass(repr=False)
 class Account:
     "What became of images of one's own"
@@ -48,6 +48,7 @@ class Account:
     copies:pd.DataFrame # from `find_copies`
     notes:list # what was decided for you, a line each
     hidden:int=0 # names of the system that were passed over
+    asked:list=None # what a command line says of the images; None where it cannot
     warnings:list=field(default_factory=list) # what is odd about the data, a line each
 
 @patch(as_prop=True)
@@ -62,7 +63,7 @@ def classes(self:Account)->pd.DataFrame: # a row for each class, a column for ea
     t = self.table[self.table.label.notna()]
     return pd.crosstab(t.label, t.part).reindex(columns=[k for k in self.parts if k!='unlabelled'], fill_value=0)
 
-# %% ../../nbs/data/20_account.ipynb #dff624fd
+# %% ../../nbs/data/20_account.ipynb #38e65326
 def _counted(counts, most=4):
     "The most frequent things with their numbers"
     said = [f'{k} {n:,}' for k,n in counts.most_common(most)]

@@ -11,6 +11,7 @@ __all__ = ['keep_splits', 'read_splits', 'data_ref', 'load_ref', 'data_of', 'rev
 # %% ../../nbs/experiment/18_work.ipynb #f2633944
 from ..imports import *
 import platform, subprocess, threading
+from collections import Counter
 from contextlib import ExitStack
 from functools import lru_cache
 from itertools import chain as joined
@@ -34,7 +35,7 @@ def keep_splits(
     splits:Splits, # the data
     f # the file
 ):
-    "Write images, targets, groups and folds as tensors, and what is said in words beside them."
+    "Write images, targets, groups and folds as tensors, each image once, and what is said in words beside them."
     folds = splits.folds or ()
     words = dict(name=splits.name, derived=splits.derived, folds=None if splits.folds is None else len(folds))
     tensors = {f'fold_{i}': torch.as_tensor(o) for i,o in enumerate(folds)}
@@ -42,7 +43,17 @@ def keep_splits(
         o = getattr(splits, k)
         words[k] = dict(classes=o.classes, task=o.task, name=o.name)
         tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
-    save_file({k: v.cpu().contiguous().clone() for k,v in tensors.items()}, f, dict(splits=json.dumps(words)))
+    if _begins(splits.unlabelled.x, splits.train.x):
+        del tensors['train_x']
+        words['first'] = len(splits.train)
+    tensors = {k: v.cpu().contiguous() for k,v in tensors.items()}
+    kept = Counter(v.untyped_storage().data_ptr() for v in tensors.values())
+    alone = {k: v.clone() if kept[v.untyped_storage().data_ptr()]>1 else v for k,v in tensors.items()}
+    save_file(alone, f, dict(splits=json.dumps(words)))
+
+def _begins(whole, part):
+    "Are the images `part` the first of `whole`, in the same memory?"
+    return whole.data_ptr()==part.data_ptr() and whole.shape[1:]==part.shape[1:] and len(whole)>=len(part)
 
 def _words(f):
     "What is said in words beside the images; raises `BrokenFile` where the file is none of `keep_splits`"
@@ -53,8 +64,8 @@ def read_splits(
     f # a file from `keep_splits`
 )->Splits: # the data
     "What `keep_splits` wrote; raises `BrokenFile` for anything else."
-    words = _words(f)
-    t = load_file(f)
+    words,t = _words(f),load_file(f)
+    if 'first' in words: t['train_x'] = t['unlabelled_x'][:words['first']]
     def part(k): return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words[k])
     folds = None if words['folds'] is None else [t[f'fold_{i}'] for i in range(words['folds'])]
     return Splits(words['name'], *map(part, ('train', 'test', 'unlabelled')), folds=folds, derived=words['derived'])
