@@ -65,14 +65,14 @@ def _free(change):
 
 # %% ../nbs/04_cli.ipynb #8a702117
 _COMPARE = dict(but=f'store progress pretrain_sets {_APART.replace("root", "")}',
-    reads=_OWN | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words, tune=['each', 'first'],
-        valid=['within', 'extra'], precision=['fp32', 'bf16']))
+    reads=_OWN | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words,
+        tune=['each', 'first'], valid=['within', 'extra'], precision=['fp32', 'bf16']))
 
 _READ = 'root', 'metric', 'treatment', 'margin'
 
 @hands_to('aepretrain_nb.compare:compare', 'aepretrain_nb.data.own:read_own', **_COMPARE)
 def compare(
-    data:str,             # name of a data set (aepretrain data list), or images of your own: a folder, CSV, .npy or .npz
+    data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
     recipe='kohlbrenner', # name or import path of a recipe
     setting=None,         # smoke (seconds), quick (two cores), paper (as published); smoke by default, or digits
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated

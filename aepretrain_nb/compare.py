@@ -273,7 +273,7 @@ def compare(
     seeds = how.get('n', 5) if seeds is None else seeds
     auto = check_seeds(seeds, margin, max_seeds, len(picked), how.get('crossed'), how.get('one_encoder'))
     own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
-    if own and labels is None: labels = fitting_sizes(np.ravel(r.get('labels', {}).get('n', (100, 1000))).tolist(), data)
+    if own and labels is None: labels = fitting_sizes(r.get('labels', {}).get('n', (100, 1000)), data)
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
     for other in encoders: experiment(other)
     files,odd = _files(arms),_odd(plan)

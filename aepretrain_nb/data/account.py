@@ -7,13 +7,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data/account.html.md"""
 # %% auto #0
 __all__ = ['find_copies', 'Account']
 
-# %% ../../nbs/data/20_account.ipynb #a82347ed
+# %% ../../nbs/data/20_account.ipynb #8a8fad5e
 from ..imports import *
 from .check import listed
 from collections import Counter
 from fastcore.basics import patch
 
-# %% ../../nbs/data/20_account.ipynb #8e45a5bc
+# %% ../../nbs/data/20_account.ipynb #41ece5f2
 _ORDER = 'train', 'test', 'unlabelled'
 
 def find_copies(
@@ -30,7 +30,7 @@ def find_copies(
     agree = (t.label==of.label).astype(object).where(known, None)
     return pd.DataFrame(dict(name=t.name, part=t.part, of=of.name, first=of.part, labels_agree=agree))
 
-# %% ../../nbs/data/20_account.ipynb #ae69ea4b
+# %% ../../nbs/data/20_account.ipynb #fc5a27a7
 @dataclass(repr=False)
 class Account:
     "What became of images of one's own"
@@ -63,7 +63,7 @@ def classes(self:Account)->pd.DataFrame: # a row for each class, a column for ea
     t = self.table[self.table.label.notna()]
     return pd.crosstab(t.label, t.part).reindex(columns=[k for k in self.parts if k!='unlabelled'], fill_value=0)
 
-# %% ../../nbs/data/20_account.ipynb #38e65326
+# %% ../../nbs/data/20_account.ipynb #ef5a2ea2
 def _counted(counts, most=4):
     "The most frequent things with their numbers"
     said = [f'{k} {n:,}' for k,n in counts.most_common(most)]
@@ -80,13 +80,12 @@ def _class_lines(t, most):
 def _copy_lines(copies):
     "What occurs twice, a line for each pair of parts"
     for (part,first),o in copies.groupby(['part', 'first'], sort=False):
-        wrong = int((o.labels_agree==False).sum())
-        where = f'occur before in {part}' if part==first else f'of {part} are in {first}, too'
-        yield f'{len(o):,} images {where}: {listed(o.name, 3)}' + (f'; {wrong:,} with another label' if wrong else '')
+        wrong,which = int((o.labels_agree==False).sum()),listed(o.name + ' = ' + o.of, 3)
+        yield f'{len(o):,} in {part}, before in {first}: {which}' + (f'; {wrong:,} with another label' if wrong else '')
 
 def _skipped_lines(skipped, most):
     "What was skipped, a line for each reason"
-    for why,o in skipped.groupby('why', sort=False): yield f'{len(o):,} skipped, {why}: {listed(o.name, most)}'
+    for why,o in skipped.groupby('why', sort=False): yield f'skipped: {len(o):,} ({why}): {listed(o.name, most)}'
 
 def _first(lines, most): return lines[:most] + ([f'and {len(lines)-most} more lines'] if len(lines)>most else [])
 
@@ -96,13 +95,14 @@ def text(self:Account,
 )->str: # lines
     "The account in words."
     c,h,w = self.shape
-    n_groups = self.table.group.nunique()
+    sizes = Counter({f'{a}x{b}': n for (a,b),n in self.sizes.items()})
     said = {'read': f'{len(self.table):,} images, {len(self.skipped):,} skipped, {self.hidden:,} names of the system',
-        'found': f'{_counted(self.modes)}; {_counted(Counter({f"{a}x{b}": n for (a,b),n in self.sizes.items()}))} (height x width)',
-        'as given': f'{c} channel{"s"*(c>1)} of {h}x{w}, {self.kind}, from {self.low:g} to {self.high:g}; resize: {self.resize}',
+        'found': f'{_counted(self.modes)}; {_counted(sizes)} (height x width)',
+        'as given': f'{c} channel{"s"*(c>1)} of {h}x{w}, {self.kind}, resize: {self.resize}',
+        'pixels': f'from {self.low:g} to {self.high:g}',
         'parts': ', '.join(f'{n:,} {k}' for k,n in self.parts.items()) + ' (on top)'*('unlabelled' in self.parts),
-        'groups': f'{n_groups:,}' if n_groups else 'none'}
-    lines = [f'{self.name}: {self.source}', *(f'{k:9} {v}' for k,v in said.items())]
+        'groups': f'{self.table.group.nunique():,}' if self.table.group.notna().any() else 'none'}
+    lines = [self.source, *(f'{k:9} {v}' for k,v in said.items())]
     if len(self.classes): lines += ['', *_class_lines(self.classes, most), '']
     lines += [f'copies: {o}' for o in _copy_lines(self.copies)] + [f'note: {o}' for o in self.notes]
     lines += _first(list(_skipped_lines(self.skipped, most)), most)

@@ -27,7 +27,8 @@ def _reason(e):
     if isinstance(e, UnidentifiedImageError): return 'no image that can be read'
     if isinstance(e, Image.DecompressionBombError): return _TOO_MANY
     words = getattr(e, 'strerror', None) or ' '.join(str(e).split()) or type(e).__name__
-    return 'truncated' if 'truncated' in words or 'unrecognized data stream' in words else words[:80]
+    cut = 'truncated' in words.lower() or 'unrecognized data stream' in words
+    return 'truncated' if cut else words[:80]
 
 @contextmanager
 def opened(

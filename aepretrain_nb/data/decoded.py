@@ -38,7 +38,7 @@ def _file(listing, stamp): return listing.path(stamp.split(' ', 3)[3])
 def cache_folder(
     cache=None # a folder, if you have one in mind
 )->Path: # where decoded images are kept
-    "The folder of decoded images: `cache`, else $AEPRETRAIN_CACHE, else the user's cache; it can be deleted at any time."
+    "The folder of decoded images: `cache`, else $AEPRETRAIN_CACHE, else the user's; it can be deleted at any time."
     usual = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'aepretrain_nb'/'decoded'
     return place(cache or os.environ.get('AEPRETRAIN_CACHE') or usual)
 
@@ -186,7 +186,8 @@ def _refreshed(folder, listing, rows, how, workers):
     if old and old['rows']==rows: return _decoded(folder/old['file'], old, how, 0)
     name,made = f'{key}-{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}.pixels',{}
     def write(tmp):
-        with open(tmp, 'wb') as f: made['of'],made['n'] = _write(f, listing, rows, _old_pixels(folder, old), how, workers)
+        was = _old_pixels(folder, old)
+        with open(tmp, 'wb') as f: made['of'],made['n'] = _write(f, listing, rows, was, how, workers)
     write_whole(folder/name, write)
     remember(folder, manifest, dict(how=how, rows=rows, file=name, **made['of']))
     for o in folder.glob(f'{key}-*.pixels'):

@@ -111,8 +111,8 @@ def of_arrays(
         if odd and not out: notes.append(f'not taken: {", ".join(odd)}')
         sizes = Counter({x.shape[2:]: len(x)})
         out.append(Given(x, rows_of(len(x), part, words, groups), classes, notes, Counter({mode_of(x): len(x)}), sizes))
-    if not out: raise DataError(f'{what}: no images among {", ".join(arrays) or "nothing"}: name them x, or x_train and x_test')
-    return out
+    if out: return out
+    raise DataError(f'{what}: no images among {", ".join(arrays) or "nothing"}: name them x, or x_train and x_test')
 
 # %% ../../nbs/data/18_given.ipynb #62ac8e01
 def of_numpy(
@@ -125,5 +125,7 @@ def of_numpy(
         found = np.load(path, mmap_mode=None if path.suffix.lower()=='.npz' else 'r', allow_pickle=False)
         arrays = dict(found) if hasattr(found, 'files') else dict(x=found)
     except FileNotFoundError: raise
-    except Exception as e: raise DataError(f'{path} cannot be read as NumPy\'s: {" ".join(str(e).split())[:80]}') from None
+    except Exception as e:
+        why = ' '.join(str(e).split())[:80] or type(e).__name__
+        raise DataError(f'{path} cannot be read as a file of NumPy: {why}') from None
     return of_arrays(arrays, layout, path.name)

@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data/items.html.md"""
 # %% auto #0
 __all__ = ['LARGEST', 'USUAL', 'one_image', 'usual_size', 'to_channels', 'brought', 'joined_parts', 'classes_of', 'of_items']
 
-# %% ../../nbs/data/19_items.ipynb #e5a266fd
+# %% ../../nbs/data/19_items.ipynb #4086d7af
 from ..imports import *
 from .arrays import DataError
 from .decode import header_of, pixels_of, to_size
@@ -16,7 +16,7 @@ from .sets import ImageSet
 from collections import Counter
 from PIL import Image
 
-# %% ../../nbs/data/19_items.ipynb #e50ce8b1
+# %% ../../nbs/data/19_items.ipynb #ca6ada43
 def one_image(
     o # an image of PIL, an array or a tensor of two or three dimensions
 )->tuple: # (pixels (c,h,w), mode)
@@ -29,18 +29,17 @@ def one_image(
     x,_ = turned(o[None], what='an image')
     return x[0],mode_of(x)
 
-# %% ../../nbs/data/19_items.ipynb #e8c5edcb
-LARGEST,USUAL = 96,(64, 64)  # images of one size up to the first stay as they are; all others come to the second
+# %% ../../nbs/data/19_items.ipynb #c465e320
+LARGEST,USUAL = 96,(64, 64)  # most images have a size up to the first: it stays; else all come to the second
 
 def usual_size(
-    sizes # of images, (height, width)
+    sizes:Counter # how many images of each (height, width)
 )->tuple: # (height, width)
-    "The size where none is asked for: that of the images, if they are small and have one; else 64 by 64."
-    known = set(map(tuple, sizes))
-    one = known.pop() if len(known)==1 else (LARGEST+1,)
-    return one if max(one)<=LARGEST else USUAL
+    "The size where none is asked for: that of most images, if it is small; else 64 by 64."
+    (one,n), = sizes.most_common(1)
+    return one if 2*n>sizes.total() and max(one)<=LARGEST else USUAL
 
-# %% ../../nbs/data/19_items.ipynb #35154aff
+# %% ../../nbs/data/19_items.ipynb #c2ededc5
 _GREY = np.array([299, 587, 114], 'float32')/1000
 
 def to_channels(
@@ -54,7 +53,7 @@ def to_channels(
     g = np.tensordot(_GREY, a.astype('float32'), 1)[None]
     return g.clip(0, 1) if a.dtype.kind=='f' else g.round().astype(a.dtype)
 
-# %% ../../nbs/data/19_items.ipynb #11b05cc9
+# %% ../../nbs/data/19_items.ipynb #3fb58d87
 def brought(
     g:Given, # images
     size:tuple, # (height, width)
@@ -69,7 +68,7 @@ def brought(
     for i,a in enumerate(x): out[i] = to_size(to_channels(a, channels), size, how)
     return replace(g, x=out)
 
-# %% ../../nbs/data/19_items.ipynb #9180a8e5
+# %% ../../nbs/data/19_items.ipynb #413bf5d6
 def joined_parts(
     parts:list, # `Given`, one or more
     size:tuple=None, # (height, width); as in `usual_size` if not given
@@ -88,7 +87,7 @@ def joined_parts(
     notes = sum((o.notes for o in parts), [])
     return Given(x, table, classes, notes, sum((o.modes for o in parts), Counter()), sizes)
 
-# %% ../../nbs/data/19_items.ipynb #9932d8b7
+# %% ../../nbs/data/19_items.ipynb #8ff786a1
 def classes_of(
     data # a data set, perhaps a part of one
 )->list: # names, None where it has none

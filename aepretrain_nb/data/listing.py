@@ -16,8 +16,8 @@ from contextlib import suppress
 
 # %% ../../nbs/data/14_listing.ipynb #0eaa7fbc
 PARTS = 'train', 'test', 'valid', 'unlabelled'
-_NAMES = dict(train='train', training='train', test='test', testing='test', val='valid', valid='valid', validation='valid',
-    unlabelled='unlabelled', unlabeled='unlabelled')
+_NAMES = dict(train='train', training='train', test='test', testing='test', val='valid', valid='valid',
+    validation='valid', unlabelled='unlabelled', unlabeled='unlabelled')
 
 @dataclass
 class Listing:
@@ -133,7 +133,7 @@ def _strangers(names, parts):
     return {n: f'{n.split("/")[0]!r} is none of the parts {", ".join(sorted(parts))}' for n in apart}
 
 def _remarks(tree, parts, rows):
-    "What there is to say of the folders: images without a class, classes without an image, a class that may be a folder too many"
+    "What there is to say of the folders: no class, no image, one class that may be a folder too many"
     loose = [r['name'] for r in rows if r['label'] is None and _place(r['name'], parts)[0]!='unlabelled']
     classes = {r['label'] for r in rows if r['label'] is not None}
     places = {f: _place(f'{f}/x', parts) for f in tree.folders if f and f.count('/')==int(f.split('/')[0] in parts)}
@@ -143,7 +143,7 @@ def _remarks(tree, parts, rows):
     if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
     deeper = sorted({r['name'].split('/')[1] for r in rows if r['name'].count('/')>1}) if not parts else []
     if len(classes)==1 and len(deeper)>1:
-        out.append(f'one class, {classes.pop()}, with folders {", ".join(deeper[:5])}: if those are the classes, name it')
+        out.append(f'one class, {classes.pop()}, with folders {", ".join(deeper[:5])}: if they are the classes, name it')
     return out
 
 def list_folder(

@@ -7,7 +7,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/data/own.html.md"""
 # %% auto #0
 __all__ = ['Own', 'read_own', 'own_images', 'fitting_sizes', 'named_or_own', 'look_at']
 
-# %% ../../nbs/data/21_own.ipynb #6b02883c
+# %% ../../nbs/data/21_own.ipynb #d6ff8758
 from ..imports import *
 from .account import Account, find_copies
 from .arrays import DataError
@@ -27,7 +27,7 @@ from collections import Counter
 from fastcore.basics import patch
 from torch.utils.data import Dataset
 
-# %% ../../nbs/data/21_own.ipynb #dafbf35e
+# %% ../../nbs/data/21_own.ipynb #5a9d538a
 @dataclass
 class Own:
     "Images of one's own, before they are splits"
@@ -51,15 +51,18 @@ def _strictly(strict, where, skipped):
     said = listed([f'{o.name} ({o.why})' for o in skipped.itertuples()])
     raise DataError(f'{where}: {len(skipped):,} files cannot be taken: {said}')
 
+def _sizes(heads): return Counter((o.height, o.width) for o in heads)
+
 def _pixels(listing, rows, heads, folder, size, resize, channels, test, seed):
     "Decoded images that have a part, their rows, lines and sides; what could not be read is marked in `heads`"
     good = [i for i,o in enumerate(heads) if isinstance(o, Header)]
-    if not good: raise DataError(f'{listing.root}: none of {len(heads):,} images can be read; {listing.files.name[0]}: {heads[0]}')
+    first = f'{listing.files.name[0]}: {heads[0]}'
+    if not good: raise DataError(f'{listing.root}: none of {len(heads):,} images can be read; {first}')
     table,notes,sides = _drawn(listing.files.iloc[good], test, seed, folder)
     usual,kind = common([heads[i] for i in good])
-    size = size or usual_size({(heads[i].height, heads[i].width) for i in good})
+    how = dict(size=size or usual_size(_sizes([heads[i] for i in good])), channels=channels or usual, kind=kind, how=resize)
     files = replace(listing, files=table.reset_index(drop=True))
-    d = decode_all(files, [rows[i] for i in table.index], folder, size=size, channels=channels or usual, kind=kind, how=resize)
+    d = decode_all(files, [rows[i] for i in table.index], folder, **how)
     for i,why in d.reasons.items(): heads[table.index[i]] = why
     return d,table,notes,sides
 
@@ -75,16 +78,16 @@ def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
             remember_headers(folder, rows, heads)
             d,table,notes,sides = _pixels(listing, rows, heads, folder, *how)
         if sides: remember(folder, _draw_file(test, seed), sides)
-    lost = {n: o for n,o in zip(listing.files.name, heads) if isinstance(o, str)}
-    skipped = pd.concat([listing.skipped, pd.DataFrame(dict(name=list(lost), why=list(lost.values())))], ignore_index=True)
+    lost = [(n, o) for n,o in zip(listing.files.name, heads) if isinstance(o, str)]
+    skipped = pd.concat([listing.skipped, pd.DataFrame(lost, columns=['name', 'why'])], ignore_index=True)
     _strictly(strict, listing.root, skipped)
     kept = [heads[i] for i in table.index]
-    modes,sizes = Counter(o.mode for o in kept),Counter((o.height, o.width) for o in kept)
-    given = Given(d.x, table.reset_index(drop=True), None, listing.notes + notes, modes, sizes)
+    modes = Counter(o.mode for o in kept)
+    given = Given(d.x, table.reset_index(drop=True), None, listing.notes + notes, modes, _sizes(kept))
     ends = min(d.facts['low']),max(d.facts['high'])
     return _accounted(given, name, str(listing.source), resize, ends, d.facts['keys'], skipped, listing.hidden, sides)
 
-# %% ../../nbs/data/21_own.ipynb #e298dffe
+# %% ../../nbs/data/21_own.ipynb #95c4343b
 def _accounted(given, name, source, resize, ends, keys, skipped, hidden, sides):
     "Images with their account"
     copies = find_copies(given.table, keys)
@@ -99,7 +102,7 @@ def _accounted(given, name, source, resize, ends, keys, skipped, hidden, sides):
         given.notes, hidden)
     return Own(given, account)
 
-# %% ../../nbs/data/21_own.ipynb #c0bea2af
+# %% ../../nbs/data/21_own.ipynb #e083c4a9
 def _key(a): return hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=12).hexdigest()
 
 def _of_given(given, name, source, resize, test, seed):
@@ -124,10 +127,11 @@ def _has_files(data): return hasattr(data, 'samples') and hasattr(data, 'classes
 
 def _listed_files(sets):
     "The files of torchvision's folders, by part"
-    rows = [dict(file=os.path.abspath(f), label=o.classes[i], split=part) for part,o in sets.items() for f,i in o.samples]
+    rows = []
+    for part,o in sets.items(): rows += [dict(file=os.path.abspath(f), label=o.classes[i], split=part) for f,i in o.samples]
     return list_frame(pd.DataFrame(rows), os.path.commonpath([os.path.abspath(o.root) for o in sets.values()]))
 
-# %% ../../nbs/data/21_own.ipynb #1c228e49
+# %% ../../nbs/data/21_own.ipynb #3f904e62
 def _items(part, data, size, resize, layout):
     "A part that is a data set, a list of images, or images and labels, as one that was given"
     if isinstance(data, Dataset) or hasattr(data, 'vocab'):
@@ -144,7 +148,7 @@ def _parts_of(data, size, resize, layout):
     if not whole: return of_arrays(data, layout)
     return [_items(what_is(k)[0], o, size, resize, layout) for k,o in data.items()]
 
-# %% ../../nbs/data/21_own.ipynb #1696acd6
+# %% ../../nbs/data/21_own.ipynb #4e918e73
 def _name(data, name):
     "What images of one's own are called"
     own = Path(data).resolve().stem if isinstance(data, (str, Path)) else 'own'
@@ -176,7 +180,7 @@ def _read(data, size, resize, columns, layout, root):
     if all(map(_has_files, sets.values())): return _listed_files(sets)
     return _parts_of(data, size, resize, layout)
 
-# %% ../../nbs/data/21_own.ipynb #8a3ff098
+# %% ../../nbs/data/21_own.ipynb #74484e05
 def read_own(
     data, # a folder, CSV, .npy or .npz file; arrays, tensors, lists, a data set or a frame; a dict of them by part
     size=None, # (height, width) or one number; that of the images where it is small and the same, else 64
@@ -205,13 +209,14 @@ def read_own(
 
 def _asked(path, size, resize, channels, test, strict, columns, layout):
     "What a command line says of images, beside their path what is not usual"
+    columns = columns and ','.join(f'{k}={v}' for k,v in columns.items())
     said = dict(size=size and 'x'.join(map(str, size)), resize=None if resize=='crop' else resize, channels=channels,
-        test=None if test==.2 else test, columns=columns and ','.join(f'{k}={v}' for k,v in columns.items()), layout=layout)
+        test=None if test==.2 else test, columns=columns, layout=layout)
     words = [str(path)]
     for k,v in said.items(): words += [f'--{k}', str(v)] if v is not None else []
     return words + ['--strict']*strict
 
-# %% ../../nbs/data/21_own.ipynb #ae890a7f
+# %% ../../nbs/data/21_own.ipynb #de0be00d
 def _taken(x, at):
     "Some of many images: a view where they follow each other"
     whole = len(at) and at[-1]-at[0]+1==len(at)
@@ -228,8 +233,8 @@ def splits(self:Own)->Splits: # with the account as `account`
     t,x,name = self.given.table,self.given.x,self.account.name
     test,train,more = (np.flatnonzero(t.part==k) for k in _ORDER)
     if not len(train):
-        raise DataError(f'{self.account.source}: no image to train on has a label: put images into a folder for each class, '
-            'or name files and labels in a CSV')
+        raise DataError(f'{self.account.source}: no image to train on has a label: put images into a folder for each '
+            'class, or name files and labels in a CSV')
     classes = self.given.classes or _in_order(t.label[t.label.notna()])
     groups = None if t.group.isna().all() else t.group.where(t.group.notna(), t.name).to_numpy(str)
     def images(at, labels=True):
@@ -249,16 +254,16 @@ def own_images(
     "Images of one's own; a `DataError` where they cannot be used."
     return read_own(data, **kwargs).splits()
 
-# %% ../../nbs/data/21_own.ipynb #ad44b556
+# %% ../../nbs/data/21_own.ipynb #f737b28d
 def fitting_sizes(
-    sizes, # numbers of labels, of a recipe
+    sizes, # numbers of labels of a recipe, one or several
     splits:Splits # the data
 )->list: # those that the training images have; all of them where none fits
     "Which sizes can be had; each takes two labels of every class."
     least,most = 2*len(splits.train.present()),len(splits.train)
-    return [n for n in sizes if least<=n<=most] or [most]
+    return [n for n in np.ravel(sizes).tolist() if least<=n<=most] or [most]
 
-# %% ../../nbs/data/21_own.ipynb #d5524a82
+# %% ../../nbs/data/21_own.ipynb #f0cf2ada
 def _unknown(name):
     "What to say of a name that is neither a data set nor a path"
     try: dataset(name)
@@ -271,12 +276,12 @@ def named_or_own(
     "What is to be compared; a `DataError` where it is not there, or is a named data set with options for one's own."
     known = isinstance(data, str) and data in DATASETS
     if known or isinstance(data, Splits):
-        if kwargs: raise DataError(f'{", ".join(kwargs)}: for images of your own; {getattr(data, "name", data)} has a size and parts')
+        if kwargs: raise DataError(f'{", ".join(kwargs)}: that is for images of your own, not for {data}')
         return data
     if isinstance(data, str) and not place(data).exists(): raise DataError(_unknown(data))
     return own_images(data, **kwargs)
 
-# %% ../../nbs/data/21_own.ipynb #e7a05d49
+# %% ../../nbs/data/21_own.ipynb #e7377a58
 @patch
 def warnings(self:Own)->list: # lines
     "What is odd about the images, and what keeps them from being compared."
@@ -301,7 +306,7 @@ def show(self:Own,
     shown = np.concatenate([row(at) for at in rows.values()]).transpose(0, 3, 1, 2)
     return show_images(shown, n, rows=[str(k)[:20] for k in rows], width=.9*n)
 
-# %% ../../nbs/data/21_own.ipynb #41150bc2
+# %% ../../nbs/data/21_own.ipynb #0040a5f6
 def look_at(
     data, # as in `read_own`, or the name of a data set
     **kwargs # of `read_own`
@@ -310,6 +315,7 @@ def look_at(
     if isinstance(data, str) and data in DATASETS: data,kwargs['name'] = _arrays_of(dataset(data)),data
     elif isinstance(data, str) and not place(data).exists(): raise DataError(_unknown(data))
     own = read_own(data, **kwargs)
+    own.account.name = kwargs.get('name', own.account.name)
     own.account.warnings = own.warnings()
     return own
 

@@ -79,8 +79,8 @@ def _renamed(parts):
     there = set(parts)
     if 'valid' not in there: return parts,[]
     side = 'train' if 'test' in there else 'test'
-    words = 'join the training images: each run takes validation images out of its labels' if side=='train' else 'are the test'
-    return parts.where(parts!='valid', side),[f'the {sum(parts=="valid"):,} images of the validation part {words}']
+    said = dict(train='train: each run takes validation images out of its labels', test='are the test')
+    return parts.where(parts!='valid', side),[f'the {sum(parts=="valid"):,} images of the validation part {said[side]}']
 
 def settled(
     table:pd.DataFrame, # name, part, label and group of images
