@@ -143,7 +143,8 @@ def _remarks(tree, parts, rows):
     if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
     deeper = sorted({r['name'].split('/')[1] for r in rows if r['name'].count('/')>1}) if not parts else []
     if len(classes)==1 and len(deeper)>1:
-        out.append(f'one class, {classes.pop()}, with folders {", ".join(deeper[:5])}: if they are the classes, name it')
+        inner = ', '.join(deeper[:5])
+        out.append(f'one class, {classes.pop()}, with folders {inner}: if they are the classes, name it')
     return out
 
 def list_folder(

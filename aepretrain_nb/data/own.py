@@ -60,7 +60,8 @@ def _pixels(listing, rows, heads, folder, size, resize, channels, test, seed):
     if not good: raise DataError(f'{listing.root}: none of {len(heads):,} images can be read; {first}')
     table,notes,sides = _drawn(listing.files.iloc[good], test, seed, folder)
     usual,kind = common([heads[i] for i in good])
-    how = dict(size=size or usual_size(_sizes([heads[i] for i in good])), channels=channels or usual, kind=kind, how=resize)
+    size = size or usual_size(_sizes([heads[i] for i in good]))
+    how = dict(size=size, channels=channels or usual, kind=kind, how=resize)
     files = replace(listing, files=table.reset_index(drop=True))
     d = decode_all(files, [rows[i] for i in table.index], folder, **how)
     for i,why in d.reasons.items(): heads[table.index[i]] = why
@@ -127,8 +128,9 @@ def _has_files(data): return hasattr(data, 'samples') and hasattr(data, 'classes
 
 def _listed_files(sets):
     "The files of torchvision's folders, by part"
+    def row(part, o, file, i): return dict(file=os.path.abspath(file), label=o.classes[i], split=part)
     rows = []
-    for part,o in sets.items(): rows += [dict(file=os.path.abspath(f), label=o.classes[i], split=part) for f,i in o.samples]
+    for part,o in sets.items(): rows += [row(part, o, *sample) for sample in o.samples]
     return list_frame(pd.DataFrame(rows), os.path.commonpath([os.path.abspath(o.root) for o in sets.values()]))
 
 # %% ../../nbs/data/21_own.ipynb #3f904e62
