@@ -11,7 +11,7 @@ __all__ = ['LARGEST', 'USUAL', 'one_image', 'usual_size', 'to_channels', 'brough
 from ..imports import *
 from .arrays import DataError
 from .decode import header_of, pixels_of, to_size
-from .given import Given, label_words, mode_of, rows_of, turned
+from .given import Given, label_words, mode_of, numbered_rows, turned
 from .sets import ImageSet
 from collections import Counter
 from PIL import Image
@@ -122,4 +122,4 @@ def of_items(
     kinds = {a.dtype.name for a in xs}
     if len(kinds)>1: raise DataError(f'images of {" and ".join(sorted(kinds))}: bring them to one kind of number')
     x = np.stack([to_size(to_channels(a, channels), size, how) for a in xs])
-    return Given(x, rows_of(len(x), part, label_words(labels, len(x), classes)), classes, [], modes, sizes)
+    return Given(x, numbered_rows(len(x), part, label_words(labels, len(x), classes)), classes, [], modes, sizes)

@@ -12,7 +12,6 @@ from ..imports import *
 from .arrays import DataError
 from .ground import near
 import csv, io
-from contextlib import suppress
 
 # %% ../../nbs/data/14_listing.ipynb #0eaa7fbc
 PARTS = 'train', 'test', 'valid', 'unlabelled'
@@ -69,11 +68,6 @@ class _Tree:
     closed:dict # name -> why, of folders that were not
     hidden:int=0 # how many names of the system there are
 
-def _is(ask):
-    "An answer of the system about a name, no where it does not know"
-    with suppress(OSError): return ask()
-    return False
-
 def _walk(root):
     "Every file below a folder, as a `_Tree`"
     top,out,entered = len(os.path.join(root, '')),_Tree({}, set(), [], {}),set()
@@ -93,13 +87,14 @@ def _walk(root):
 def _sorted_out(entries, here, top, out, todo, later):
     "Put what is in a folder into a `_Tree` or among the folders that are to be entered"
     for e in entries:
-        name = e.path[top:].replace(os.sep, '/')
+        name,link = e.path[top:].replace(os.sep, '/'),e.is_symlink()
         if is_hidden(e.name): out.hidden += 1
-        elif _is(e.is_dir): (later if e.is_symlink() else todo).append(e.path)
-        else:
-            real = os.path.realpath(e.path) if e.is_symlink() else os.path.join(here, e.name)
-            out.files[name] = real if _is(e.is_file) else None
-            if e.is_symlink(): out.links.add(name)
+        elif link and os.path.isdir(e.path): later.append(e.path)
+        elif not link and e.is_dir(): todo.append(e.path)
+        elif link:
+            out.links.add(name)
+            out.files[name] = os.path.realpath(e.path) if os.path.isfile(e.path) else None
+        else: out.files[name] = f'{here}{os.sep}{e.name}' if e.is_file() else None
 
 # %% ../../nbs/data/14_listing.ipynb #6beed19c
 def _unfit(tree):
@@ -132,16 +127,17 @@ def _strangers(names, parts):
     apart = [n for n in names if '/' in n and n.split('/')[0] not in parts]
     return {n: f'{n.split("/")[0]!r} is none of the parts {", ".join(sorted(parts))}' for n in apart}
 
-def _remarks(tree, parts, rows):
+def _remarks(tree, parts, places):
     "What there is to say of the folders: no class, no image, one class that may be a folder too many"
-    loose = [r['name'] for r in rows if r['label'] is None and _place(r['name'], parts)[0]!='unlabelled']
-    classes = {r['label'] for r in rows if r['label'] is not None}
-    places = {f: _place(f'{f}/x', parts) for f in tree.folders if f and f.count('/')==int(f.split('/')[0] in parts)}
-    filled = {(r['part'], r['label']) for r in rows}
-    empty = [f for f,place in places.items() if place[1] is not None and place not in filled]
+    loose = [n for n,(part,label) in places.items() if label is None and part!='unlabelled']
+    filled = set(places.values())
+    classes = {label for _,label in filled if label is not None}
+    def is_class(f): return f.count('/')==(f.split('/')[0] in parts) and not _strangers([f'{f}/'], parts)
+    named = {f: _place(f'{f}/x', parts) for f in tree.folders if f and is_class(f)}
+    empty = [f for f,place in named.items() if place[1] is not None and place not in filled]
     out = [f'{len(loose):,} images lie in no class folder, such as {loose[0]}: unlabelled'] if loose else []
     if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
-    deeper = sorted({r['name'].split('/')[1] for r in rows if r['name'].count('/')>1}) if not parts else []
+    deeper = sorted({n.split('/')[1] for n in places if n.count('/')>1}) if not parts else []
     if len(classes)==1 and len(deeper)>1:
         inner = ', '.join(deeper[:5])
         out.append(f'one class, {classes.pop()}, with folders {inner}: if they are the classes, name it')
@@ -157,11 +153,10 @@ def list_folder(
     if '' in tree.closed: raise DataError(f'{root} is {tree.closed[""]}')
     parts = _tree(tree.files)
     why = _unfit(tree) | _strangers(tree.files, parts)
-    rows = [dict(zip(_COLUMNS, (n, *_place(n, parts), None))) for n in tree.files if n not in why]
-    if not rows: raise DataError(f'{root} holds no image' + (f', but {len(why)} other files' if why else ''))
-    notes = _remarks(tree, parts, rows)
-    for r in rows:
-        if r['label'] is None: r['part'] = 'unlabelled'
+    places = {n: _place(n, parts) for n in tree.files if n not in why}
+    if not places: raise DataError(f'{root} holds no image' + (f', but {len(why)} other files' if why else ''))
+    notes = _remarks(tree, parts, places)
+    rows = [(n, 'unlabelled' if label is None else part, label, None) for n,(part,label) in places.items()]
     return _listing(root, rows, sorted(why.items()), notes, root, tree.hidden)
 
 # %% ../../nbs/data/14_listing.ipynb #ab3791d9

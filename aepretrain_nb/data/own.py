@@ -13,7 +13,7 @@ from .account import Account, find_copies
 from .arrays import DataError
 from .check import check_classes, check_groups, check_light, check_parts, listed
 from .decode import Header, RESIZES, common
-from .decoded import decode_all, known, read_headers, remember, remember_headers, room, stamps
+from .decoded import decode_all, read_headers, recall, remember, remember_headers, room, stamps
 from .given import Given, of_arrays, of_numpy, what_is
 from .grid import as_pictures, show_images
 from .ground import place
@@ -38,7 +38,7 @@ _ORDER = 'test', 'train', 'unlabelled'
 
 def _drawn(table, share, seed, folder):
     "The rows of a table by part, lines, and the sides that were drawn, where a draw before is kept"
-    old = known(folder, _draw_file(share, seed))
+    old = recall(folder, _draw_file(share, seed))
     part,notes,sides = settled(table, share, seed, old)
     at = part.map(_ORDER.index).sort_values(kind='stable').index
     return table.assign(part=part).loc[at],notes,sides and old | sides
@@ -69,7 +69,6 @@ def _pixels(listing, rows, heads, folder, size, resize, channels, test, seed):
 
 def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
     "Images of a listing"
-    _strictly(strict, listing.root, listing.skipped)
     with room(listing.source, cache) as folder:
         rows = stamps(listing)
         heads = read_headers(listing, rows, folder)
@@ -214,7 +213,7 @@ def _asked(path, size, resize, channels, test, strict, columns, layout):
     columns = columns and ','.join(f'{k}={v}' for k,v in columns.items())
     said = dict(size=size and 'x'.join(map(str, size)), resize=None if resize=='crop' else resize, channels=channels,
         test=None if test==.2 else test, columns=columns, layout=layout)
-    words = [str(path)]
+    words = [f'./{path}' if str(path) in DATASETS else str(path)]
     for k,v in said.items(): words += [f'--{k}', str(v)] if v is not None else []
     return words + ['--strict']*strict
 
@@ -268,6 +267,7 @@ def fitting_sizes(
 # %% ../../nbs/data/21_own.ipynb #f0cf2ada
 def _unknown(name):
     "What to say of a name that is neither a data set nor a path"
+    if Path(name).name!=name: return f'there is no folder or file {name}'
     try: dataset(name)
     except DataError as e: return f'{e}; nor is there a folder or file of that name'
 
