@@ -11,7 +11,7 @@ __all__ = ['LARGEST', 'USUAL', 'one_image', 'usual_size', 'to_channels', 'brough
 from ..imports import *
 from .arrays import DataError
 from .decode import header_of, pixels_of, to_size
-from .given import Given, label_words, mode_of, numbered_rows, turned
+from .given import Given, label_words, mode_of, numbered_rows, channels_first
 from .sets import ImageSet
 from collections import Counter
 from PIL import Image
@@ -26,7 +26,7 @@ def one_image(
         return pixels_of(o, (h.height, h.width), h.channels, h.kind),h.mode
     if getattr(o, 'ndim', 0) not in (2, 3):
         raise DataError(f'a {type(o).__name__} is no image: expected one of PIL, or an array (c,h,w)')
-    x,_ = turned(o[None], what='an image')
+    x,_ = channels_first(o[None], what='an image')
     return x[0],mode_of(x)
 
 # %% ../../nbs/data/19_items.ipynb #c465e320
