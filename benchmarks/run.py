@@ -20,7 +20,6 @@ from aepretrain_nb.data.loader import image_dls, next_order
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import fit_heads
 from aepretrain_nb.train.one_head import HeadJob, fit_alone
-from aepretrain_nb.answers.results import Results
 from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.gather import gather

@@ -36,3 +36,12 @@ def test_summary(grids):
 @pytest.mark.parametrize('which', [dict(reading='fairly'), dict(colour='red'), dict(arms=['plane'])])
 def test_what_is_not_there(which):
     with pytest.raises(AnswerError): each('kohlbrenner', 'data', **which)
+
+def test_summary_of_encoders(grids):
+    res = grids['mnist', 'fair']
+    t = summary(res, dict(autoencoders=('mse', 'size'), mse=('mse', 'mean')), most=('value', 'max'))
+    assert t[res.cells.columns].equals(res.cells) and t.mse.notna().tolist()==t.arm.eq('pretrained').tolist()
+    own = res.encoders[res.encoders.arm=='pretrained'].mse
+    assert t.mse.dropna().round(12).unique().tolist()==[round(own.mean(), 12)] and {*t.autoencoders.dropna()}=={len(own)}
+    bare = Results(res.rows, about=res.about)
+    pd.testing.assert_frame_equal(summary(bare, dict(mse=('mse', 'mean'))), bare.cells)

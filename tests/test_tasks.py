@@ -80,7 +80,7 @@ def test_another_score_of_the_task_can_be_asked_for(done):
     assert set(again.rows.metric)=={other} and again.rows.value.tolist()==res.rows[other].tolist()
 
 def test_a_head_of_another_task_is_refused_before_anything_is_run(tmp_path):
-    with pytest.raises(ExperimentError, match='take no images of 1x8x8') as e: compare(splits('segment'), recipe=BASE | dict(labels=dict(n=[80], policy='uniform')), store=tmp_path/'s', progress=False)
+    with pytest.raises(ExperimentError, match='pretrained cannot classify images of 1x8x8') as e: compare(splits('segment'), recipe=BASE | dict(labels=dict(n=[80], policy='uniform')), store=tmp_path/'s', progress=False)
     assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
 
 # Arms that end with an autoencoder

@@ -79,7 +79,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --set finetune=3', "finetune is 3: a section of settings"),
     ('compare digits --set encoder.width=wide', "the nets cannot be built from "),
     ('compare digits --set seeds=some', "seeds is 'some': a section of settings"),
-    ('compare digits --set labels.n=few', "labels.n is 'few': a whole number from 1, or several"),
+    ('compare digits --set labels.n=few', "labels.n is 'few': a whole number from 1 to a billion, or several"),
     ('compare digits --tune last', "invalid choice: 'last'"),
     ('compare digits --metric acuracy', "unknown metric 'acuracy'; did you mean 'accuracy'"),
     ('compare digits --executor slurm', "executor 'slurm'"),

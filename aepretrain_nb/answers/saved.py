@@ -11,6 +11,7 @@ __all__ = ['keep_arrays', 'read_folder', 'read_csv']
 import json
 import numpy as np, pandas as pd
 from pathlib import Path
+from ..data.ground import place
 from .rows import AnswerError, SEEDS, results_folder, take_rows
 
 # %% ../../nbs/answers/12_saved.ipynb #a8231fdd

@@ -79,6 +79,7 @@ def _tried(step, splits, weights, device):
         return net.state_dict()
     except UserError: raise
     except Exception as e:
+        built(step, splits, weights)  # says so where it is the nets themselves
         size,why = 'x'.join(map(str, splits.train.shape)),(str(e).splitlines() or [''])[0]
         what = ' '.join(filter(None, [f'{step.recipe}:', step.arm, f'cannot {step.do} images of {size}']))
         raise ExperimentError(f'{what} ({type(e).__name__}: {why})') from e

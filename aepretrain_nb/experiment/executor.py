@@ -51,10 +51,17 @@ def _begin():
     end = lambda: (multiprocessing.parent_process().join(), os._exit(1))
     threading.Thread(target=end, daemon=True).start()
 
+def _how():
+    "How a worker begins: as a copy of a process that has imported what it needs, where that can be had"
+    if sys.platform!='linux': return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['aepretrain_nb.experiment.work'])
+    return context
+
 class _Worker:
     "A pool of one process; raises `BrokenProcessPool` where none will start"
     def __init__(self):
-        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _begin)
+        self.pool = ProcessPoolExecutor(1, _how(), _begin)
         with _undisturbed(): first = self.pool.submit(os.getpid)
         pid = first.result()
         self.process = next(p for p in multiprocessing.active_children() if p.pid==pid)

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/kinds.html.md"""
 
 # %% auto #0
 __all__ = ['Whole', 'Rate', 'Share', 'Number', 'Yes', 'Word', 'Words', 'Section', 'Plain', 'Sections', 'ExperimentError', 'Kind',
-           'several', 'whole', 'one_of', 'each', 'check_entries']
+           'several', 'whole', 'one_of', 'all_of', 'check_entries']
 
 # %% ../../nbs/experiment/00_kinds.ipynb #4e9ab8bd
 from ..imports import *
@@ -65,7 +65,7 @@ def one_of(
     return Kind(f'one of {", ".join(names)}', lambda v: isinstance(v, str) and v in names)
 
 # %% ../../nbs/experiment/00_kinds.ipynb #9ea6e952
-def each(
+def all_of(
     kind:Kind # of each
 )->Kind: # a list of them, perhaps an empty one; or a section of them
     "As many of a kind as there are."

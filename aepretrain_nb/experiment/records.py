@@ -12,13 +12,13 @@ from ..imports import *
 from fastcore.basics import patch
 from ..data.files import BrokenFile, read_json
 from ..data.ground import place, tell, write_whole
-from .kinds import ExperimentError, Number, Section, Whole, Word, check_entries, each
+from .kinds import ExperimentError, Number, Section, Whole, Word, all_of, check_entries
 from .step import check_record, check_seal, read_step, sealed
 
 # %% ../../nbs/experiment/15_records.ipynb #80bb4d43
 _FORMS = dict(failed=dict(step=Section, reason=Word),
-    cells=dict(cells=Section, tuning=each(Section), calls=each(Section)),
-    seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=each(Section)),
+    cells=dict(cells=Section, tuning=all_of(Section), calls=all_of(Section)),
+    seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=all_of(Section)),
     images=dict(images=Word, n_test=Whole, classes=Whole))
 
 _SEALED = 'steps', 'failed'
@@ -28,7 +28,7 @@ def _check_form(record, path):
     place = path.stem if path.parent.name=='plan' else path.parent.name
     if place=='steps': check_record(record)
     if place in _FORMS: check_entries(record, _FORMS[place])
-    words = isinstance(record, list) and each(Word).test(record)
+    words = isinstance(record, list) and all_of(Word).test(record)
     if place=='data' and not words: raise ExperimentError('it is no list of words')
     if place=='failed': read_step(record['step'])
     if place in _SEALED: check_seal(record, path.stem)

@@ -12,7 +12,7 @@ from ..imports import *
 from fastcore.basics import patch
 from ..data.ground import canonical
 from .kinds import ExperimentError, Kind, Number, Plain, Section, Whole, Word
-from .kinds import check_entries, each, whole
+from .kinds import all_of, check_entries, whole
 from .schema import Fit, Images, Labels, defaults
 
 # %% ../../nbs/experiment/03_step.ipynb #2de7a23c
@@ -130,7 +130,7 @@ def said(self:Step)->str: # such as 'pretrained, 50 labels, seed 0'
     return f'{what}{size}, seed {seed}'
 
 # %% ../../nbs/experiment/03_step.ipynb #d76c39be
-_PARTS = dict(do=Word, net=each(Section), data=Section, fit=Section, seeds=each(Kind("a whole number", whole)),
+_PARTS = dict(do=Word, net=all_of(Section), data=Section, fit=Section, seeds=all_of(Kind("a whole number", whole)),
     recipe=Word, version=Whole, arm=Word)
 
 def read_step(
@@ -145,7 +145,8 @@ def read_step(
     return step
 
 # %% ../../nbs/experiment/03_step.ipynb #28d6e779
-_LISTS = dict(curve=each(Number), losses=each(each(Number)), tuning=each(Section), confusion=each(each(Number)))
+_Table = all_of(all_of(Number))
+_LISTS = dict(curve=all_of(Number), losses=_Table, tuning=all_of(Section), confusion=_Table)
 _NUMBERS = 'value valid train best lr chance balanced f1 mse mean_image pca pca_k last_fifth cosine n_train n_valid'
 _COLUMNS = dict.fromkeys('data arm subset metric unit better opt tried lrs revision key'.split(), Word)
 _COLUMNS |= dict.fromkeys((*_NUMBERS.split(), 'seconds'), Number)

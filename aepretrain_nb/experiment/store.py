@@ -10,7 +10,7 @@ __all__ = ['FORMAT', 'Store', 'experiment', 'keeps', 'check_weights']
 # %% ../../nbs/experiment/17_store.ipynb #124a82e6
 from ..imports import *
 from itertools import chain as joined
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
@@ -21,7 +21,7 @@ from .plan import do_of
 from .build import built, fill
 from .factory import NETS
 from .schema import SECTIONS
-from .kinds import ExperimentError, Section, Word, check_entries, each
+from .kinds import ExperimentError, Section, Word, all_of, check_entries
 from .step import Step, chain, read_step, to_json
 from .records import read_record
 from .shared import Shared
@@ -49,7 +49,7 @@ def experiment(
         raise ExperimentError(f'{folder} was written by {other}: read it with that version')
     try:
         check_entries(own, dict(data=Word, digest=Word, recipe=Section))
-        check_entries(own['recipe'], dict(name=Word, arms=each(Section)) | _PARTS, _PARTS)
+        check_entries(own['recipe'], dict(name=Word, arms=all_of(Section)) | _PARTS, _PARTS)
     except ExperimentError as e: raise ExperimentError(f'{f} is broken: {e}: choose another folder') from None
     return own
 
@@ -84,16 +84,21 @@ def _is_free(self:Store, f):
         raise ExperimentError(f'{self.path} holds {what}: choose an empty or a new folder')
     return True
 
+@contextmanager
+def _gone_after(lock):
+    "Remove a lock that is held; whoever still waits for it finds the folder taken"
+    try: yield
+    finally:
+        with suppress(OSError): lock.unlink()
+
 @patch
 def _begin(self:Store, f, own, patience=60):
     "Write what a new folder is for, unless someone was first"
     self.path.mkdir(parents=True, exist_ok=True)
     lock = f.with_name(f'.{f.name}.lock')
     try:
-        with FileLock(lock, patience):
-            if not self._is_free(f): return
-            write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
-            with suppress(OSError): lock.unlink()  # whoever still waits for it finds the folder taken
+        with FileLock(lock, patience), _gone_after(lock):
+            if self._is_free(f): write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
     except Timeout:
         raise ExperimentError(f'{self.path}: another run has been about to begin there for {patience} s') from None
 

@@ -20,6 +20,7 @@ from ..experiment.phase import own_decoder, phase_step
 from ..experiment.recipe import changed, find_recipe, merged
 from ..experiment.kinds import ExperimentError
 from ..experiment.step import chain
+from ..answers.rows import aggregate
 
 # %% ../../nbs/papers/kalmanovich.ipynb #ea7ad992
 _MAKERS = dict(gradual=gradual, stacked=stacked, frozen=input_noise_frozen, de_novo=de_novo)
@@ -297,10 +298,12 @@ def _budget_rows(rows, res):
 
 def _search_rows(rows, res):
     "A row per configuration, best first: mean and deviation over the folds"
-    g = rows.groupby(['configuration', 'encoder_seed'], sort=False)
-    sd,seconds = g.valid.agg(lambda v: np.std(v.to_numpy(), ddof=1)),g.seconds.sum()
-    own = dict(kind='search', value=None, tuned=None, valid=g.valid.mean(), sd=sd, seconds=seconds, folds=g.size())
-    return g.first().assign(**own).reset_index().sort_values('valid', ignore_index=True)
+    by = ['configuration', 'encoder_seed']
+    def sd(v): return np.std(v.to_numpy(), ddof=1)
+    first = {c: (c, 'first') for c in rows if c not in by}
+    over = dict(valid=('valid', 'mean'), sd=('valid', sd), seconds=('seconds', 'sum'), folds=('valid', 'size'))
+    t = aggregate(rows, by, **first | over).reset_index().assign(kind='search', value=None, tuned=None)
+    return t.sort_values('valid', ignore_index=True)
 
 def as_recorded(
     res # `Results` of this recipe

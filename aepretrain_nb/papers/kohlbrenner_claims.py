@@ -13,6 +13,7 @@ from itertools import permutations, product
 from ..answers.asks import Contrast, Difference, Mean, Ratio, Trend
 from ..answers.claims import Claim, Expect
 from ..answers.extremes import Agreement, Greatest, Least
+from ..answers.rows import aggregate
 from .kohlbrenner import ARMS
 from .kohlbrenner_background import CLAIMS as BACKGROUND
 
@@ -35,7 +36,7 @@ def _best_start(
 ): # the control with the best mean validation accuracy; None where one was not run
     if not {'data', 'labels', 'arm', 'valid'}<=set(rows): return None
     own = rows[(rows.data==data) & (rows.labels==labels) & rows.arm.isin(controls)]
-    means = own.groupby('arm').valid.mean()
+    means = aggregate(own, 'arm', valid=('valid', 'mean')).valid
     return means.idxmax() if set(controls)==set(means.dropna().index) else None
 
 def _over_best(
