@@ -13,7 +13,7 @@ import argparse, re, shlex, sys, textwrap
 from functools import partial
 from pathlib import Path
 from .commands import *
-from .data.ground import UserError, tell
+from .data.ground import UserError, tell, write_whole
 
 # %% ../nbs/04_cli.ipynb #037f94fc
 def seeds(
@@ -70,6 +70,12 @@ _COMPARE = dict(but=f'store progress pretrain_sets {_APART.replace("root", "")}'
 
 _READ = 'root', 'metric', 'treatment', 'margin'
 
+def _account(data, folder):
+    "Write what became of images of one's own, all of it; names of files"
+    if not getattr(data, 'account', None): return []
+    write_whole(folder/'account.txt', lambda f: f.write_text(data.account.text(most=10**6), encoding='utf-8'))
+    return ['account.txt']
+
 @hands_to('aepretrain_nb.compare:compare', 'aepretrain_nb.data.own:read_own', **_COMPARE)
 def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
@@ -94,7 +100,7 @@ def compare(
         tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
         raise
     every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
-    files = every.save(every.folder) + [report(every).name]
+    files = every.save(every.folder) + [report(every).name] + _account(data, every.folder)
     earlier = '' if every is res else ', with all that earlier calls asked of it'
     print(f'{res.text()}\n\nwritten to {every.folder}{earlier}: {", ".join(files)}')
     return 0 if len(res.rows) else 1
@@ -107,7 +113,6 @@ def look(
     **kw      # as in `read_own`
 )->int:       # exit code
     "What is in a folder of images: read, skipped, parts, classes, copies; and a picture of some of each class."
-    from aepretrain_nb.data.ground import write_whole
     from aepretrain_nb.data.own import look_at
     own = look_at(data, **kw)
     print(own.account.text(most=10**6))

@@ -281,6 +281,8 @@ def test_from_a_folder_to_a_report(pets, tmp_path, monkeypatch, capsys):
     got = capsys.readouterr()
     assert got.err.startswith('digits\nread      30 images') and '6 test images of own_digits' in got.out
     out = tmp_path/'aepretrain-own_digits-smoke'
+    assert (out/'account.txt').read_text(encoding='utf-8').startswith('digits\nread      30 images')
+    says(lambda: own_images(out), 'holds results of a comparison')
     assert main(['report', str(out)])==0
     assert 'aepretrain compare ./digits --size 16x16' in (out/'report.html').read_text(encoding='utf-8')
     (pets/'a'/'00.png').unlink()

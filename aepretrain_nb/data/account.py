@@ -47,7 +47,7 @@ class Account:
     skipped:pd.DataFrame # name and why, of each file that is not among them
     copies:pd.DataFrame # from `find_copies`
     notes:list # what was decided for you, a line each
-    hidden:int=0 # names of the system that were passed over
+    hidden:int=0 # hidden names and those of the system, which were passed over
     asked:list=None # what a command line says of the images; None where it cannot
     warnings:list=field(default_factory=list) # what is odd about the data, a line each
 
@@ -96,7 +96,7 @@ def text(self:Account,
     "The account in words."
     c,h,w = self.shape
     sizes = Counter({f'{a}x{b}': n for (a,b),n in self.sizes.items()})
-    said = {'read': f'{len(self.table):,} images, {len(self.skipped):,} skipped, {self.hidden:,} names of the system',
+    said = {'read': f'{len(self.table):,} images, {len(self.skipped):,} skipped, {self.hidden:,} hidden',
         'found': f'{_counted(self.modes)}; {_counted(sizes)} (height x width)',
         'as given': f'{c} channel{"s"*(c>1)} of {h}x{w}, {self.kind}, resize: {self.resize}',
         'pixels': f'from {self.low:g} to {self.high:g}',

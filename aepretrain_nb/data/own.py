@@ -154,7 +154,7 @@ def _name(data, name):
     "What images of one's own are called"
     own = Path(data).resolve().stem if isinstance(data, (str, Path)) else 'own'
     said = str(name or own)
-    return f'own_{said}' if said in DATASETS else said
+    return f'own_{said}' if said in DATASETS else '_'.join(said.split())
 
 def _size(size):
     "(height, width), None for none; a `DataError` for what is neither a number nor two"
@@ -165,6 +165,7 @@ def _size(size):
 
 def _file(path, columns, layout):
     "What a path holds: a listing, or parts"
+    if (path/'experiment.json').exists(): raise DataError(f'{path} holds results of a comparison, not images')
     if path.is_dir(): return list_folder(path)
     kind = path.suffix.lower()
     if not path.exists(): raise DataError(f'there is no folder or file {path}')
