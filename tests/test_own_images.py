@@ -119,6 +119,20 @@ def test_parts_in_other_words(tmp_path):
     own = read_own(tmp_path)
     assert own.account.parts==dict(train=12, test=6) and 'validation part are the test' in own.account.notes[0] and 'is none of the parts' in why(own.account)['stray/a.png']
 
+@pytest.mark.parametrize('kw,words', [(dict(size=0), 'from 1 to 4096'), (dict(size=12.5), 'from 1 to 4096'), (dict(size=(8,8,8)), 'from 1 to 4096'), (dict(resize='fill'), 'none of crop, pad, squash'),
+    (dict(channels=0), 'a number from 1'), (dict(channels=2), 'among images of 2 channels'), (dict(test=0), 'between 0 and 1'), (dict(test='x'), 'between 0 and 1')])
+def test_words_that_no_image_can_obey(pets, kw, words): says(lambda: own_images(pets, **kw), words)
+
+def test_names_that_cannot_be_printed(pets, tmp_path, capsys):
+    for name in (b'\xff\xfe.png', b'new\nline.png'): shutil.copy(pets/'a'/'00.png', os.fsencode(pets/'a')+b'/'+name)
+    assert main(['compare', str(pets), '--size', '8', '--arms', 'random_default', '--seeds', '1', '--out', str(tmp_path/'o')])==0
+    said = (tmp_path/'o'/'account.txt').read_text(encoding='utf-8')
+    assert 'a/new\\nline.png = a/00.png' in said and '\\udcff' in said
+
+def test_one_folder_too_many(pets):
+    own = read_own(pets.parent)
+    assert any('one class, pets, with folders a, b, c' in o for o in own.account.notes) and 'all labels are pets' in own.warnings()[0]
+
 # Tables
 
 def test_a_table_says_by_line_what_is_wrong_with_it(files, tmp_path):
@@ -178,7 +192,8 @@ def test_unlabelled_arrays_come_on_top():
     assert (len(s.train), len(s.test), len(s.unlabelled))==(24,6,54) and torch.equal(s.unlabelled.x[:24], s.train.x)
 
 @pytest.mark.parametrize('data,words', [((X.astype('float32'), Y), 'write x/255'), ((X, Y[:9]), 'labels of shape (9,) for 60 images'), (dict(y=Y), 'no images among y'),
-    ((X, Y/2), 'neither a word nor a whole number'), (np.full((4,3,8,8), np.nan, 'float32'), 'NaN'), ((X.astype('int64'), Y), 'got int64'), ([1, 2], 'a int is no image')])
+    ((X, Y/2), 'neither a word nor a whole number'), (np.full((4,3,8,8), np.nan, 'float32'), 'NaN'), ((X.astype('int64'), Y), 'got int64'), ([1, 2], 'a int is no image'),
+    (dict(train=(X,Y), tset=(X,Y)), "'tset' is none of the parts"), ((X, ['a']*60), 'all labels are a'), (None, 'no images')])
 def test_arrays_that_are_refused(data, words): says(lambda: own_images(data), words)
 
 def test_a_file_that_runs_code_is_refused(tmp_path):
@@ -298,7 +313,7 @@ def test_look_says_it_and_draws_it(files, tmp_path, capsys):
     for words in ('69 images, 8 skipped', '1 channel of 24x32, uint8, resize: pad', 'truncated', 'warning: this cannot be compared'): assert words in said
     assert Image.open(tmp_path/'a.png').width>300
 
-@pytest.mark.parametrize('argv,words', [('look nothere', "unknown data set 'nothere'"), ('compare nothere', 'nor is there a folder or file of that name'), ('look {} --size 0', "'0' is neither a number of pixels"),
+@pytest.mark.parametrize('argv,words', [('look nothere', "unknown data set 'nothere'"), ('look {}/none/', 'there is no folder or file'), ('compare nothere', 'nor is there a folder or file of that name'), ('look {} --size 0', "'0' is neither a number of pixels"),
     ('look {} --resize stretch', 'invalid choice'), ('compare {} --test 1.5', 'a share of the images between 0 and 1'), ('look {} --columns kind', 'is not a list such as file=path'),
     ('compare digits --size 8', 'for images of your own, not for digits'), ('look {}/a/00.png', 'is neither a folder nor'), ('look {}/labels.csv', 'no folder or file')])
 def test_wrong_words_are_one_line(pets, tmp_path, monkeypatch, capsys, argv, words):

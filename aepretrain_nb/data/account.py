@@ -10,6 +10,7 @@ __all__ = ['find_copies', 'Account']
 # %% ../../nbs/data/20_account.ipynb #8a8fad5e
 from ..imports import *
 from .check import listed
+from .listing import printable
 from collections import Counter
 from fastcore.basics import patch
 
@@ -80,12 +81,13 @@ def _class_lines(t, most):
 def _copy_lines(copies):
     "What occurs twice, a line for each pair of parts"
     for (part,first),o in copies.groupby(['part', 'first'], sort=False):
-        wrong,which = int((o.labels_agree==False).sum()),listed(o.name + ' = ' + o.of, 3)
+        wrong,which = int((o.labels_agree==False).sum()),listed(map(printable, o.name + ' = ' + o.of), 3)
         yield f'{len(o):,} in {part}, before in {first}: {which}' + (f'; {wrong:,} with another label' if wrong else '')
 
 def _skipped_lines(skipped, most):
     "What was skipped, a line for each reason"
-    for why,o in skipped.groupby('why', sort=False): yield f'skipped: {len(o):,} ({why}): {listed(o.name, most)}'
+    for why,o in skipped.groupby('why', sort=False):
+        yield f'skipped: {len(o):,} ({why}): {listed(map(printable, o.name), most)}'
 
 def _first(lines, most): return lines[:most] + ([f'and {len(lines)-most} more lines'] if len(lines)>most else [])
 

@@ -18,7 +18,7 @@ from .given import Given, of_arrays, of_numpy, what_is
 from .grid import as_pictures, show_images
 from .ground import place
 from .items import classes_of, joined_parts, of_items, usual_size
-from .listing import list_csv, list_folder, list_frame
+from .listing import PARTS, list_csv, list_folder, list_frame
 from .named import DATASETS, dataset
 from .parts import settled
 from .sets import ImageSet
@@ -43,7 +43,7 @@ def _drawn(table, share, seed, folder):
     at = part.map(_ORDER.index).sort_values(kind='stable').index
     return table.assign(part=part).loc[at],notes,sides and old | sides
 
-def _draw_file(share, seed): return f'test-{share:g}-{seed}.json'
+def _draw_file(share, seed): return f'test-{share}-{seed}.json'
 
 def _strictly(strict, where, skipped):
     "Raise a `DataError` that names what was skipped, if that was asked"
@@ -147,6 +147,8 @@ def _parts_of(data, size, resize, layout):
     if not isinstance(data, dict): return [_items('', data, size, resize, layout)]
     whole = any(isinstance(o, (Dataset, tuple)) or hasattr(o, 'vocab') for o in data.values())
     if not whole: return of_arrays(data, layout)
+    odd = [k for k in data if not what_is(k)[0]]
+    if odd: raise DataError(f'{odd[0]!r} is none of the parts {", ".join(PARTS)}')
     return [_items(what_is(k)[0], o, size, resize, layout) for k,o in data.items()]
 
 # %% ../../nbs/data/21_own.ipynb #4e918e73
@@ -159,7 +161,7 @@ def _name(data, name):
 def _size(size):
     "(height, width), None for none; a `DataError` for what is neither a number nor two"
     if size is None: return None
-    both = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
+    both = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(both)==2 and all(isinstance(o, (int, np.integer)) and 0<o<=4096 for o in both): return tuple(map(int, both))
     raise DataError(f'size {size!r}: one number, or height and width, from 1 to 4096')
 
@@ -199,6 +201,7 @@ def read_own(
 )->Own:
     "Images of one's own as they will be used, with an account; a `DataError` where there are none."
     if resize not in RESIZES: raise DataError(f'resize {resize!r} is none of {", ".join(RESIZES)}')
+    if channels is not None and channels<1: raise DataError(f'channels is {channels}: a number from 1')
     size,name = _size(size),_name(data, name)
     found = _read(data, size, resize, columns, layout, root)
     by_path = isinstance(data, (str, Path))
@@ -238,6 +241,7 @@ def splits(self:Own)->Splits: # with the account as `account`
         raise DataError(f'{self.account.source}: no image to train on has a label: put images into a folder for each '
             'class, or name files and labels in a CSV')
     classes = self.given.classes or _in_order(t.label[t.label.notna()])
+    if len(classes)<2: raise DataError(f'{self.account.source}: all labels are {classes[0]}: nothing to tell apart')
     groups = None if t.group.isna().all() else t.group.where(t.group.notna(), t.name).to_numpy(str)
     def images(at, labels=True):
         y = t.label.iloc[at].tolist() if labels else None
@@ -266,6 +270,8 @@ def fitting_sizes(
     return [n for n in np.ravel(sizes).tolist() if least<=n<=most] or [most]
 
 # %% ../../nbs/data/21_own.ipynb #f0cf2ada
+def _is_there(path): return bool(path) and os.path.exists(place(path))
+
 def _unknown(name):
     "What to say of a name that is neither a data set nor a path"
     if Path(name).name!=name: return f'there is no folder or file {name}'
@@ -281,7 +287,7 @@ def named_or_own(
     if known or isinstance(data, Splits):
         if kwargs: raise DataError(f'{", ".join(kwargs)}: that is for images of your own, not for {data}')
         return data
-    if isinstance(data, str) and not place(data).exists(): raise DataError(_unknown(data))
+    if isinstance(data, str) and not _is_there(data): raise DataError(_unknown(data))
     return own_images(data, **kwargs)
 
 # %% ../../nbs/data/21_own.ipynb #e7377a58
@@ -316,7 +322,7 @@ def look_at(
 )->Own: # its account holds warnings, too
     "Images as they will be used, and what is odd about them."
     if isinstance(data, str) and data in DATASETS: data,kwargs['name'] = _arrays_of(dataset(data)),data
-    elif isinstance(data, str) and not place(data).exists(): raise DataError(_unknown(data))
+    elif isinstance(data, str) and not _is_there(data): raise DataError(_unknown(data))
     own = read_own(data, **kwargs)
     own.account.name = kwargs.get('name', own.account.name)
     own.account.warnings = own.warnings()

@@ -90,7 +90,8 @@ def settled(
     known={} # as in `draw_test`
 )->tuple: # (the part of each image: train, test or unlabelled; lines; what was drawn, as in `draw_test`)
     "Who trains, tests and has no label."
-    if not 0<share<1: raise DataError(f'test is {share:g}: a share of the images between 0 and 1')
+    share_ok = not isinstance(share, str) and 0<share<1
+    if not share_ok: raise DataError(f'test is {share}: a share of the images between 0 and 1')
     parts,notes = _renamed(table.part.where(table.label.notna(), 'unlabelled'))
     labelled = parts!='unlabelled'
     if 'test' in set(parts) or not labelled.any(): return parts.where(parts!='', 'train'),notes,{}
