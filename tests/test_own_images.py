@@ -270,6 +270,17 @@ def test_what_changed_is_decoded_and_the_rest_is_not(pets, cache, monkeypatch):
     fresh = own_images(pets)
     assert fresh.digest==own_images(pets).digest==own_images(pets, cache=False).digest
 
+def test_what_is_no_image_among_others_is_one_by_itself(tmp_path):
+    deep = np.arange(1024, dtype='uint16').reshape(32,32)
+    for i in range(6):
+        (tmp_path/'ab'[i%2]).mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path/'ab'[i%2]/f'{i}.tif', np.stack([deep*(i+1)]*6), planarconfig='separate')
+    for i in range(2): put(im(i), tmp_path/'ab'[i]/f'photo {i}.png')
+    for _ in range(2):
+        six,three = read_own(tmp_path).account,read_own(tmp_path, channels=3).account
+        assert (six.shape[0], len(six.table), three.shape[0], len(three.table))==(6,6,3,2)
+        assert why(six)['a/photo 0.png']=='mode RGB among images of 6 channels' and why(three)['a/0.tif']=='6 channels among images of 3'
+
 @pytest.mark.parametrize('harm', ['cut', 'gone', 'other'])
 def test_a_broken_cache_is_made_again(pets, cache, harm):
     want = own_images(pets).digest

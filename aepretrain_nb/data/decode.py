@@ -119,13 +119,14 @@ def header(
 
 # %% ../../nbs/data/15_decode.ipynb #6f812767
 def common(
-    headers # of all images
+    headers, # of all images
+    channels:int=None # as many as are wanted
 )->tuple: # (channels, kind)
     "The channels and the kind of number that suit most images."
-    usual = Counter(o.channels for o in headers).most_common(1)[0][0]
+    usual = channels or Counter(o.channels for o in headers).most_common(1)[0][0]
     alike = [o for o in headers if o.channels==usual or max(o.channels, usual)<4]
     kinds = {o.kind for o in alike}
-    return max(o.channels for o in alike), kinds.pop() if len(kinds)==1 else 'uint8'
+    return channels or max(o.channels for o in alike), kinds.pop() if len(kinds)==1 else 'uint8'
 
 # %% ../../nbs/data/15_decode.ipynb #6f9e3e33
 RESIZES = 'crop', 'pad', 'squash'

@@ -36,7 +36,7 @@ def usual_size(
     sizes:Counter # how many images of each (height, width)
 )->tuple: # (height, width)
     "The size where none is asked for: that of most images, if it is small; else 64 by 64."
-    (one,n), = sizes.most_common(1)
+    (one,n), = sizes.most_common(1) or [(USUAL, 0)]
     return one if 2*n>sizes.total() and max(one)<=LARGEST else USUAL
 
 # %% ../../nbs/data/19_items.ipynb #c2ededc5

@@ -13,7 +13,7 @@ from .account import Account, find_copies
 from .arrays import DataError
 from .check import check_classes, check_groups, check_light, check_parts, listed
 from .decode import Header, RESIZES, common
-from .decoded import decode_all, read_headers, recall, remember, remember_headers, room, stamps
+from .decoded import decode_all, read_headers, recall, remember, room, stamps
 from .given import Given, of_arrays, of_numpy, what_is
 from .grid import as_pictures, show_images
 from .ground import place
@@ -53,18 +53,15 @@ def _strictly(strict, where, skipped):
 
 def _sizes(heads): return Counter((o.height, o.width) for o in heads)
 
-def _pixels(listing, rows, heads, folder, size, resize, channels, test, seed):
-    "Decoded images that have a part, their rows, lines and sides; what could not be read is marked in `heads`"
-    good = [i for i,o in enumerate(heads) if isinstance(o, Header)]
-    first = f'{listing.files.name[0]}: {heads[0]}'
-    if not good: raise DataError(f'{listing.root}: none of {len(heads):,} images can be read; {first}')
+def _pixels(listing, rows, lost, folder, test, seed, how):
+    "Decoded images that have a part, their rows, lines and sides; a file that turns out to be none joins the `lost`"
+    good = [i for i,r in enumerate(rows) if r not in lost]
+    first = f'{listing.files.name[0]}: {lost.get(rows[0])}'
+    if not good: raise DataError(f'{listing.root}: none of {len(rows):,} images can be read; {first}')
     table,notes,sides = _drawn(listing.files.iloc[good], test, seed, folder)
-    usual,kind = common([heads[i] for i in good])
-    size = size or usual_size(_sizes([heads[i] for i in good]))
-    how = dict(size=size, channels=channels or usual, kind=kind, how=resize)
-    files = replace(listing, files=table.reset_index(drop=True))
-    d = decode_all(files, [rows[i] for i in table.index], folder, **how)
-    for i,why in d.reasons.items(): heads[table.index[i]] = why
+    stamped = [rows[i] for i in table.index]
+    d = decode_all(replace(listing, files=table.reset_index(drop=True)), stamped, folder, **how)
+    lost |= {stamped[i]: why for i,why in d.reasons.items()}
     return d,table,notes,sides
 
 def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
@@ -72,13 +69,17 @@ def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
     with room(listing.source, cache) as folder:
         rows = stamps(listing)
         heads = read_headers(listing, rows, folder)
-        how = size, resize, channels, test, seed
-        d,table,notes,sides = _pixels(listing, rows, heads, folder, *how)
+        good = [o for o in heads if isinstance(o, Header)]
+        channels,kind = common(good, channels) if good else (3, 'uint8')
+        how = dict(size=size or usual_size(_sizes(good)), channels=channels, kind=kind, how=resize)
+        file = f'lost-{channels}-{kind}.json'
+        lost = {r: o for r,o in zip(rows, heads) if isinstance(o, str)} | recall(folder, file)
+        d,table,notes,sides = _pixels(listing, rows, lost, folder, test, seed, how)
         if d.reasons:  # once more, so that the draw is made among images
-            remember_headers(folder, rows, heads)
-            d,table,notes,sides = _pixels(listing, rows, heads, folder, *how)
+            remember(folder, file, lost)
+            d,table,notes,sides = _pixels(listing, rows, lost, folder, test, seed, how)
         if sides: remember(folder, _draw_file(test, seed), sides)
-    lost = [(n, o) for n,o in zip(listing.files.name, heads) if isinstance(o, str)]
+    lost = [(n, lost[r]) for n,r in zip(listing.files.name, rows) if r in lost]
     skipped = pd.concat([listing.skipped, pd.DataFrame(lost, columns=['name', 'why'])], ignore_index=True)
     _strictly(strict, listing.root, skipped)
     kept = [heads[i] for i in table.index]
