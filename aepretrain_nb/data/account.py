@@ -91,6 +91,7 @@ def _skipped_lines(skipped, most):
 
 def _first(lines, most): return lines[:most] + ([f'and {len(lines)-most} more lines'] if len(lines)>most else [])
 
+# %% ../../nbs/data/20_account.ipynb #aedeba42
 @patch
 def text(self:Account,
     most:int=12 # lines of classes and of reasons, names for each reason

@@ -187,6 +187,7 @@ def to_size(
     if a.dtype=='uint8': return np.stack([np.asarray(_resized(Image.fromarray(o), size, how)) for o in a])
     return _in_kind(np.stack([np.asarray(_resized(Image.fromarray(o), size, how)) for o in _in_unit(a)]), a.dtype.name)
 
+# %% ../../nbs/data/15_decode.ipynb #b864a503
 def _of_planes(path, found, size, channels, kind, how):
     "A TIFF of many channels as (c,h,w)"
     if found.size()[0]!=channels: raise DataError(f'{found.size()[0]} channels among images of {channels}')

@@ -41,6 +41,7 @@ def cache_folder(
     usual = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache')/'aepretrain_nb'/'decoded'
     return place(cache or os.environ.get('AEPRETRAIN_CACHE') or usual)
 
+# %% ../../nbs/data/16_decoded.ipynb #24dcd99e
 _CLOSED = errno.EACCES, errno.EPERM, errno.EROFS
 
 @contextmanager
@@ -65,6 +66,7 @@ def room(
     finally:
         if folder: lock.release()
 
+# %% ../../nbs/data/16_decoded.ipynb #1e9c5018
 def recall(
     folder, # from `room`
     name:str # of a file of JSON

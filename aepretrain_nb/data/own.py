@@ -36,6 +36,7 @@ class Own:
 
 _ORDER = 'test', 'train', 'unlabelled'
 
+# %% ../../nbs/data/21_own.ipynb #b1fc267b
 def _drawn(table, share, seed, folder):
     "The rows of a table by part, lines, and the sides that were drawn, where a draw before is kept"
     old = recall(folder, _draw_file(share, seed))
@@ -45,12 +46,14 @@ def _drawn(table, share, seed, folder):
 
 def _draw_file(share, seed): return f'test-{share}-{seed}.json'
 
+# %% ../../nbs/data/21_own.ipynb #3d3c7dc4
 def _strictly(strict, where, skipped):
     "Raise a `DataError` that names what was skipped, if that was asked"
     if not strict or not len(skipped): return
     said = listed([f'{o.name} ({o.why})' for o in skipped.itertuples()])
     raise DataError(f'{where}: {len(skipped):,} files cannot be taken: {said}')
 
+# %% ../../nbs/data/21_own.ipynb #47625319
 def _sizes(heads): return Counter((o.height, o.width) for o in heads)
 
 def _pixels(listing, rows, lost, folder, test, seed, how):
@@ -117,6 +120,7 @@ def _of_given(given, name, source, resize, test, seed):
     none = pd.DataFrame(dict(name=[], why=[]))
     return _accounted(given, name, source, resize, ends, list(map(_key, x)), none, 0, sides)
 
+# %% ../../nbs/data/21_own.ipynb #63d203af
 def _two(data):
     "part -> data set, of what holds two of them, as fastai's does; None for what does not"
     for pair in (('train_ds', 'valid_ds'), ('train', 'valid')):
