@@ -86,6 +86,6 @@ def again(
     lines = '\n'.join(dict.fromkeys(map(said, calls)))
     note = '' if len(calls)<2 else f'The folder was filled by {len(calls)} calls. '
     if sets is None and not named: note += 'splits are the images named in the settings.'
-    elif not named: note += 'The images are where they were, or the first word says where.'
+    elif not named: note += 'It reads the images where they were; name their folder where they have moved.'
     elif data!='digits': note += 'Add --root FOLDER or --download where the images are not found.'
     return lines,note.strip()
