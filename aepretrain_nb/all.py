@@ -30,6 +30,7 @@ from .nets.decoders import *
 from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
+from .nets.residual import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
@@ -63,6 +64,9 @@ from .experiment.executor import *
 from .experiment.grid import *
 from .experiment.tune import *
 from .experiment.trust import *
+from .experiment.methods import *
+from .experiment.default import *
+from .experiment.chosen import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

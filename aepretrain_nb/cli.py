@@ -26,10 +26,10 @@ def seeds(
 seeds.form = 'N|auto'
 
 # %% ../nbs/04_cli.ipynb #8640bbae
-def _folder(data, recipe, setting, change):
+def _folder(data, recipe, setting, change, *chosen):
     "The folder of a grid: what is not the usual, joined by hyphens"
-    own = '' if recipe=='kohlbrenner' else re.sub(r'\W+', '_', recipe)
-    parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study')]
+    own,*chosen = (re.sub(r'\W+', '_', o or '') for o in ('' if recipe=='kohlbrenner' else recipe, *chosen))
+    parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study'), *chosen]
     return '-'.join(map(str, filter(None, parts)))
 
 # %% ../nbs/04_cli.ipynb #c1793897
@@ -93,14 +93,17 @@ def compare(
     from aepretrain_nb.experiment.recipe import find_recipe
     data = named_or_own(data, **{k: kw.pop(k) for k in _OWN if k in kw})
     name,setting,change = getattr(data, 'name', data),setting or setting_for(data),together(set)
-    out,executor = out or _folder(name, recipe, setting, change),kw.pop('executor', processes)
+    encoder,method = kw.get('encoder'),kw.get('method')
+    out,executor = out or _folder(name, recipe, setting, change, encoder, method),kw.pop('executor', processes)
+    if encoder: kw['encoder'] = dict(make=encoder) | change.pop('encoder', {})
     made = find_recipe(recipe, setting, name, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:
         tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
         raise
-    every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
-    files = every.save(every.folder) + [report(every).name] + _account(data, every.folder)
+    with res.store.turn('tables'):
+        every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
+        files = every.save(every.folder) + [report(every).name] + _account(data, every.folder)
     earlier = '' if every is res else ', with all that earlier calls asked of it'
     print(f'{res.text()}\n\nwritten to {every.folder}{earlier}: {", ".join(files)}')
     return 0 if len(res.rows) else 1
@@ -214,12 +217,14 @@ def data_list()->int: # exit code
 @hands_to('aepretrain_nb.data.named:verify')
 def data_verify(
     **kw # as in `verify`
-)->int:  # exit code: 0 if every file is as it should be
+)->int:  # exit code; raises `UserError` unless every file is as it should be
     "Check the files of a data set."
     from aepretrain_nb.data.named import verify
     rows,none = verify(**kw),f'{kw["name"]} comes with scikit-learn: there is no file to verify'
     print(rows.to_string(index=False) if len(rows) else none)
-    return 0 if rows.status.eq('ok').all() else 2
+    bad = rows[rows.status!='ok']
+    if len(bad): raise UserError(f'{kw["name"]}: {len(bad)} of {len(rows)} files are not as they should be')
+    return 0
 
 @hands_to('aepretrain_nb.data.named:dataset', but='download')
 def data_get(

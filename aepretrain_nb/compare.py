@@ -22,6 +22,7 @@ from .data.ground import load_object, sweep, tell
 from .data.named import dataset
 from .data.own import fitting_sizes, named_or_own
 from .data.splits import Splits
+from .experiment.chosen import chosen, published, with_files
 from .experiment.executor import check_executor, check_timeout, reach
 from .experiment.grid import needed, run_grid
 from .experiment.plan import Plan, sees_labels
@@ -131,12 +132,13 @@ def _records(d):
 
 def _remember(store, steps, told, tuning, call):
     "Keep the cells of a call beside those of earlier ones"
-    old,cells = asked_of(store),{s.key: t for s,t in zip(steps, told)}
-    cells |= {k: t for k,t in old['cells'].items() if k not in cells}
-    runs = old['runs'] | {s.key: run_of(s) for s in steps}
-    rows = [] if tuning is None else _records(tuning)
-    calls = [o for o in old['calls'] if o!=call] + [call]
-    store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
+    cells,rows = {s.key: t for s,t in zip(steps, told)},[] if tuning is None else _records(tuning)
+    with store.turn('calls'):
+        old = asked_of(store)
+        cells |= {k: t for k,t in old['cells'].items() if k not in cells}
+        runs = old['runs'] | {s.key: run_of(s) for s in steps}
+        calls = [o for o in old['calls'] if o!=call] + [call]
+        store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
     return calls
 
 def _in_order(steps):
@@ -158,12 +160,14 @@ def _common(plan):
 
 def _check_common(plan, store):
     "Keep what calls have in common; raises `ExperimentError` where this one differs from those before"
-    old,own = store.get('common', 'plan') or {},_common(plan)
-    for k,v in own.items():
-        if k not in old or old[k]==v: continue
-        what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
-        raise ExperimentError(f'{store.path} holds {what}: choose another folder')
-    if own and old!=old | own: store.put('common', old | own, 'plan')
+    own = _common(plan)
+    with store.turn('calls'):
+        old = store.get('common', 'plan') or {}
+        for k,v in own.items():
+            if k not in old or old[k]==v: continue
+            what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
+            raise ExperimentError(f'{store.path} holds {what}: choose another folder')
+        if own and old!=old | own: store.put('common', old | own, 'plan')
 
 # %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
@@ -245,6 +249,10 @@ def compare(
     metric=None, # score that is compared, such as error, balanced or f1; the usual one of the task by default
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
+    encoder=None, # another encoder: of timm (resnet18), torchvision:NAME, residual, a paper's, package.module:function
+    method=None, # of pre-training: plain, denoising, masked, sparse, tied, stacked, gradual, what-where or joint
+    weights:list[str]=(), # file of an encoder's weights (timm's, torchvision's, ours) for an arm to start from; several
+    pretrained:bool=False, # an arm that starts from timm's published weights? The first time this needs the network
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
@@ -262,6 +270,11 @@ def compare(
     if progress and getattr(data, 'account', None): tell(f'{data.account.text()}\n')
     name,setting = getattr(data, 'name', data),setting or setting_for(data)
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting, name)
+    if encoder or method or pretrained:
+        data = data if isinstance(data, Splits) else dataset(data, root, download)
+        found = chosen(found, data.train.shape, encoder, method, name)
+    own = [published(found, data.train.shape[0], root)] if pretrained else []
+    arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *own])
     options = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy,
         n_unlabelled=n_unlabelled)
     r = _asked(found, lr, tune, precision, options)

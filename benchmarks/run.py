@@ -13,8 +13,10 @@ from torch import nn
 from aepretrain_nb.imports import torchvision
 from fastai.learner import Learner
 from fastai.data.core import DataLoaders
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
+from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls, next_order
@@ -25,7 +27,7 @@ from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.gather import gather
 from aepretrain_nb.experiment.grid import needed
-from aepretrain_nb.experiment.step import chain, to_json
+from aepretrain_nb.experiment.step import chain, sealed, to_json
 from aepretrain_nb.experiment.work import revision
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.plan import plan
@@ -163,10 +165,9 @@ def engine(folder, seeds):
         one = {like(s): (store.get(s.key), store.file('weights', s.key, 'safetensors')) for s in steps(planned(1)).values()}
         for s in steps(planned()).values():
             record,weights = one[like(s)]
-            new = record | dict(step=to_json(s), row=record['row'] | dict(key=s.key))
+            new = sealed(record | dict(step=to_json(s), row=record['row'] | dict(key=s.key)), s.key)
             store.file('steps', s.key).write_text(json.dumps(new, indent=1), encoding='utf-8')
-            copy_to = store.file('weights', s.key, 'safetensors')
-            if weights.exists() and not copy_to.exists(): os.link(weights, copy_to)
+            if weights.exists(): save_file(load_file(weights), store.file('weights', s.key, 'safetensors'), dict(step=canonical(to_json(s))))
         asked = store.get('cells', 'plan')
         store.put('cells', asked | dict(cells={s.key: {} for s in planned()}), 'plan')
     fits = planned()

@@ -80,7 +80,7 @@ def test_a_window_that_never_fits_is_cut_to_the_image():
     high,wide = window_sizes(20, 4, 64, (1,1), (1,1), generator(0))
     assert high.tolist()==[4]*20 and wide.tolist()==[16]*20
 
-@pytest.mark.parametrize('kw, words', [(dict(pad='mirror'), 'one of zeros, reflect'), (dict(crop=-1), 'crop is -1'), (dict(crop=.5), 'crop is 0.5'),
+@pytest.mark.parametrize('kw, words', [(dict(pad='mirror'), 'one of zeros, reflect'), (dict(crop=-1), 'crop is -1'), (dict(crop=1.5), "crop is 1.5"),
     (dict(resized=(0,1)), 'resized is (0, 1)'), (dict(resized=.5), 'resized is 0.5'), (dict(resized=(.5,2)), 'up to 1'), (dict(ratio=(2,1)), 'ratio is (2, 1)'),
     (dict(size=0), 'size is 0'), (dict(size=(1,2,3)), 'size is (1, 2, 3)'), (dict(evaluate='center'), 'centre, resize, whole'), (dict(flip='yes'), "flip is 'yes'"),
     (dict(crop=1, resized=(.5,1)), 'give one')])

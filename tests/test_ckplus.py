@@ -1,5 +1,5 @@
 "CK+: the official layout read to the letter, faces that hold their landmarks, people on one side only"
-import os, re, shutil, subprocess, sys
+import os, re, shutil, struct, subprocess, sys, zlib
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
@@ -227,6 +227,20 @@ def test_a_file_that_cannot_be_is_named(copy, part, text, msg):
     f.write_text(text)
     with pytest.raises(DataError, match=msg) as e: dataset('ckplus', copy.parent)
     assert f.name in str(e.value) and '\n' not in str(e.value)
+
+@pytest.mark.parametrize('size', [(4096, 4097), (60_000, 60_000)])
+def test_an_image_that_would_fill_the_memory_is_named_before_it_is_decoded(tmp_path, size):
+    "A kilobyte that says it is gigabytes"
+    def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data))
+    f = tmp_path/'bomb.png'
+    f.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', *size, 8, 0, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b''))
+    with pytest.raises(DataError, match='bomb.png') as e: read_face(f, np.ones((68, 2)))
+    assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('far', [1e9, -1e9, 1e300])
+def test_landmarks_beyond_reason_are_named(copy, far):
+    t = CKPlus(copy).frames().iloc[0]
+    with pytest.raises(DataError, match='far outside'): read_face(t.image, read_landmarks(t.landmarks)+far)
 
 def test_a_truncated_image_is_named(copy):
     f = sorted((copy/'cohn-kanade-images/S010/001').iterdir())[0]

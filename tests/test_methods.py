@@ -230,10 +230,6 @@ def test_errors_in_one_line(say):
     with pytest.raises(ValueError) as e: ERRORS[say]()
     assert say in str(e.value) and '\n' not in str(e.value)
 
-def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(ValueError, match=r'pip install "aepretrain_nb\[timm\]"'): staged('timm:resnet18', 3, 8, 8)
-
 # Values of the code before decoders went by shapes: initial weights to the bit, the rest up to rounding.
 
 def three_kinds(norm):

@@ -3,8 +3,11 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from aepretrain_nb.data.check import check_splits
+from aepretrain_nb.data.files import BrokenFile
 from aepretrain_nb.data.named import DATASETS, dataset
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.sets import ImageSet, generator
@@ -329,6 +332,14 @@ def test_what_a_file_keeps_is_all(tmp_path, kind, target):
         a,b = getattr(s, k),getattr(got, k)
         assert torch.equal(a.x, b.x) and (a.x.dtype, a.classes, a.task, a.name)==(b.x.dtype, b.classes, b.task, b.name)
         for t,u in ((a.y, b.y), (a.groups, b.groups)): assert t is u is None or torch.equal(t, u) and t.dtype==u.dtype
+
+@pytest.mark.parametrize('words', ['[]', '{}', 'null', '{"name": "a", "folds": 3, "train": {}, "test": {}, "unlabelled": {}, "derived": false}'])
+def test_images_of_a_file_that_was_edited_are_refused_by_its_name(tmp_path, words):
+    f = tmp_path/'own.safetensors'
+    keep_splits(Splits('mine', ImageSet(X, Y, list('abcd')), ImageSet(TX, TY, list('abcd')), ImageSet(X)), f)
+    with safe_open(f, 'pt') as o: tensors = {k: o.get_tensor(k) for k in o.keys()}
+    save_file(tensors, f, dict(splits=words))
+    with pytest.raises(BrokenFile, match='own.safetensors holds no images of a store'): read_splits(f)
 
 def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
     "Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy after its digest was taken"

@@ -194,6 +194,14 @@ def test_bare_rows_make_a_page(tmp_path):
     p = check(report(Results(bare), tmp_path/'a.html'))
     assert {'Learning rates', 'Validation curves', 'Do it again'}.isdisjoint(headings(p)) and 'not known' in p.text
 
+def test_rates_that_nothing_chose_are_not_told(tmp_path):
+    "A nearest neighbour takes none of the rates that its recipe lists"
+    rows = rows_of()
+    none = rows.assign(lrs='0.1 0.3', lr=None)
+    assert 'Learning rates' not in headings(check(report(Results(none), tmp_path/'a.html')))
+    some = none.assign(lr=none.arm.map({none.arm.iloc[0]: .1}))
+    assert 'Learning rates' in headings(check(report(Results(some), tmp_path/'b.html')))
+
 def test_wrong_input_writes_nothing(whole, tmp_path):
     with pytest.raises(AnswerError, match='holds no results'): report(tmp_path)
     with pytest.raises(ValueError, match='above 0'): report(whole, tmp_path/'a.html', margin=-1)

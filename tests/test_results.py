@@ -192,3 +192,31 @@ def test_whole_numbers_are_named_whole():
     rows = made().assign(labels=lambda d: d.labels.astype(float))
     with pytest.raises(AnswerError, match='no rows with labels = 50. There are: 100, 1000$'): take_rows(rows, labels=50)
     assert len(take_rows(rows, labels=[100], arm='random'))==5
+
+# Files that were edited, cut or exchanged
+
+def replaced(f, old, new): f.write_text(f.read_text().replace(old, new, 1))
+def column(f, name): pd.read_csv(f).drop(columns=name).to_csv(f, index=False)
+
+@pytest.mark.parametrize('name,edit', [
+    ('results.csv', lambda f: f.write_bytes(b'')), ('results.csv', lambda f: f.write_bytes(b'\xff\xfe\0\0')),
+    ('results.csv', lambda f: replaced(f, ',pretrained,', ',,')), ('results.csv', lambda f: column(f, 'encoder_seed')),
+    ('results.csv', lambda f: pd.read_csv(f).assign(value='x').to_csv(f, index=False)),
+    ('results.csv', lambda f: pd.read_csv(f).assign(labels=-1).to_csv(f, index=False)), ('results.csv', lambda f: pd.read_csv(f).assign(value=1e300).to_csv(f, index=False)),
+    ('results.csv', lambda f: f.write_text(f.read_text().partition('\n')[0])), ('results.csv', lambda f: replaced(f, ',accuracy,', ',error,')), ('curves.csv', lambda f: column(f, 'valid')), ('encoders.csv', lambda f: column(f, 'arm')),
+    ('encoders.csv', lambda f: f.write_text(2*f.read_text())), ('missing.csv', lambda f: column(f, 'reason')),
+    ('about.json', lambda f: f.write_text('{')), ('about.json', lambda f: f.write_text('[1]')), ('about.json', lambda f: f.write_text('{"format": 3}')),
+    ('about.json', lambda f: replaced(f, '"setting": "smoke"', '"setting": "quick"')),
+    ('pictures.npz', lambda f: f.write_bytes(f.read_bytes()[:99])), ('pictures.npz', lambda f: np.savez(f, images=np.zeros(3), outputs=np.zeros(3))),
+    ('pictures.npz', lambda f: np.savez(f, images=np.array([None, {}], dtype=object))), ('pictures.npz', lambda f: np.savez(f, images=np.zeros((1, 1, 2, 2))))])
+def test_what_was_edited_is_named(tmp_path, name, edit):
+    known().save(tmp_path)
+    edit(tmp_path/name)
+    with pytest.raises(AnswerError, match=name): Results.read(tmp_path)
+
+def test_what_an_earlier_version_wrote_is_read(tmp_path):
+    known().save(tmp_path)
+    f = tmp_path/'about.json'
+    said = json.loads(f.read_text())
+    f.write_text(json.dumps({k: v for k,v in said.items() if k!='sha'}))
+    assert Results.read(tmp_path).told('setting')=='smoke'

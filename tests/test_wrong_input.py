@@ -43,7 +43,12 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --arms ,', 'no arms. There are: pretrained'),
     ('compare digits --recipe kohlbrener', "did you mean 'kohlbrenner'"),
     ('compare digits --recipe os:nothing', 'package.module:name'),
+    ('compare digits --recipe ..:x', "'..:x' cannot be imported"),
     ('compare digits --setting huge', "unknown setting 'huge'"),
+    ('compare digits --set arms.own.steps=.1,.1', "arm 'own'.steps is [0.1, 0.1]: a list of steps"),
+    ('compare digits --setting smoke --recipe kohlbrenner_background --set arms.own.columns.a=b', "does 'classify': its recipe has no finetune"),
+    ('compare digits --set arms.own.lr_of=noise', "unknown arm 'noise'. There are: own"),
+    ('compare digits --set finetune.steps=null', 'finetune has neither steps nor epochs'),
     ('compare digits --policy best', "label policy 'best' is none of stratified"),
     ('compare digits --set seeds.n=some', "seeds.n is 'some': a number of seeds from 1"),
     ('compare digits --set encoder.widht=1', "encoder has no 'widht'; did you mean 'width'"),
@@ -92,6 +97,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
+    ('data verify mnist --root .', 'mnist: 4 of 4 files are not as they should be'),
     ('power nowhere.csv --margin 2', 'nowhere.csv is not there: give a CSV'),
     ('power .', 'arguments are required: --margin'),
     ('power . --margin 2', 'results.csv is not there'),
@@ -107,6 +113,37 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('data', 'arguments are required')])
 def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
     assert names in say(*argv.split())
+    assert not written(tmp_path)
+
+@pytest.mark.parametrize('argv,names', [
+    ('--executor dask:127.0.0.1', 'no dask scheduler answers at 127.0.0.1'),
+    ('--executor dask:http://x:1', "no dask scheduler answers at http://x:1"),
+    ('--encoders .', '. holds no experiment'),
+    ('--set finetune.opt=adamax', "finetune.opt is 'adamax': one of sgd"),
+    ('--set pretrain.loss=mae', "unknown reconstruction loss 'mae'"),
+    ('--set finetune.loss=mae', "no loss 'mae'. There are: cross_entropy"),
+    ('--set images.norm=0.5', 'images.norm is 0.5: (mean, sd above 0)'),
+    ('--set images.norm=[.1,.2,.3]', '(mean, sd above 0)'),
+    ('--set encoder.act=nope', "unknown activation 'nope'"),
+    ('--set head.dropout=2', 'between 0 and 1, but got 2'),
+    ('--set encoder.width=1e9', 'allocate memory'),
+    ('--set labels.policy=seen', "labels.policy is 'seen': arm 'pretrained' has to begin with a pre-training"),
+    ('--set labels.policy=fold', "needs data with official folds"),
+    ('--set images.augment=[[1]]', 'images.augment is'),
+    ('--set finetune.opt=[[[[]]]]', 'finetune.opt is'),
+    ('--set version=2.5', 'version is 2.5'),
+    ('--set setting=quick', 'said by --setting'),
+    ('--seeds 100000000', 'seeds is 100000000: a number from 1 to 10000'),
+    ('--seeds 200 --crossed', '40000 runs: at most 10000'),
+    ('--device hpu', "device 'hpu' cannot be used"),
+    ('--device meta', "device 'meta' cannot be used")])
+def test_what_can_be_refused_is_refused_before_anything_is_done(say, tmp_path, argv, names):
+    assert names in say('compare', 'digits', *SMALL, '--arms', 'pretrained,random_default', *argv.split())
+    assert not written(tmp_path)
+
+def test_brackets_without_end_are_a_word(say, tmp_path):
+    for path in ('finetune.lr', 'arms', 'images.augment', 'encoder'): assert path.partition('.')[0] in say('compare', 'digits', *SMALL, '--set', path + '=' + '['*5000)
+    assert 'is not a setting' in say('compare', 'digits', *SMALL, '--set', '.'.join('a'*5000) + '=1')
     assert not written(tmp_path)
 
 def test_a_device_that_is_not_there(say, tmp_path):
@@ -203,7 +240,8 @@ def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
     Path('c.csv').write_bytes(bytes(range(128, 256)))
     assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
 
-@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'), ('[]', 'another version')])
+@pytest.mark.parametrize('content,names', [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'), ('[]', 'another version'),
+    ('{"format": 2, "data": "a", "digest": "b", "recipe": {"name": "c", "arms": {}, "encoder": {"width": 1e999}}}', 'experiment.json is broken: Out of range')])
 def test_a_store_of_another_version(say, content, names):
     Path('a').mkdir()
     (Path('a')/'experiment.json').write_text(content)

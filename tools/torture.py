@@ -64,11 +64,12 @@ def main(argv=None):
     p.add_argument('--out', type=Path, default=OUT, help='the table')
     a = p.parse_args(argv)
     import pandas as pd
-    import aepretrain_nb.compare, aepretrain_nb.answers.report # forked processes shall not import them each
     from aepretrain_nb.experiment.work import revision
     from torture import kinds
+    from torture.child import warm
     every = kinds()
     if unknown := [k for k in a.kinds if k not in every]: p.error(f'no kind {unknown[0]!r}. There are: {", ".join(every)}')
+    warm()
     if a.only:
         name,_,i = a.only.partition(':')
         print(json.dumps(attempt(every[name], int(i), a.seed), indent=1))

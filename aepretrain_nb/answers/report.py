@@ -225,7 +225,8 @@ def _chosen(g):
 
 def _rates(res):
     "Learning rates that were chosen; None where there was one only."
-    r = res.rows[res.rows.lrs.fillna('').astype(str).str.contains(' ')] if 'lrs' in res.rows else res.rows[:0]
+    r = res.rows.reindex(columns=['labels', 'arm', 'lrs', 'lr']).dropna()
+    r = r[r.lrs.astype(str).str.contains(' ')].astype(dict(lr=float))
     if not len(r): return None
     rows = ((f'{n:,}', a, *_chosen(g)) for (n, a), g in r.groupby(['labels', 'arm'], sort=False))
     chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
@@ -266,7 +267,6 @@ def _named(res):
     recipe, setting = res.about.get('recipe') or {}, res.told('setting')
     name = ' version '.join(str(recipe[k]) for k in ('name', 'version') if k in recipe) or 'not known'
     return name + (f', setting {setting}' if setting else '')
-
 _ELSEWHERE = 'name', 'version', 'setting', 'arms', 'labels', 'seeds' # parts of a recipe that are told in other places
 
 def _settings(res):

@@ -8,14 +8,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/answers/results.html.md"""
 __all__ = ['ABOUT', 'Results']
 
 # %% ../../nbs/answers/13_results.ipynb #39309135
-import json
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.basics import patch
 from .differences import differences
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder
-from .saved import keep_arrays, read_csv, read_folder
+from .saved import keep_arrays, read_csv, read_folder, with_hash
 from .scores import METRICS, check_metric, metric_of, stuck, turned
 from .seeds import plan_warnings
 from .verdict import Verdict, verdict
@@ -307,7 +306,7 @@ def _figures(res):
 def _beside(res):
     "What is known beside the tables, as JSON"
     own = {k: getattr(res, k) for k in ('about', 'odd', 'plan', 'metric', 'treatment', 'margin')}
-    return json.dumps(own, indent=1, ensure_ascii=False)
+    return with_hash(own)
 
 # %% ../../nbs/answers/13_results.ipynb #089185be
 @patch

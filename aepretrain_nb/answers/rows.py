@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/answers/rows.html.md"""
 
 # %% auto #0
 __all__ = ['SEEDS', 'AnswerError', 'aggregate', 'across', 'reported', 'results_folder', 'recorded', 'take_rows', 'pair_of',
-           'check_treatment', 'rows_of']
+           'check_treatment', 'read_table', 'rows_of']
 
 # %% ../../nbs/answers/01_rows.ipynb #60e2aa2a
 import pandas as pd
@@ -127,6 +127,34 @@ def check_treatment(
     if name not in arms: raise AnswerError(f'unknown treatment {name!r}{near(name, arms)}')
     return name
 
+# %% ../../nbs/answers/01_rows.ipynb #b44ea19b
+_WHOLE = 'labels', 'seed', 'step', 'steps', *SEEDS
+_NUMBERS = '''value valid train chance balanced f1 lr mse mean_image pca last_fifth n_test n_valid seconds
+    train_loss valid_loss'''
+_MOST = 1e100 # its square can still be said
+
+def _is_odd(column, whole):
+    "Which cells hold no number, or one that cannot be"
+    v = pd.to_numeric(column, errors='coerce').astype(float)
+    odd = v.isna() | (v.abs()>_MOST)
+    if whole: odd |= (v<0) | (v%1!=0) | (v>=2**53)
+    return odd & column.notna()
+
+def read_table(
+    file, # in CSV
+    need=() # columns that it has to have
+) -> pd.DataFrame: # as it stands there
+    "A table; raises `AnswerError` naming file and fault where it is none, lacks a column, or has words for numbers."
+    try: d = pd.read_csv(file, low_memory=False)
+    except (ValueError, OverflowError) as e:
+        raise AnswerError(f'{file} is no table in CSV ({str(e).splitlines()[0]})') from None
+    if lack := [c for c in need if c not in d]:
+        raise AnswerError(f'{file} has no column {lack[0]!r}: {", ".join(need)} are needed')
+    for c in d.columns.intersection([*_WHOLE, *_NUMBERS.split()]):
+        if (odd := _is_odd(d[c], c in _WHOLE)).any():
+            raise AnswerError(f'{file} is broken: {c} is {str(d[c][odd].iloc[0])[:20]}, which cannot be')
+    return d
+
 # %% ../../nbs/answers/01_rows.ipynb #d848be20
 def rows_of(
     path # a CSV of rows, or a folder with a results.csv
@@ -135,12 +163,8 @@ def rows_of(
     path = place(path)
     file = path/'results.csv' if path.is_dir() else path
     if not file.is_file(): raise AnswerError(f'{file} is not there: give a CSV, or a folder that holds results.csv')
-    try: d = pd.read_csv(file, low_memory=False)
-    except ValueError as e: raise AnswerError(f'{file} is no table in CSV ({str(e).splitlines()[0]})') from None
+    d = read_table(file, ('arm', 'labels', 'value', 'subset', *SEEDS))
     d = d[d.kind=='fit'] if 'kind' in d else d
-    need = 'arm', 'labels', 'value', 'subset', *SEEDS
-    if lack := [c for c in need if c not in d]:
-        raise AnswerError(f'{file} has no column {lack[0]!r}: rows of fits have {", ".join(need)}')
-    d = d.dropna(subset=list(SEEDS))
+    d = d.dropna(subset=['arm', 'labels', *SEEDS])
     if not len(d): raise AnswerError(f'{file} holds no fits')
     return d.astype(dict(labels=int))

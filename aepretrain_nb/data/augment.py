@@ -106,7 +106,7 @@ FORMS = 'centre','resize','whole'
 class Augment:
     "Random flips and crops of a batch of images, and of their masks"
     flip: bool = False # mirror each image left to right, with a chance of one half?
-    crop: int = 0 # pixels put around an image before a window of `size` is cut from it
+    crop: int|float = 0 # pixels put around an image before a window of `size` is cut; below 1, a share of the side
     pad: str = 'zeros' # what these pixels show: 'zeros', or 'reflect', the image mirrored
     resized: tuple = None # in place of `crop`: (least, most) share of the area in a window that is brought to `size`
     ratio: tuple = (3/4, 4/3) # (least, most) width over height of such a window
@@ -119,8 +119,9 @@ class Augment:
         _one_of('flip', self.flip, (True,False))
         _one_of('pad', self.pad, ('zeros','reflect'))
         _one_of('evaluate', self.evaluate, (None, *FORMS))
-        if not isinstance(self.crop, int) or self.crop<0:
-            raise DataError(f'augment: crop is {self.crop!r}: give whole pixels, 0 or more')
+        whole = isinstance(self.crop, int) and not isinstance(self.crop, bool) and self.crop>=0
+        if not whole and not (isinstance(self.crop, float) and 0<=self.crop<1):
+            raise DataError(f'augment: crop is {self.crop!r}: give whole pixels, 0 or more, or a share below 1')
         put('ratio', _pair('ratio', self.ratio))
         if self.size is not None: put('size', _height_width(self.size))
         if self.resized is not None: put('resized', _pair('resized', self.resized, 1))
@@ -136,6 +137,14 @@ class Augment:
 
 # %% ../../nbs/data/08_augment.ipynb #e2ed77a1
 @patch
+def border(self:Augment,
+    h:int, # height of the images
+    w:int # their width
+) -> int: # pixels
+    "What is put around an image before a window is cut from it"
+    return self.crop if isinstance(self.crop, int) else round(self.crop*min(h, w))
+
+@patch
 def out_size(self:Augment,
     h:int, # height of the images
     w:int # their width
@@ -143,9 +152,10 @@ def out_size(self:Augment,
     "The size of the images that a net will see; a `DataError` where they are too small for that"
     out = self.size or (h,w)
     if self.resized: return out
-    if self.pad=='reflect' and self.crop>=min(h, w):
+    b = self.border(h, w)
+    if self.pad=='reflect' and b>=min(h, w):
         raise DataError(f'augment: crop={self.crop} cannot mirror images of {h}x{w}: give at most {min(h, w)-1}')
-    if out[0]>h+2*self.crop or out[1]>w+2*self.crop:
+    if out[0]>h+2*b or out[1]>w+2*b:
         raise DataError(f'augment: no window of {out[0]}x{out[1]} in images of {h}x{w} with crop={self.crop}: '
             'give a smaller size, more crop, or resized=(least, most)')
     return out
@@ -159,13 +169,13 @@ def windows(self:Augment,
     gen:torch.Generator=None # the stream; the global one if not given
 ) -> tuple: # (n,) tensors: top, left, height, width, and whether it is mirrored
     "Draw one window for each image"
-    out = self.out_size(h, w)
+    out,b = self.out_size(h, w),self.border(h, w)
     if self.resized: high,wide = window_sizes(n, h, w, self.resized, self.ratio, gen)
     else: high,wide = (torch.full((n,), o) for o in out)
     place = torch.rand(3, n, generator=gen, device=None if gen is None else gen.device)
     high,wide = high.to(place.device), wide.to(place.device)
-    top = (place[0]*(h+2*self.crop-high+1)).long()-self.crop
-    left = (place[1]*(w+2*self.crop-wide+1)).long()-self.crop
+    top = (place[0]*(h+2*b-high+1)).long()-b
+    left = (place[1]*(w+2*b-wide+1)).long()-b
     return top, left, high, wide, (place[2]<.5) & self.flip
 
 # %% ../../nbs/data/08_augment.ipynb #d1a8df1f

@@ -14,7 +14,7 @@ import re, zipfile
 from contextlib import suppress
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
-from .ground import place
+from .ground import place, sweep, write_whole
 from .arrays import DataError
 from .sets import ImageSet, generator, seed_of
 from .splits import Splits
@@ -249,12 +249,12 @@ def _cached(f, key, make):
     "The array in the file `f` if it was stored under `key`, else a new one, which is stored"
     with suppress(OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile), np.load(f) as z:
         if str(z['key'])==key: return z['x']
-    x,tmp = make(),f.with_name(f'.{os.getpid()}-{f.name}')
+    x = make()
+    def save(t):
+        with t.open('wb') as o: np.savez(o, key=key, x=x)
     with suppress(OSError):
-        try:
-            np.savez(tmp, key=key, x=x)
-            os.replace(tmp, f)
-        finally: tmp.unlink(missing_ok=True)
+        sweep(f.parent)
+        write_whole(f, save)
     return x
 
 @patch

@@ -36,7 +36,9 @@ def read_head(
     "The words of a weight file; raises `BrokenFile` where it is cut, empty or something else."
     try:
         with safe_open(path, 'pt') as f: return f.metadata() or {}
-    except FileNotFoundError: raise
+    except FileNotFoundError:  # what safetensors says of every file that it cannot open
+        if not Path(path).exists(): raise
+        fault = 'cannot be read (Permission denied)'
     except SafetensorError as e: fault = f'is no whole safetensors file ({str(e).rpartition(": ")[2]})'
     except OSError as e: fault = f'cannot be read ({e.strerror or e})'
     raise BrokenFile(f'{path} {fault}')

@@ -47,7 +47,7 @@ def load_object(
     "Import an object by its path; raises `UserError` when there is none."
     mod,_,name = path.partition(':')
     try: return getattr(import_module(mod), name)
-    except (ImportError, AttributeError, ValueError) as e:
+    except (ImportError, AttributeError, ValueError, TypeError) as e:
         raise UserError(f'{path!r} cannot be imported ({e}): expected package.module:name') from None
 
 # %% ../../nbs/data/00_ground.ipynb #69622597

@@ -14,7 +14,7 @@ from ..data.ground import load_object
 from ..data.sets import generator, seed_of
 from ..nets.autoencoder import Autoencoder
 from ..nets.layers import init_
-from ..train.transfer import Classifier, copy_weights, freeze
+from ..train.transfer import Classifier, TransferError, copy_weights, freeze
 from .factory import BESIDE, factory
 from .kinds import ExperimentError
 from .plan import do_of
@@ -61,14 +61,38 @@ def out_act(
 
 # %% ../../nbs/experiment/07_build.ipynb #2f0f107a
 _PLACES = ('encoder.', 'encoder.'),('', 'encoder.'),('', 'encoder.net.')
+_COUNT = 'num_batches_tracked'
+
+def _places(ours, state):
+    "(prefix there, prefix here) of where an encoder may be in some weights, the usual ones first"
+    yield from _PLACES
+    for here in ('encoder.net.', 'encoder.'):
+        tail = next((k.removeprefix(here) for k in ours if k.startswith(here)), None)
+        if tail is None: continue
+        yield from ((k.removesuffix(tail), here) for k in state if k.endswith('.'+tail))
 
 def _place(net, state):
-    "Where a net's encoder is in some weights, and where it goes"
-    ours = [k for k in net.state_dict() if k.startswith('encoder.')]
-    for there,here in _PLACES:
-        if all(k.startswith(here) and there+k.removeprefix(here) in state for k in ours): return {there: here}
-    whole = any(k.startswith('encoder.') for k in state)
-    return {'encoder.' if whole else '': 'encoder.'}
+    "Where a net's encoder is in some weights, and where it goes: the prefixes that find most of its names"
+    counted = any(k.endswith(_COUNT) for k in state)
+    ours = [k for k in net.state_dict() if k.startswith('encoder.') and (counted or not k.endswith(_COUNT))]
+    def found(place):
+        there,here = place
+        return sum(k.startswith(here) and there+k.removeprefix(here) in state for k in ours)
+    there,here = max(_places(ours, state), key=found)
+    if not found((there, here)): there,here = '','encoder.'
+    return {there: here}
+
+# %% ../../nbs/experiment/07_build.ipynb #49611b4d
+def _check_whole(net, state, places):
+    "Raises `TransferError` for a name in some weights that lies within a block of the encoder, which lacks it"
+    encoder,known = net.encoder,net.state_dict()
+    within = set().union(*(s.modules() for s in getattr(encoder, 'stages', {}).values()))
+    blocks = {f'encoder.{n}.' for n,m in encoder.named_modules() if m in within}
+    for there,here in places.items():
+        for k in state:
+            new = here+k.removeprefix(there)
+            if not k.startswith(there) or new in known or not any(new.startswith(b) for b in blocks): continue
+            raise TransferError(f'weights not copied: the source has {k}, the encoder has not: it is of another net')
 
 # %% ../../nbs/experiment/07_build.ipynb #4258d5ef
 def fill(
@@ -77,7 +101,9 @@ def fill(
     names:dict=None # prefix there -> prefix here; by default the encoder's
 ):
     "Copy weights into a net, strictly; raises `TransferError` where one does not fit."
-    copy_weights(state, net, names or _place(net, state))
+    places = names or _place(net, state)
+    if not names: _check_whole(net, state, places)
+    copy_weights(state, net, places)
 
 # %% ../../nbs/experiment/07_build.ipynb #595f8b61
 def build_autoencoder(

@@ -12,6 +12,7 @@ from ..imports import *
 from itertools import chain as joined
 from ..data.ground import UserError, load_object
 from ..data.splits import Splits
+from ..train.transfer import TransferError
 from .kinds import ExperimentError
 from .plan import do_of
 from .build import built
@@ -71,6 +72,12 @@ def _few(splits):
     two,four = [0]*2,[0]*4
     return Splits(splits.name, splits.train.take(two), splits.test.take(two), splits.unlabelled.take(four))
 
+def _check_nets(step, splits, weights):
+    "Raises `ExperimentError` where it is the nets themselves that cannot be built"
+    try: built(step, splits, weights)
+    except UserError: raise
+    except Exception: return  # what stopped the step says it
+
 def _tried(step, splits, weights, device):
     "The weights of a step after one batch; raises `ExperimentError` where it cannot be done"
     try:
@@ -78,8 +85,9 @@ def _tried(step, splits, weights, device):
         except StepFailed: net = built(step, splits, weights)
         return net.state_dict()
     except UserError: raise
+    except TransferError as e: raise TransferError(f'{step.arm or step.do}: {e}') from None
     except Exception as e:
-        built(step, splits, weights)  # says so where it is the nets themselves
+        _check_nets(step, splits, weights)
         size,why = 'x'.join(map(str, splits.train.shape)),(str(e).splitlines() or [''])[0]
         what = ' '.join(filter(None, [f'{step.recipe}:', step.arm, f'cannot {step.do} images of {size}']))
         raise ExperimentError(f'{what} ({type(e).__name__}: {why})') from e

@@ -11,7 +11,7 @@ __all__ = ['NETS', 'BESIDE', 'factory', 'parameters', 'check_net']
 from inspect import signature
 from ..data.ground import load_object, near
 from ..nets.decoders import decoder_of
-from ..nets.zoo import encoder_of
+from ..nets.zoo import encoder_of, of_library
 from ..train.named_heads import head_of
 from .kinds import ExperimentError
 
@@ -29,7 +29,7 @@ def factory(
     if not isinstance(section, dict) or 'make' not in section:
         raise ExperimentError(f'{name} is {section!r}: make says how it is built, as in make="package.module:function"')
     make = section['make']
-    try: return load_object(make) if ':' in make and not make.startswith('timm:') else _SHORT[name](make)
+    try: return load_object(make) if ':' in make and not of_library(make) else _SHORT[name](make)
     except ValueError as e: raise ExperimentError(f'{name}.make: {e}') from None
 
 def parameters(

@@ -23,7 +23,7 @@ from .stack import together
 from .step import Step, chain
 from .shared import Waiting
 from .store import Store
-from .work import data_ref, work_units
+from .work import data_ref, let_go, work_units
 from .executor import InProcess, WorkerLost, executor_of
 
 # %% ../../nbs/experiment/20_grid.ipynb #a022df25
@@ -312,7 +312,8 @@ def run_grid(
     store.say(store.faults)
     if progress and before: tell(f'{before} of {len(steps)} fits are in the store already')
     with executor_of(executor, there.path/'jobs', timeout) as ex:
-        refs,width = [data_ref(s, there, root) for s in (splits, *others)],getattr(ex, 'width', None)
+        apart,width = not isinstance(ex, InProcess),getattr(ex, 'width', None)
+        refs = [data_ref(s, there, root, apart) for s in (splits, *others)]
         say = Progress(todo.values(), width or 1) if progress else None
         def submit(units):
             kept = keep & {s.key for s in joined.from_iterable(units)}
@@ -323,3 +324,4 @@ def run_grid(
         except (BrokenExecutor, CancelledError) as e:
             what = f'the executor broke or dropped its steps ({type(e).__name__}); nothing finished is lost'
             raise ExperimentError(f'{what}: run the same again to go on (processes:N outlives a worker)') from None
+        finally: let_go(refs)

@@ -16,9 +16,9 @@ from ..data.splits import Splits
 from .kinds import ExperimentError, whole
 from .factory import NETS
 from .schema import Fit
-from .step import Start, Step
+from .step import Start, Step, chain
 from .recipe import merged, pick_arms
-from .seen import labelled, n_held_out
+from .seen import labelled, measured, n_held_out
 
 # %% ../../nbs/experiment/06_plan.ipynb #6caf005e
 def _numbers(what, v, least, one):
@@ -92,6 +92,7 @@ def in_steps(
 )->dict: # without rules
     "A training without rules: epochs as steps, steps for this size, no way of seeking a rate."
     out = {k: v for k,v in fit.items() if k not in ('tune', 'seek', 'first_lr')}
+    if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})
 
@@ -129,7 +130,11 @@ def _template(step):
 def _sections(recipe, spec):
     "The steps of an arm, each with the recipe as it follows it"
     own,templates = merged(recipe, spec.get('change', {})),map(_template, spec['steps'])
-    return [(t, merged(own, {k: v for k,v in t.items() if k not in _OWN})) for t in templates]
+    out = [(t, merged(own, {k: v for k,v in t.items() if k not in _OWN})) for t in templates]
+    for t,r in out:
+        part = part_of(t)
+        if part not in r: raise ExperimentError(f'a step of an arm does {t["do"]!r}: its recipe has no {part}')
+    return out
 
 # %% ../../nbs/experiment/06_plan.ipynb #2fdfb2bd
 @dataclass
@@ -190,11 +195,19 @@ def _n_picked(data, im, fit):
     if asked>there: raise ExperimentError(f'{asked} images to train and to validate on asked for: there are {there}')
     return im['n']
 
+def _check_seen(run, before):
+    "Raises `ExperimentError` where labels are to be among images that a pre-training has picked, and there is none"
+    first = before and chain(before)[0]
+    if first and first.data.get('pick')=='stratified': return
+    what = f"labels.policy is 'seen': arm {run.arm!r} has to begin with a pre-training"
+    raise ExperimentError(f"{what} on images.pick 'stratified'")
+
 def _on_labels(run, template, r, before, file):
     "A step that sees labels"
     do,part = do_of(template['do']),part_of(template)
     sub,enc,head = run.seeds
     how = {k: v for k,v in r.get('labels', {}).items() if k!='n'}
+    if how.get('policy')=='seen': _check_seen(run, before)
     seen = {k: r.get('images', {}).get(k) for k in ('norm', 'augment')}
     data = dict(digest=run.splits.digest, task=run.splits.train.task, labels=run.size) | seen | how
     start = ()
@@ -247,14 +260,15 @@ class Plan:
         self.runs = seed_list(how.get('n', 5) if seeds is None else seeds, crossed)
         asked = recipe.get('labels', {}).get('n', (100, 1000)) if labels is None else labels
         self.sizes = _numbers('labels', asked, 1, 'size')
-        own = {a: recipe['arms'][a] for s in self.arms.values() if (a := s.get('lr_of'))}
-        self.specs = own | self.arms
-        self.prepared = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
+        named = [s['lr_of'] for s in self.arms.values() if s.get('lr_of')]
+        self.specs = (pick_arms(recipe, named) if named else {}) | self.arms
+        own = {name: _sections(recipe, spec) for name,spec in self.specs.items()}
+        self.prepared = {name: [(t, measured(r, splits)) for t,r in steps] for name,steps in own.items()}
         self.trained_on,self.most = {},{}
         by_fold = recipe.get('labels', {}).get('policy')=='fold' or splits.train.groups is not None
         every = sum(self.prepared.values(), [])
         # may runs differ in their number of images?
-        self.differ = by_fold or any('epochs' in r[part_of(t)] for t,r in every)
+        self.differ = by_fold or any(r[part_of(t)].get('epochs') for t,r in every)
 
 # %% ../../nbs/experiment/06_plan.ipynb #fe048a07
 @patch

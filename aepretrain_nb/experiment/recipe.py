@@ -128,6 +128,8 @@ def check_fit(
     check_section(part, fit, Fit)
     steps,epochs = fit.get('steps'),fit.get('epochs')
     if steps and epochs: raise ExperimentError(f'{part} has steps and epochs: one of them')
+    said = {'steps', 'epochs'} & set(fit)
+    if said and not (steps or epochs): raise ExperimentError(f'{part} has neither steps nor epochs: one of them')
     if isinstance(fit.get('opt'), (dict, list, tuple)) and part!='pretrain':
         raise ExperimentError(f'{part}.opt is {fit["opt"]!r}: one optimiser; only pretrain chooses among several')
     names = _optimisers(fit)
@@ -135,6 +137,8 @@ def check_fit(
         taken = any(takes(o, k) for o in names)
         if fit.get(k) is not None and not taken:
             raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
+    if fit.get('schedule')=='one_cycle' and not all(takes(o, 'momentum') or takes(o, 'betas') for o in names):
+        raise ExperimentError(f"{part}.schedule is 'one_cycle', which moves a momentum: {names[0]} has none")
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
         raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
 
@@ -213,12 +217,14 @@ def told_apart(
     return {(name, d): f'{name}-{d[:8]}' if d and names.count(name)>1 else name for name,d in pairs}
 
 # %% ../../nbs/experiment/04_recipe.ipynb #ac81e729
+def _whole(arm): return dict(steps=list(Arm.steps)) | arm
+
 def pick_arms(
     recipe:dict, # a recipe
     arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's, or as chosen
 )->dict: # name -> specification
     "The chosen arms; raises `ExperimentError` for an unknown one, `TransferError` for a file that holds no weights."
-    if isinstance(arms, dict): return arms
+    if isinstance(arms, dict): return {a: _whole(spec) for a,spec in arms.items()}
     if arms is None: arms = recipe['arms']
     arms = [arms] if isinstance(arms, str) else list(arms)
     there = [*recipe['arms'], 'file:PATH']
@@ -226,6 +232,6 @@ def pick_arms(
         if a not in recipe['arms'] and not str(a).startswith('file:'):
             raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(there)}')
-    found = [(a, recipe['arms'][a]) if a in recipe['arms'] else file_arm(a[5:]) for a in arms]
+    found = [(a, _whole(recipe['arms'][a])) if a in recipe['arms'] else file_arm(a[5:]) for a in arms]
     called = told_apart((a, spec.get('start')) for a,spec in found)
     return {called[a, spec.get('start')]: spec for a,spec in found}

@@ -11,7 +11,7 @@ __all__ = ['read_record', 'Records']
 from ..imports import *
 from fastcore.basics import patch
 from ..data.files import BrokenFile, read_json
-from ..data.ground import place, tell, write_whole
+from ..data.ground import UserError, place, tell, write_whole
 from .kinds import ExperimentError, Number, Section, Whole, Word, all_of, check_entries
 from .step import check_record, check_seal, read_step, sealed
 
@@ -19,7 +19,7 @@ from .step import check_record, check_seal, read_step, sealed
 _FORMS = dict(failed=dict(step=Section, reason=Word),
     cells=dict(cells=Section, tuning=all_of(Section), calls=all_of(Section)),
     seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=all_of(Section)),
-    images=dict(images=Word, n_test=Whole, classes=Whole))
+    images=dict(images=Word, n_test=Whole, classes=Whole), common={})
 
 _SEALED = 'steps', 'failed'
 
@@ -47,6 +47,12 @@ def read_record(
     return record
 
 # %% ../../nbs/experiment/15_records.ipynb #6d19cc55
+def _version(file):
+    "What changes when a file is written, None where there is none"
+    try: s = file.stat()
+    except OSError: return None
+    return s.st_ino, s.st_size, s.st_mtime_ns
+
 class Records:
     "A folder of records."
     def __init__(self,
@@ -69,11 +75,13 @@ class Records:
     )->dict: # what was stored, None if there is nothing
         "The record of a finished step; a broken one is noted in `broken`, and counts as none."
         f = self.file(kind, key)
-        try: record = read_record(f)
+        now = _version(f)
+        try: record = read_json(f) if self.known.get(f)==now else read_record(f)
         except FileNotFoundError: return None
-        except ExperimentError as e:
+        except UserError as e:
             self.broken[f] = str(e)
             return None
+        self.known[f] = now
         self.broken.pop(f, None)
         return record
 
@@ -115,9 +123,8 @@ def whole(self:Records,
     read # raises `ExperimentError` where it is broken
 )->bool:
     "Is a file there, and not broken?"
-    try: s = file.stat()
-    except OSError: return False
-    now = s.st_ino, s.st_size, s.st_mtime_ns
+    now = _version(file)
+    if now is None: return False
     if self.known.get(file)==now: return True
     try: read(file)
     except OSError: return False

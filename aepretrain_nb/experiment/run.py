@@ -16,7 +16,7 @@ from fastai.callback.training import GradientClip
 from ..data.augment import augmentation
 from ..data.loader import ImageDL, image_dls
 from ..data.sets import seed_of
-from ..train.callbacks import BestWeightsCB, DropoutOnCB, SparsityCB
+from ..train.callbacks import BestWeightsCB, DropoutOnCB, PatienceCB, SparsityCB
 from ..train.learner import ImageLearner, torch_opt
 from .schema import Fit
 from .recipe import takes
@@ -123,6 +123,7 @@ def callbacks(
     if f.get('clip'): cbs.append(GradientClip(f['clip']))
     if f.get('sparsity'): cbs.append(SparsityCB(f['sparsity'], f.get('penalty', Fit.penalty)))
     if f.get('dropout_on'): cbs.append(DropoutOnCB())
+    if f.get('patience'): cbs.append(PatienceCB(monitor, mode, f['patience'], f.get('least_gain', Fit.least_gain)))
     return cbs
 
 # %% ../../nbs/experiment/08_run.ipynb #fcbde5f9
@@ -134,8 +135,9 @@ def spend(
     "Fit for the budget; raises `StepFailed` when the loss is not finite."
     start,f = time.perf_counter(),step.fit
     stops = None if f.get('partial') else looks(f['steps'], f.get('evals') or f['steps'])
+    fit = learn.fit_one_cycle if f.get('schedule')=='one_cycle' else learn.fit
     with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=f.get('precision')=='bf16'), learn.no_logging():
-        learn.fit(len(stops) if stops else f['epochs'], lr, cbs=[PartsCB(stops)] if stops else [])
+        fit(len(stops) if stops else f['epochs'], lr, cbs=[PartsCB(stops)] if stops else [])
     spent_on = getattr(learn.dls.train, 'labelled', learn.dls.train).dataset
     size = min(f.get('bs', Fit.bs), len(spent_on))
     did = dict(seconds=time.perf_counter()-start, steps=learn.train_iter, images=learn.train_iter*size)

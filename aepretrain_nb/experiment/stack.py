@@ -45,7 +45,8 @@ def together(
     f = step.fit
     classes = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
     if not classes or step.data.get('augment'): return None
-    plain = f.get('precision', 'fp32')=='fp32' and f.get('opt', Fit.opt) in HEAD_OPTS
+    usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule'))
+    plain = usual and f.get('opt', Fit.opt) in HEAD_OPTS
     if not plain or f.get('weight_decay') or f.get('partial') or not _is_linear(step, splits): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
     return canonical([step.data['digest'], source, step.net, {k: v for k,v in f.items() if k not in _OWN}])

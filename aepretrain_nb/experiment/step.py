@@ -47,10 +47,15 @@ def weights(self:Start)->str: # the name of a file in the store
 # %% ../../nbs/experiment/03_step.ipynb #9a821a27
 _DEFAULTS = dict(fit=defaults(Fit), data=defaults(Images) | defaults(Labels))
 
+def _is_same(a, b):
+    "Are two values one to JSON?"
+    if type(a)==type(b) and isinstance(a, (str, int, float)): return a==b
+    return canonical(a)==canonical(b)
+
 def _differs(part, values):
     "The values that are no defaults"
     usual = _DEFAULTS.get(part, {})
-    same = lambda k,v: v is None or (k in usual and canonical(usual[k])==canonical(v))
+    same = lambda k,v: v is None or (k in usual and _is_same(usual[k], v))
     return {k: v for k,v in values.items() if not same(k, v)}
 
 def _named(start):
@@ -133,13 +138,18 @@ def said(self:Step)->str: # such as 'pretrained, 50 labels, seed 0'
 _PARTS = dict(do=Word, net=all_of(Section), data=Section, fit=Section, seeds=all_of(Kind("a whole number", whole)),
     recipe=Word, version=Whole, arm=Word)
 
+def _check_parts(step):
+    "Raises `ExperimentError` where a field of a step, or of one that it starts from, is of another kind"
+    check_entries(vars(step), _PARTS, ('recipe', 'arm'))
+    for p in step.parents: _check_parts(p)
+
 def read_step(
     values # from `to_json`, as a file has it
 )->Step: # the same step
     "A step that was read; raises `ExperimentError` for what is none."
     try:
         step = from_json(values)
-        for s in chain(step): check_entries(vars(s), _PARTS, ('recipe', 'arm'))
+        _check_parts(step)
     except (TypeError, AttributeError, ValueError, RecursionError) as e:
         raise ExperimentError(f'its step is none ({e})') from None
     return step
@@ -184,7 +194,9 @@ def check_seal(
     key:str # the name of the file
 ):
     "Raises `ExperimentError` unless a record is what was written of the step with this key."
-    if record.get('sha')==_seal(record, key): return
-    own = from_json(record['step']).key
+    try:
+        if record.get('sha')==_seal(record, key): return
+        own = from_json(record['step']).key
+    except (ValueError, RecursionError) as e: raise ExperimentError(f'its step has no name ({e})') from None
     if own!=key: raise ExperimentError(f'it holds the step {own}')
     if 'sha' in record: raise ExperimentError('it was edited after it was written')

@@ -22,7 +22,7 @@ from .build import built, fill
 from .factory import NETS
 from .schema import SECTIONS
 from .kinds import ExperimentError, Section, Word, all_of, check_entries
-from .step import Step, chain, read_step, to_json
+from .step import Step, chain, from_json, read_step, to_json
 from .records import read_record
 from .shared import Shared
 
@@ -48,9 +48,10 @@ def experiment(
         other = f'another version (format {found}, not {FORMAT})'
         raise ExperimentError(f'{folder} was written by {other}: read it with that version')
     try:
+        canonical(own)  # no number that JSON cannot say
         check_entries(own, dict(data=Word, digest=Word, recipe=Section))
         check_entries(own['recipe'], dict(name=Word, arms=all_of(Section)) | _PARTS, _PARTS)
-    except ExperimentError as e: raise ExperimentError(f'{f} is broken: {e}: choose another folder') from None
+    except ValueError as e: raise ExperimentError(f'{f} is broken: {e}: choose another folder') from None
     return own
 
 _PARTS = dict.fromkeys((*SECTIONS, *NETS), Section) | dict.fromkeys(('setting', 'reading', 'study'), Word)
@@ -144,10 +145,10 @@ def check_weights(
 ):
     "Raises `ExperimentError` where a file is broken, or does not hold the weights of the step that it is named after."
     path = Path(path)
-    try: made = read_step(json.loads(read_head(path).get('step', 'null')))
+    try: key = read_step(json.loads(read_head(path).get('step', 'null'))).key
     except BrokenFile as e: raise ExperimentError(str(e)) from None
-    except ValueError: raise ExperimentError(f'{path} does not say whose weights it holds') from None
-    if made.key!=path.stem.partition('@')[0]: raise ExperimentError(f'{path} holds the weights of another step')
+    except (ValueError, RecursionError): raise ExperimentError(f'{path} does not say whose weights it holds') from None
+    if key!=path.stem.partition('@')[0]: raise ExperimentError(f'{path} holds the weights of another step')
 
 def _tensors(file):
     "Name -> tensor; raises `ExperimentError` where the file is broken or gone"
@@ -181,14 +182,14 @@ def done(self:Store,
 )->bool: # is its record there, and what else is needed of it?
     "Is there nothing left to do for a step?"
     every = self._parts(step, keep or keeps(step))
-    return all(self.whole(f, read) or not (must or f.exists()) for f,read,must in every)
+    return all([self.whole(f, read) or not (must or f.exists()) for f,read,must in every])  # each is looked at
 
 @patch
 def spoilt(self:Store,
     step:Step # of any kind
 )->bool:
     "Is something there of a step that is broken?"
-    return any(f.exists() and not self.whole(f, read) for f,read,_ in self._parts(step, True))
+    return any([f.exists() and not self.whole(f, read) for f,read,_ in self._parts(step, True)])
 
 @patch
 def _parts(self:Store, step, keep):
@@ -221,7 +222,7 @@ def all_steps(self:Store)->dict: # key -> `Step`
     "Every step that has ended in this store, finished or failed."
     files = [*(self.path/'failed').glob('[!.]*.json'), *(self.path/'steps').glob('[!.]*.json')]
     records = {f.stem: self.get(f.stem, f.parent.name) for f in files}
-    return {k: read_step(o['step']) for k,o in records.items() if o}
+    return {k: from_json(o['step']) for k,o in records.items() if o}
 
 # %% ../../nbs/experiment/17_store.ipynb #b319d911
 @patch

@@ -9,6 +9,7 @@ __all__ = ['OURS', 'paths_in', 'check_trust']
 
 # %% ../../nbs/experiment/22_trust.ipynb #6c41f7be
 from importlib.metadata import entry_points
+from ..nets.zoo import of_library
 from .kinds import ExperimentError
 
 # %% ../../nbs/experiment/22_trust.ipynb #9f6c37e2
@@ -26,7 +27,7 @@ def paths_in(
 )->set: # of import paths
     "Every import path that a recipe or a step names."
     every = _paths(values, '') | _paths(values.get('name'), 'do')
-    return {p for p in every if not p.startswith('timm:')}
+    return {p for p in every if not of_library(p)}
 
 # %% ../../nbs/experiment/22_trust.ipynb #c29f6a15
 OURS = 'aepretrain_nb', 'torchvision', 'timm'

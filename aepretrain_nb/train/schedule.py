@@ -285,7 +285,7 @@ def _fit_phase(ae, p, dls, corrupt, loss, reduction, lr, opt_func, seed, every, 
     learn = ImageLearner(loaders, net, loss_func, opt_func, lr=lr, cbs=[cb, BestWeightsCB(), *cbs], bar=False,
                          splitter=lambda m: [list(g.parameters()) for g in m.groups()])
     with learn.no_logging():
-        start,first = learn.validate()[0],{k: t.detach().clone() for k,t in net.state_dict().items()}
+        start,first = learn.validate()[0],copy.deepcopy(net.state_dict())
         learn.fit(-(-p.steps//every))
     best = -learn.best_weights.best
     if start<best<math.inf: net.load_state_dict(first)

@@ -1,10 +1,22 @@
 "Commands in processes of their own that are forked, not started: everything is imported already, so they are at work at once, and any moment of that work can be the last."
-import itertools, os, signal, sys, time, traceback
+import gc, io, itertools, os, signal, sys, tempfile, time, traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import psutil
 from aepretrain_nb.cli import main
 
 _COUNT = itertools.count()
+
+def without_pictures():
+    "Figures are made and not drawn, for the rest of the process: that takes longer than all the rest."
+    from matplotlib.figure import Figure
+    Figure.savefig = lambda self,f,**kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
+
+def warm():
+    "Run a small grid here: what is imported and made at its first use is there in every process that is forked."
+    with tempfile.TemporaryDirectory(prefix='torture-') as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        main(f'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out {folder}/out'.split())
+    gc.freeze() # nobody's to collect, so that nobody copies it
 
 class Child:
     "A process in a session of its own, what it says in files."

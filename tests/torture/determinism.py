@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def trial(rng, folder):
     "Run a grid in one other way."
-    grid,way = rng.choice(list(GRIDS)),rng.choice([hashes, threads, spawned, dask, order])
+    grid,way = rng.choice(list(GRIDS)),rng.choice(WAYS)
     return 1,as_one([f'{way.__name__}: {o}' for o in way(rng, folder, grid) + broken(folder/'out', grid)])
 
 def fresh(folder, grid, **env):
@@ -78,5 +78,7 @@ def order(rng, folder, grid):
     c = Child(run, folder)
     c.wait()
     return told(c, [0])
+
+WAYS = [hashes, threads, spawned, dask, order]
 
 KIND = Kind('determinism', 'another hash seed, more threads, two processes, dask, steps in another order: the same rows', trial)

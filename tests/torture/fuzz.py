@@ -4,7 +4,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 import psutil
 from . import Kind
-from .child import Child
+from .child import Child, without_pictures
 from .grid import last
 
 CASES = 250 # of a trial
@@ -88,7 +88,6 @@ def tree(folder):
 
 def shorten():
     "Work in this process ends after a second, in others it does not begin; no picture is drawn, one claim is settled, one parser made."
-    from matplotlib.figure import Figure
     from aepretrain_nb import cli, compare
     from aepretrain_nb.answers import ledger
     whole,claims,parser = compare.run_grid,ledger.claims_of,cli.parser()
@@ -97,8 +96,8 @@ def shorten():
             for s in steps[:4]: store.fail(s, 'not tried')
             return
         with at_most(WORK, Enough): whole(steps, store, splits, **kw)
-    def drawn(self, f, **kw): f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
-    compare.run_grid,Figure.savefig,cli.parser = brief,drawn,lambda: parser
+    without_pictures()
+    compare.run_grid,cli.parser = brief,lambda: parser
     ledger.claims_of = lambda paper=None: {name: own[:1] for name,own in claims(paper).items()}
 
 class Judge:
@@ -127,7 +126,8 @@ class Judge:
         except Enough: code = 0
         except Late: return 'late',f'no answer in {PATIENCE} s'
         except BaseException as e:
-            own = [f for f in traceback.extract_tb(e.__traceback__) if 'aepretrain_nb' in f.filename]
+            every = traceback.extract_tb(e.__traceback__)
+            own = [f for f in every if 'aepretrain_nb' in f.filename] or every
             return (type(e).__name__, own[-1].filename, own[-1].lineno),f'{type(e).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno}: {str(e)[:150]}'
         return self.judged(code, err.getvalue())
 

@@ -8,14 +8,14 @@ import pandas as pd
 from aepretrain_nb.cli import main
 from .child import Child
 
+USUAL = 'compare digits --setting smoke --labels 50,100 --seeds 3 --arms pretrained,random_default'.split()
 GRIDS = dict(plain=[], frozen=['--set', 'finetune.freeze=["encoder."]'], rates=['--lr', '.03,.1', '--tune', 'first'])
 MOVES = ['seconds', 'images_s', 'revision'] # what another undisturbed run says otherwise, too
 TOUCHES = 'open', 'os.rename', 'os.remove', 'os.mkdir', 'os.listdir', 'os.scandir' # what Python says before it is done
 
 def command(out, grid='plain', *more):
     "The words of a grid of 12 fits and 3 autoencoders; `rates` has four fits more, `frozen` trains its heads as one."
-    usual = 'compare digits --setting smoke --labels 50,100 --seeds 3 --arms pretrained,random_default'.split()
-    return [*usual, *GRIDS[grid], *more, '--out', str(out)]
+    return [*USUAL, *GRIDS[grid], *more, '--out', str(out)]
 
 def touches(folder, then):
     "Call `then` with the number of each touch of something in a folder, before it is done; for the rest of the process."

@@ -1,0 +1,181 @@
+"Several at once on one folder: one is let in, nobody's tables are lost, who waits says for whom, and thousands of finished steps are read once"
+import os, re, signal, sys, threading, time, traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import pandas as pd, psutil, pytest, torch
+from matplotlib.figure import Figure
+from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare, read_results
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.experiment import grid, records, work
+from aepretrain_nb.experiment.grid import needed
+from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.step import chain, to_json
+from aepretrain_nb.experiment.store import Store
+from aepretrain_nb.experiment.work import data_ref
+from aepretrain_nb.gather import gather
+
+digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
+ARGS = 'compare digits --setting smoke --labels 50 --arms random_default'.split()
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    "What is drawn is looked at elsewhere"
+    monkeypatch.setattr(Figure, 'savefig', lambda self, f, **kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b''))
+
+class Child:
+    "A function in a process of its own; what it says, and what it gives as exit code"
+    def __init__(self, folder, run):
+        r,w = os.pipe()
+        self.said,self.pid = open(r, encoding='utf-8'),os.fork()
+        if self.pid==0:
+            code = 99
+            try:
+                os.setsid()
+                for fd in (1, 2): os.dup2(w, fd)
+                sys.stdout = sys.stderr = open(1, 'w', buffering=1, closefd=False)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.chdir(folder)
+                code = run()
+            except BaseException: traceback.print_exc()
+            finally: os._exit(code or 0)
+        os.close(w)
+
+    def end(self):
+        "Exit code and what was said"
+        said = self.said.read()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]),said
+
+# One is let in
+
+def test_of_two_recipes_that_begin_a_folder_together_one_is_let_in(tmp_path, n=60):
+    digits.digest
+    def run(lr):
+        r = find_recipe('kohlbrenner', 'smoke', finetune=dict(lr=lr))
+        for i in range(n):
+            while time.time()<start+.02*i: pass
+            try: Store(tmp_path/str(i)).adopt(digits, r)
+            except ExperimentError as e: print('out' if 'another recipe (differs in finetune)' in str(e) else e)
+            else: print('in')
+    start = time.time()+.3
+    both = [Child(tmp_path, lambda lr=lr: run(lr)) for lr in (.1, .2)]
+    (_,a),(_,b) = (c.end() for c in both)
+    assert [sorted(o) for o in zip(a.split('\n'), b.split('\n'))]==[['in', 'out']]*n + [['', '']]
+    assert [sorted(f.name for f in (tmp_path/str(i)).iterdir()) for i in range(n)]==[['experiment.json']]*n
+
+# Tables
+
+def slow(kind, key, seconds):
+    "Writing one kind of record takes long in this process"
+    put = Store.put
+    def slowly(self, k, record, where='steps'):
+        if (where, k)==(kind, key): time.sleep(seconds)
+        put(self, k, record, where)
+    Store.put = slowly
+
+def test_what_two_calls_ask_together_is_kept_of_both(tmp_path):
+    "One reads what was asked, and is overtaken before it writes"
+    def first():
+        slow('plan', 'cells', 1.5)
+        return main([*ARGS, '--seeds', '1', '--out', 'o'])
+    a = Child(tmp_path, first)
+    while not (tmp_path/'o'/'plan').exists(): time.sleep(.01)
+    b = Child(tmp_path, lambda: main([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o']))
+    (ca,sa),(cb,sb) = a.end(),b.end()
+    assert (ca, cb)==(0, 0), sa+sb
+    assert Counter(read_results(tmp_path/'o').rows.labels)=={50: 1, 100: 2}
+    assert Counter(pd.read_csv(tmp_path/'o'/'results.csv').labels)=={50: 1, 100: 2}
+
+def test_tables_of_two_calls_that_end_together_hold_both(tmp_path):
+    "One has read the folder, and is overtaken before it writes its tables"
+    def first():
+        from aepretrain_nb.answers.results import Results
+        save = Results.save
+        def slowly(self, folder):
+            (tmp_path/'reading-done').touch()
+            time.sleep(2)
+            return save(self, folder)
+        Results.save = slowly
+        return main([*ARGS, '--seeds', '1', '--out', 'o'])
+    a = Child(tmp_path, first)
+    while not (tmp_path/'reading-done').exists(): time.sleep(.01)
+    b = Child(tmp_path, lambda: main([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o']))
+    (ca,sa),(cb,sb) = a.end(),b.end()
+    assert (ca, cb)==(0, 0), sa+sb
+    assert Counter(pd.read_csv(tmp_path/'o'/'results.csv').labels)=={50: 1, 100: 2}
+    assert not [*(tmp_path/'o').rglob('.*')]
+
+# Waiting
+
+def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
+    store,step = Store(tmp_path/'o'),plan(digits, smoke, ['random_default'], [50], 1)[0]
+    store.adopt(digits, smoke)
+    held = store.claim(step.key)
+    assert held.__enter__()
+    threading.Timer(6, held.__exit__, (None, None, None)).start()
+    begun = time.monotonic()
+    res = compare('digits', ['random_default'], [50], 1, smoke, store=store.path)
+    err = capsys.readouterr().err
+    assert len(res.rows)==1 and 5<time.monotonic()-begun<60
+    line, = [l for l in err.splitlines() if l.startswith('waiting for')]
+    assert re.fullmatch(rf'waiting for random_default, 50 labels, seed 0: held by \S+:{os.getpid()} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d', line)
+
+# Workers that begin
+
+def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
+    c = Child(tmp_path, lambda: main([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o']))
+    me = psutil.Process(c.pid)
+    while not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
+    os.killpg(c.pid, signal.SIGINT)
+    code,said = c.end()
+    said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python
+    assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
+    assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]
+    assert not (tmp_path/'o'/'copies').exists()
+
+# One copy of the images
+
+@pytest.mark.skipif(not Path('/proc/self/maps').exists(), reason='reads /proc')
+def test_workers_map_one_file_that_holds_each_image_once(tmp_path):
+    x = torch.zeros(20_000, 1, 32, 32, dtype=torch.uint8)
+    own = Splits('mine', ImageSet(x, torch.arange(len(x))%10), ImageSet(x[:500], torch.arange(500)%10))
+    store = Store(tmp_path/'o')
+    ref = data_ref(own, store)
+    f = Path(ref['file'])
+    assert x.nbytes<f.stat().st_size<1.1*x.nbytes
+    work._loaded.clear()
+    there = work.load_ref(ref)
+    assert there.unlabelled.x.data_ptr()==there.train.x.data_ptr() and there.digest==own.digest
+    at = there.train.x.data_ptr()
+    spans = [l.split() for l in Path('/proc/self/maps').read_text().splitlines() if l.endswith(str(f))]
+    assert any(a<=at<b for a,b in ([int(o, 16) for o in s[0].split('-')] for s in spans))
+
+def test_what_a_loader_gives_is_there_for_workers_while_the_grid_runs(tmp_path, monkeypatch):
+    seen,plain = [],grid.Grid.run
+    def run(self):
+        seen.extend((tmp_path/'o'/'copies').iterdir())
+        plain(self)
+    monkeypatch.setattr(grid.Grid, 'run', run)
+    with ThreadPoolExecutor(1) as ex: compare('digits', ['random_default'], [50], 1, smoke, store=tmp_path/'o', executor=ex, progress=False)
+    assert len(seen)==1 and not (tmp_path/'o'/'copies').exists()
+
+# Many steps
+
+def test_a_finished_step_is_looked_at_once_and_a_grid_is_read_in_time_that_grows_with_it(tmp_path, monkeypatch):
+    steps = plan(digits, smoke, ['pretrained', 'random_default'], [50], 40)
+    every = {s.key: s for s in [o for s in steps for o in chain(s)]}
+    store,row = Store(tmp_path/'o'),dict(value=61.5, metric='accuracy', unit='%', steps=20, seconds=.5, n_unlabelled=100)
+    for s in every.values():
+        if s.do=='reconstruct': store.keep_weights(s, {'': {}})
+        store.put(s.key, dict(step=to_json(s), row=row | dict(key=s.key), curve=[.5]))
+    looked,plain = Counter(),records._check_form
+    monkeypatch.setattr(records, '_check_form', lambda record, path: (looked.update([path]), plain(record, path)))
+    fresh = Store(tmp_path/'o')
+    assert needed(steps, fresh)=={} and len(gather(steps, fresh, digits, smoke).rows)==len(steps)==80
+    times = {f: n for f,n in looked.items() if f.parent.name=='steps'}
+    assert len(times)==len(every)==120 and set(times.values())=={1}
