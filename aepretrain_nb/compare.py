@@ -227,7 +227,6 @@ class _Call:
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls, self.own)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
 
-# %% ../nbs/03_compare.ipynb #5d1be7a4
 def _listed(o): return o.tolist() if hasattr(o, 'tolist') else list(o)
 
 # %% ../nbs/03_compare.ipynb #be430468

@@ -78,7 +78,8 @@ def read_splits(
     "What `keep_splits` wrote; raises `BrokenFile` for anything else."
     words = _words(f)
     try: return _splits_of(words, load_file(f), root)
-    except (KeyError, TypeError, ValueError) as e: raise BrokenFile(f'{f} holds no images of a store ({e})') from None
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise BrokenFile(f'{f} holds no images of a store ({e})') from None
 
 def _splits_of(words, t, root):
     "Images from words and tensors"
