@@ -57,7 +57,7 @@ def _options(call):
 
 def _line(recipe, data, call, sets):
     "A command line"
-    words = ['aepretrain', 'compare', data, *(['--recipe', recipe['name']] if recipe['name']!='kohlbrenner' else [])]
+    words = ['aepretrain', 'compare', *data, *(['--recipe', recipe['name']] if recipe['name']!='kohlbrenner' else [])]
     words += ['--setting', recipe['setting']] if recipe.get('setting') else []
     for k in ('reading', 'study'):
         if recipe.get(k): words += ['--set', f'{k}={recipe[k]}']
@@ -75,16 +75,17 @@ def again(
     recipe:dict, # of a folder
     data:str, # name of its data
     calls:list, # of what was asked of it: dicts with arms, labels, seeds, margin, where they were given
-    own:bool=False # images of your own, whatever their name?
+    own=False # images of your own, whatever their name? A list: what a command line says of them
 )->tuple: # lines, and what to know about them
     "What makes a folder of results again."
-    named = data in DATASETS and not own
-    sets = changes(recipe) if named else None
+    named,words = data in DATASETS and not own,own if isinstance(own, list) else [data]
+    sets = changes(recipe) if named or isinstance(own, list) else None
     def said(call):
         by_line = sets is not None and not isinstance(call.get('seeds'), (list, tuple))
-        return _line(recipe, data, call, sets) if by_line else _python(recipe, data, call, named)
+        return _line(recipe, words, call, sets) if by_line else _python(recipe, data, call, named)
     lines = '\n'.join(dict.fromkeys(map(said, calls)))
     note = '' if len(calls)<2 else f'The folder was filled by {len(calls)} calls. '
-    if not named: note += 'splits are the images named in the settings.'
+    if sets is None and not named: note += 'splits are the images named in the settings.'
+    elif not named: note += 'It reads the images where they were; name their folder where they have moved.'
     elif data!='digits': note += 'Add --root FOLDER or --download where the images are not found.'
     return lines,note.strip()

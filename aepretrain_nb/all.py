@@ -13,6 +13,14 @@ from .data.loader import *
 from .data.streams import *
 from .data.ckplus import *
 from .data.files import *
+from .data.listing import *
+from .data.decode import *
+from .data.decoded import *
+from .data.parts import *
+from .data.given import *
+from .data.items import *
+from .data.account import *
+from .data.own import *
 from .nets.layers import *
 from .nets.upsampling import *
 from .nets.encoder import *

@@ -20,6 +20,7 @@ from .answers.seeds import PILOT, check_seeds, expected_seconds, second_stage, s
 from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
 from .data.named import dataset
+from .data.own import fitting_sizes, named_or_own
 from .data.splits import Splits
 from .experiment.chosen import chosen, published, with_files
 from .experiment.executor import check_executor, check_timeout, reach
@@ -209,7 +210,7 @@ class _Call:
     progress:bool
     timeout:float
     asked:dict # arms, labels, seeds, margin
-    own:bool # images of one's own?
+    own:object # images of one's own? What a command line says of them, where it can
     result:dict # arguments of `gather`
 
     def run(self, plan):
@@ -226,12 +227,11 @@ class _Call:
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls, self.own)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
 
-# %% ../nbs/03_compare.ipynb #5d1be7a4
 def _listed(o): return o.tolist() if hasattr(o, 'tolist') else list(o)
 
 # %% ../nbs/03_compare.ipynb #be430468
 def compare(
-    data, # name of a data set (see `DATASETS`), or `Splits`
+    data, # name of a data set (see `DATASETS`), `Splits`, or images of your own: a path or whatever `read_own` takes
     arms=None, # names of arms; all of the recipe's by default
     labels=None, # numbers of labels; the recipe's by default
     seeds=None, # a number of seeds, the seeds, or 'auto' (see `margin`); the recipe's by default
@@ -265,6 +265,8 @@ def compare(
     timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
+    data = named_or_own(data)
+    if progress and getattr(data, 'account', None): tell(f'{data.account.text()}\n')
     name,setting = getattr(data, 'name', data),setting or setting_for(data)
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting, name)
     if encoder or method or pretrained:
@@ -282,9 +284,11 @@ def compare(
     check_timeout(timeout, executor)
     seeds = how.get('n', 5) if seeds is None else seeds
     auto = check_seeds(seeds, margin, max_seeds, len(picked), how.get('crossed'), how.get('one_encoder'))
+    own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
+    if own and labels is None: labels = fitting_sizes(r.get('labels', {}).get('n', (100, 1000)), data)
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
     for other in encoders: experiment(other)
-    files,own,odd = _files(arms),isinstance(data, Splits) and not data.as_loaded(),_odd(plan)
+    files,odd = _files(arms),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)
     store = _opened(plan, store, own, odd, encoders, files, progress)

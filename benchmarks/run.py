@@ -4,10 +4,11 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 """
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-import copy, dataclasses, json, logging, platform, statistics, sys, tempfile, time, warnings
+import copy, dataclasses, json, logging, platform, statistics, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 
-import pandas as pd, torch, torch.nn.functional as F
+import numpy as np, pandas as pd, torch, torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from aepretrain_nb.imports import torchvision
 from fastai.learner import Learner
@@ -193,6 +194,32 @@ def finished():
             ours,peer = us[n][k],us[1000][k]
             yield row(f'{k}, a step of {n:,}', f'of {n:,}', 'of 1,000', ours/peer, goal, us_ours=ours, us_peer=peer)
 
+# Images of one's own -------------------------------------------------------------------------------------------------------------
+
+READ = '''
+import resource, sys, time
+from aepretrain_nb.data.own import own_images
+t = time.perf_counter()
+splits = own_images(sys.argv[1], size=64, cache=sys.argv[2])
+seconds = time.perf_counter()-t
+splits.digest  # looks at every pixel
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20)
+'''
+
+def own(n=100_000):
+    "Seconds and gigabytes of reading a folder of small photographs for the first and for the second time, each in a process of its own"
+    with tempfile.TemporaryDirectory() as folder:
+        g = np.random.default_rng(0)
+        for i in range(n):
+            f = Path(folder)/'images'/f'class {i%20}'/f'{i}.jpg'
+            f.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(g.integers(0, 256, (8, 9, 3), dtype='uint8')).resize((72, 64)).save(f, quality=85)
+        read = [sys.executable, '-c', READ, f'{folder}/images', f'{folder}/cache']
+        for what,goal in (('for the first time', None), ('again, from the cache', 2.)):
+            seconds,gb = map(float, subprocess.run(read, capture_output=True, text=True, check=True).stdout.split())
+            yield row(f'{n:,} images of 64x64, {what}', 'seconds', 'one second', seconds, goal)
+            yield row(f'{n:,} images of 64x64, {what}: memory', 'GB', 'one GB', gb, 3.)
+
 # The networks of Kohlbrenner et al. ------------------------------------------------------------------------------------------------
 
 class PlainCAE(nn.Module):
@@ -353,7 +380,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, grid=grid, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

@@ -47,6 +47,8 @@ def _match(test, train):
 # %% ../../nbs/data/05_splits.ipynb #bb01d068
 class Splits:
     "The parts of a data set"
+    account = None # of own images: what was read, and what was not
+
     def __init__(self,
         name:str, # as in `DATASETS`, or your own
         train:ImageSet, # labelled images

@@ -56,8 +56,15 @@ def keep_splits(
         o = getattr(splits, k)
         words[k] = dict(classes=o.classes, task=o.task, name=o.name)
         tensors |= {f'{k}_{a}': getattr(o, a) for a in ('x', 'y', 'groups') if getattr(o, a) is not None}
+    if _begins(splits.unlabelled.x, splits.train.x):
+        del tensors['train_x']
+        words['first'] = len(splits.train)
     own,words['same'] = _apart(tensors)
     save_file(own, f, dict(splits=json.dumps(words)))
+
+def _begins(whole, part):
+    "Are the images `part` the first of more images, in the same memory?"
+    return whole.data_ptr()==part.data_ptr() and whole.shape[1:]==part.shape[1:] and len(whole)>len(part)
 
 def _words(f):
     "What is said in words beside the images; raises `BrokenFile` where the file is none of `keep_splits`"
@@ -71,11 +78,13 @@ def read_splits(
     "What `keep_splits` wrote; raises `BrokenFile` for anything else."
     words = _words(f)
     try: return _splits_of(words, load_file(f), root)
-    except (KeyError, TypeError, ValueError) as e: raise BrokenFile(f'{f} holds no images of a store ({e})') from None
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise BrokenFile(f'{f} holds no images of a store ({e})') from None
 
 def _splits_of(words, t, root):
     "Images from words and tensors"
     t = t | {k: t[o] for k,o in words.get('same', {}).items()}
+    if 'first' in words: t['train_x'] = t['unlabelled_x'][:words['first']]
     def part(k): return ImageSet(t[f'{k}_x'], t.get(f'{k}_y'), groups=t.get(f'{k}_groups'), layout='nchw', **words[k])
     folds = None if words['folds'] is None else [t[f'fold_{i}'] for i in range(words['folds'])]
     parts = map(part, ('train', 'test', 'unlabelled'))
