@@ -68,8 +68,10 @@ def _begins(whole, part):
 
 def _words(f):
     "What is said in words beside the images; raises `BrokenFile` where the file is none of `keep_splits`"
-    try: return json.loads(read_head(f)['splits'])
-    except (KeyError, json.JSONDecodeError): raise BrokenFile(f'{f} holds no images of a store') from None
+    try: words = json.loads(read_head(f)['splits'])
+    except (KeyError, json.JSONDecodeError): words = None
+    if isinstance(words, dict): return words
+    raise BrokenFile(f'{f} holds no images of a store')
 
 def read_splits(
     f, # a file from `keep_splits`
