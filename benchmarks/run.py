@@ -260,8 +260,8 @@ def kohlbrenner_steps():
     "Autoencoder and classifier, batch 128: channels last and pool before the activation against plain NCHW; outputs must agree"
     for name,(c,h),width in (('MNIST', (1, 28), 1/3), ('MNIST', (1, 28), 1.), ('CIFAR-10', (3, 32), 1/3)):
         x,y = torch.rand(128, c, h, h, generator=generator('x')),torch.randint(0, 10, (128,), generator=generator('y'))
-        ae = tied_cae(c, h, h, generator('ae'), width)
-        net,plain = cnn(ae.encoder, c, h, h, 10, generator('head'), width).eval(),PlainCAE(ae)
+        ae = tied_cae(c, h, h, generator('ae'), width=width)
+        net,plain = cnn(ae.encoder, c, h, h, 10, generator('head'), width=width).eval(),PlainCAE(ae)
         plain_net = PlainCNN(copy.deepcopy(plain), net)
         with torch.no_grad():
             assert torch.allclose(plain(x), ae.reconstruct(x), atol=1e-5), 'the two autoencoders differ'
@@ -391,16 +391,22 @@ def main(names):
     torch.set_num_threads(1)
     warnings.filterwarnings('ignore')
     for n in ('pytorch_lightning', 'lightning.pytorch'): logging.getLogger(n).setLevel(logging.ERROR)
-    rows = []
-    for n in names or BENCHMARKS:
-        for r in BENCHMARKS[n]():
-            rows.append(dict(benchmark=n) | r | dict(processor=processor(), threads=1, torch=torch.__version__, revision=revision()))
-            goal = f' (goal {r["goal"]}: {"met" if r["met"] else "not met"})' if r['goal'] else ''
-            print('{benchmark:10} {what}: {ours} / {peer} = {ratio}'.format(**rows[-1]) + goal, flush=True)
+    for n in names or BENCHMARKS: keep(n, list(said(n)))
+
+def said(name):
+    "The rows of a benchmark, each printed"
+    where = dict(processor=processor(), threads=1, torch=torch.__version__, revision=revision())
+    for r in BENCHMARKS[name]():
+        goal = f' (goal {r["goal"]}: {"met" if r["met"] else "not met"})' if r['goal'] else ''
+        print('{0:10} {what}: {ours} / {peer} = {ratio}'.format(name, **r) + goal, flush=True)
+        yield dict(benchmark=name) | r | where
+
+def keep(name, rows):
+    "Put the rows of a benchmark in the place of its earlier ones"
     new = pd.DataFrame(rows).round(dict(us_ours=1, us_peer=1))
     if OUT.exists():
         old = pd.read_csv(OUT)
-        new = pd.concat([old[~old.benchmark.isin(new.benchmark)], new])
+        new = pd.concat([old[old.benchmark!=name], new])
     OUT.parent.mkdir(exist_ok=True)
     new.to_csv(OUT, index=False)
 
