@@ -80,7 +80,9 @@ def planes_of(
     "The planes of a TIFF of many channels, or of deep ones, told from its header."
     if not str(path).lower().endswith(('.tif', '.tiff')): return None
     try:
-        with tifffile.TiffFile(path) as t: axes,shape,kind = (o:=t.series[0]).axes,o.shape,o.dtype.name
+        with tifffile.TiffFile(path) as t:
+            first = t.series[0]
+            axes,shape,kind = first.axes,first.shape,first.dtype.name
     except Exception: return None
     at = next((i for i,o in enumerate(axes) if o in _CHANNELS), None)
     if len(axes)!=3 or at is None or shape[at]<=4 and kind=='uint8': return None

@@ -12,6 +12,7 @@ from ..imports import *
 from .arrays import DataError
 from .decode import Header, decode, header
 from .listing import Listing
+from .files import BrokenFile, read_json
 from .ground import canonical, place, sweep, write_whole
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -72,8 +73,8 @@ def recall(
     name:str # of a file of JSON
 )->dict: # empty where there is none that can be read
     "What was written about files."
-    try: found = json.loads((folder/name).read_text(encoding='utf-8')) if folder else {}
-    except (OSError, ValueError): return {}
+    try: found = read_json(folder/name) if folder else {}
+    except (OSError, BrokenFile): return {}
     return found if isinstance(found, dict) else {}
 
 def remember(

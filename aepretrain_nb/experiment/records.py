@@ -84,15 +84,20 @@ class Records:
     )->dict: # what was stored, None if there is nothing
         "The record of a finished step; a broken one is noted in `broken`, and counts as none."
         f = self.file(kind, key)
-        now = _version(f)
-        try: record = read_json(f) if self.known.get(f)==now else read_record(f)
-        except FileNotFoundError: return None
+        read = read_json if self.known.get(f)==_version(f) else read_record
+        return self._noted(f, read)[1]
+
+    def _noted(self, file, read):
+        "(is a file there, and whole?, what was read of it); a fault is noted in `broken`"
+        now = _version(file)
+        try: found = read(file)
+        except OSError: return False,None
         except UserError as e:
-            self.broken[f] = str(e)
-            return None
-        self.known[f] = now
-        self.broken.pop(f, None)
-        return record
+            self.broken[file] = str(e)
+            return False,None
+        self.known[file] = now
+        self.broken.pop(file, None)
+        return True,found
 
     def put(self,
         key:str, # of a step
@@ -134,15 +139,7 @@ def whole(self:Records,
     "Is a file there, and not broken?"
     now = _version(file)
     if now is None: return False
-    if self.known.get(file)==now: return True
-    try: read(file)
-    except OSError: return False
-    except ExperimentError as e:
-        self.broken[file] = str(e)
-        return False
-    self.known[file] = now
-    self.broken.pop(file, None)
-    return True
+    return self.known.get(file)==now or self._noted(file, read)[0]
 
 @patch
 def say(self:Records,
