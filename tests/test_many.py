@@ -1,5 +1,5 @@
 "Several at once on one folder: one is let in, nobody's tables are lost, who waits says for whom, and thousands of finished steps are read once"
-import os, re, signal, sys, threading, time, traceback
+import os, re, signal, threading, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +19,7 @@ from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.experiment.work import data_ref
 from aepretrain_nb.gather import gather
+from torture.child import Child, not_drawn
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
 ARGS = 'compare digits --setting smoke --labels 50 --arms random_default'.split()
@@ -26,30 +27,11 @@ ARGS = 'compare digits --setting smoke --labels 50 --arms random_default'.split(
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', lambda self, f, **kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b''))
+    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
-class Child:
-    "A function in a process of its own; what it says, and what it gives as exit code"
-    def __init__(self, folder, run):
-        r,w = os.pipe()
-        self.said,self.pid = open(r, encoding='utf-8'),os.fork()
-        if self.pid==0:
-            code = 99
-            try:
-                os.setsid()
-                for fd in (1, 2): os.dup2(w, fd)
-                sys.stdout = sys.stderr = open(1, 'w', buffering=1, closefd=False)
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                os.chdir(folder)
-                code = run()
-            except BaseException: traceback.print_exc()
-            finally: os._exit(code or 0)
-        os.close(w)
-
-    def end(self):
-        "Exit code and what was said"
-        said = self.said.read()
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]),said
+def end(child):
+    "Exit code and what was said"
+    return child.wait(),child.file('out').read_text(encoding='utf-8') + child.err()
 
 # One is let in
 
@@ -62,9 +44,10 @@ def test_of_two_recipes_that_begin_a_folder_together_one_is_let_in(tmp_path, n=6
             try: Store(tmp_path/str(i)).adopt(digits, r)
             except ExperimentError as e: print('out' if 'another recipe (differs in finetune)' in str(e) else e)
             else: print('in')
+        return 0
     start = time.time()+.3
-    both = [Child(tmp_path, lambda lr=lr: run(lr)) for lr in (.1, .2)]
-    (_,a),(_,b) = (c.end() for c in both)
+    both = [Child(lambda lr=lr: run(lr), tmp_path) for lr in (.1, .2)]
+    (_,a),(_,b) = (end(c) for c in both)
     assert [sorted(o) for o in zip(a.split('\n'), b.split('\n'))]==[['in', 'out']]*n + [['', '']]
     assert [sorted(f.name for f in (tmp_path/str(i)).iterdir()) for i in range(n)]==[['experiment.json']]*n
 
@@ -83,10 +66,10 @@ def test_what_two_calls_ask_together_is_kept_of_both(tmp_path):
     def first():
         slow('plan', 'cells', 1.5)
         return main([*ARGS, '--seeds', '1', '--out', 'o'])
-    a = Child(tmp_path, first)
+    a = Child(first, tmp_path)
     while not (tmp_path/'o'/'plan').exists(): time.sleep(.01)
-    b = Child(tmp_path, lambda: main([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o']))
-    (ca,sa),(cb,sb) = a.end(),b.end()
+    b = Child([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o'], tmp_path)
+    (ca,sa),(cb,sb) = end(a),end(b)
     assert (ca, cb)==(0, 0), sa+sb
     assert Counter(read_results(tmp_path/'o').rows.labels)=={50: 1, 100: 2}
     assert Counter(pd.read_csv(tmp_path/'o'/'results.csv').labels)=={50: 1, 100: 2}
@@ -102,10 +85,10 @@ def test_tables_of_two_calls_that_end_together_hold_both(tmp_path):
             return save(self, folder)
         Results.save = slowly
         return main([*ARGS, '--seeds', '1', '--out', 'o'])
-    a = Child(tmp_path, first)
+    a = Child(first, tmp_path)
     while not (tmp_path/'reading-done').exists(): time.sleep(.01)
-    b = Child(tmp_path, lambda: main([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o']))
-    (ca,sa),(cb,sb) = a.end(),b.end()
+    b = Child([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o'], tmp_path)
+    (ca,sa),(cb,sb) = end(a),end(b)
     assert (ca, cb)==(0, 0), sa+sb
     assert Counter(pd.read_csv(tmp_path/'o'/'results.csv').labels)=={50: 1, 100: 2}
     assert not [*(tmp_path/'o').rglob('.*')]
@@ -128,11 +111,11 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
 # Workers that begin
 
 def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
-    c = Child(tmp_path, lambda: main([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o']))
+    c = Child([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o'], tmp_path)
     me = psutil.Process(c.pid)
     while not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
     os.killpg(c.pid, signal.SIGINT)
-    code,said = c.end()
+    code,said = end(c)
     said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python
     assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
     assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]

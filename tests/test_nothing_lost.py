@@ -16,6 +16,7 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.papers.kohlbrenner import tied_cae
 from aepretrain_nb.train.transfer import save_encoder
+from torture.child import not_drawn
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
 ARGS = 'compare digits --setting smoke --labels 50 --seeds 1'.split()
@@ -24,7 +25,7 @@ ONE = dict(labels=[50], seeds=1, progress=False)
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', lambda self, f, **kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b''))
+    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
 def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 def ended(store): return (Path(store)/'log.txt').read_text().count(' done ')

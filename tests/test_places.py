@@ -1,5 +1,5 @@
 "Where results go, and where there is no room, no right, no reader: one line with the path, nothing half written, and the same command goes on"
-import ctypes, io, os, pwd, resource, shutil, signal, socket, stat, sys, traceback
+import io, os, pwd, resource, shutil, signal, socket, stat, sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import pandas as pd, pytest
@@ -9,6 +9,8 @@ from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import DATASETS
 from aepretrain_nb.experiment.executor import InProcess
+from torture.child import Child, not_drawn
+from torture.user import helpless, nobody
 
 ARGS = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
 ONE = dict(labels=[50], seeds=1, setting='smoke', progress=False)
@@ -16,7 +18,7 @@ ONE = dict(labels=[50], seeds=1, setting='smoke', progress=False)
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', lambda self, f, **kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b''))
+    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
 def table(folder): return read_results(folder).rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 
@@ -28,36 +30,10 @@ def kept(tmp_path_factory):
 
 # Another process, another user
 
-def child(argv, folder, before=lambda: None):
+def child(argv, folder, before=None):
     "Exit code and what is said by a command in a process that `before` was called in"
-    out,err = folder/'.out',folder/'.err'
-    pid = os.fork()
-    if pid==0:
-        code = 99
-        try:
-            for fd,f in ((1, out), (2, err)): os.dup2(os.open(f, os.O_WRONLY|os.O_CREAT|os.O_TRUNC, 0o666), fd)
-            sys.stdout,sys.stderr = (open(fd, 'w', buffering=1, closefd=False) for fd in (1, 2))
-            before()
-            code = main([str(a) for a in argv])
-        except BaseException: traceback.print_exc()
-        finally: os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]),err.read_text()
-
-def nobody():
-    "Where we are root, become a user who may read what Python is installed from, and write nothing"
-    if os.geteuid(): return
-    user,libc = pwd.getpwnam('nobody'),ctypes.CDLL(None, use_errno=True)
-    libc.prctl(8, 1, 0, 0, 0)  # keep capabilities
-    os.setgroups([])
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
-    search = 1<<2  # CAP_DAC_READ_SEARCH
-    assert libc.capset((ctypes.c_uint32*2)(0x20080522, 0), (ctypes.c_uint32*6)(search, search, 0, 0, 0, 0))==0
-
-def helpless():
-    "The same without the right to read"
-    nobody()
-    if os.geteuid()==pwd.getpwnam('nobody').pw_uid: ctypes.CDLL(None).capset((ctypes.c_uint32*2)(0x20080522, 0), (ctypes.c_uint32*6)())
+    c = Child([str(a) for a in argv], folder, before)
+    return c.wait(),c.err()
 
 @pytest.fixture
 def open_path(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest
 import torture
 from torture import Kind, edits, fuzz, grid, kinds, races
-from torture.child import Child, without_pictures
+from torture.child import Child, not_drawn, without_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +24,7 @@ def small(monkeypatch):
     monkeypatch.setattr(grid, 'USUAL', 'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'.split())
     monkeypatch.setattr(races, 'ADOPTIONS', 5)
     monkeypatch.setattr(torture.determinism, 'WAYS', [torture.determinism.order])
-    monkeypatch.setattr('matplotlib.figure.Figure.savefig', lambda self, f, **kw: Path(f).write_bytes(b'') if not hasattr(f, 'write') else None)
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', not_drawn)
 
 FEWER = dict(edits=partial(edits.trial, edits=2), fuzz=partial(fuzz.trial, cases=30))
 

@@ -13,7 +13,7 @@ from .account import Account, find_copies
 from .arrays import DataError
 from .check import check_classes, check_groups, check_light, check_parts, listed
 from .decode import Header, RESIZES, common
-from .decoded import decode_all, read_headers, recall, remember, room, stamps
+from .decoded import decode_all, pixel_key, read_headers, recall, remember, room, stamps
 from .given import Given, of_arrays, of_numpy, what_is
 from .grid import as_pictures, show_images
 from .ground import place
@@ -107,18 +107,16 @@ def _accounted(given, name, source, resize, ends, keys, skipped, hidden, sides):
     return Own(given, account)
 
 # %% ../../nbs/data/21_own.ipynb #e083c4a9
-def _key(a): return hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=12).hexdigest()
-
 def _of_given(given, name, source, resize, test, seed):
     "Images that are in memory"
     table,notes,sides = _drawn(given.table, test, seed, None)
     order = table.index.to_numpy()
     x = given.x if (order==np.arange(len(order))).all() else given.x[order]
-    ImageSet(x, layout='nchw')
+    ImageSet(x, layout='nchw')  # says what no image can have
     ends = (float(x.min()),float(x.max())) if x.size else (0, 0)
     given = replace(given, x=x, table=table.reset_index(drop=True), notes=given.notes + notes)
     none = pd.DataFrame(dict(name=[], why=[]))
-    return _accounted(given, name, source, resize, ends, list(map(_key, x)), none, 0, sides)
+    return _accounted(given, name, source, resize, ends, list(map(pixel_key, x)), none, 0, sides)
 
 # %% ../../nbs/data/21_own.ipynb #63d203af
 def _two(data):

@@ -7,10 +7,14 @@ from aepretrain_nb.cli import main
 
 _COUNT = itertools.count()
 
+def not_drawn(self, f, **kw):
+    "In the place of `Figure.savefig`: an empty file, since drawing takes longer than all the rest."
+    return f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
+
 def without_pictures():
-    "Figures are made and not drawn, for the rest of the process: that takes longer than all the rest."
+    "Figures are made and not drawn, for the rest of the process."
     from matplotlib.figure import Figure
-    Figure.savefig = lambda self,f,**kw: f.write(b'') if hasattr(f, 'write') else Path(f).write_bytes(b'')
+    Figure.savefig = not_drawn
 
 def warm():
     "Run a small grid here: what is imported and made at its first use is there in every process that is forked."

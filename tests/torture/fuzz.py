@@ -1,10 +1,11 @@
 "Whole command lines, and every setting of every recipe: an answer in one line, and nothing else."
-import ctypes, io, itertools, json, os, pwd, resource, shlex, shutil, signal, sys, tempfile, traceback
+import io, itertools, json, os, pwd, resource, shlex, shutil, signal, sys, tempfile, traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 import psutil
 from . import Kind
 from .child import Child, without_pictures
+from .user import nobody
 from .grid import last
 
 CASES = 250 # of a trial
@@ -28,19 +29,6 @@ def at_most(seconds, error):
 # Nobody in an empty house
 
 HOUSE = 'here', 'home', 'tmp'
-KEEP_CAPS,READ_ANY,VERSION = 8,1<<2,0x20080522 # of Linux: an option of prctl, CAP_DAC_READ_SEARCH, capabilities of 64 bits
-
-def nobody():
-    "Where we are root, become a user who may read whatever Python is installed from, and write nothing."
-    if os.geteuid(): return
-    user,libc = pwd.getpwnam('nobody'),ctypes.CDLL(None, use_errno=True)
-    libc.prctl(KEEP_CAPS, 1, 0, 0, 0)
-    os.setgroups([])
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
-    rights = (ctypes.c_uint32*6)(READ_ANY, READ_ANY, 0, 0, 0, 0) # effective, permitted and inheritable, of the first 32 bits and of the others
-    if libc.capset((ctypes.c_uint32*2)(VERSION, 0), rights): raise OSError(ctypes.get_errno(), 'no right can be kept')
-
 def furnish(folder):
     "A home and a place to work, with a finished grid, a table and some traps."
     for name in HOUSE: (folder/name).mkdir()
