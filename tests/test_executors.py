@@ -15,6 +15,8 @@ from aepretrain_nb.compare import compare
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.papers.kohlbrenner import head
+from torture.child import Child
+from torture.grid import command
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -68,6 +70,12 @@ def test_a_killed_process_costs_its_step_only(tmp_path, whole):
 def deadly(encoder, c, h, w, n_out, gen=None, width=1., act='scaled_tanh', dropout=0.):
     if multiprocessing.parent_process(): os.kill(os.getpid(), signal.SIGKILL)
     return head(encoder, c, h, w, n_out, gen, width, act, dropout)
+
+def test_a_process_that_was_forked_from_one_with_workers_has_workers_of_its_own(tmp_path):
+    with Processes(1) as ex: assert ex.submit(os.getpid).result()!=os.getpid()
+    c = Child(command(tmp_path/'s', 'plain', '--processes', '2'), tmp_path)
+    assert c.wait()==0, c.err()
+    assert len(finished(tmp_path/'s'))==15
 
 def test_a_step_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))

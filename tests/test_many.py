@@ -67,7 +67,7 @@ def test_what_two_calls_ask_together_is_kept_of_both(tmp_path):
         slow('plan', 'cells', 1.5)
         return main([*ARGS, '--seeds', '1', '--out', 'o'])
     a = Child(first, tmp_path)
-    while not (tmp_path/'o'/'plan').exists(): time.sleep(.01)
+    while a.ended() is None and not (tmp_path/'o'/'plan').exists(): time.sleep(.01)
     b = Child([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o'], tmp_path)
     (ca,sa),(cb,sb) = end(a),end(b)
     assert (ca, cb)==(0, 0), sa+sb
@@ -86,7 +86,7 @@ def test_tables_of_two_calls_that_end_together_hold_both(tmp_path):
         Results.save = slowly
         return main([*ARGS, '--seeds', '1', '--out', 'o'])
     a = Child(first, tmp_path)
-    while not (tmp_path/'reading-done').exists(): time.sleep(.01)
+    while a.ended() is None and not (tmp_path/'reading-done').exists(): time.sleep(.01)
     b = Child([*ARGS, '--labels', '100', '--seeds', '2', '--out', 'o'], tmp_path)
     (ca,sa),(cb,sb) = end(a),end(b)
     assert (ca, cb)==(0, 0), sa+sb
@@ -113,7 +113,7 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
 def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
     c = Child([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o'], tmp_path)
     me = psutil.Process(c.pid)
-    while not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
+    while c.ended() is None and not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
     os.killpg(c.pid, signal.SIGINT)
     code,said = end(c)
     said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python

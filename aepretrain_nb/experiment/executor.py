@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExec
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
+from multiprocessing.forkserver import ensure_running
 from fastcore.basics import patch
 from .kinds import ExperimentError
 
@@ -56,13 +57,16 @@ def _how():
     if sys.platform!='linux': return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['aepretrain_nb.experiment.work'])
+    try: ensure_running()
+    except ChildProcessError: return multiprocessing.get_context('spawn')  # it belongs to the process that forked us
     return context
 
 class _Worker:
     "A pool of one process; raises `BrokenProcessPool` where none will start"
     def __init__(self):
-        self.pool = ProcessPoolExecutor(1, _how(), _begin)
-        with _undisturbed(): first = self.pool.submit(os.getpid)
+        with _undisturbed():
+            self.pool = ProcessPoolExecutor(1, _how(), _begin)
+            first = self.pool.submit(os.getpid)
         pid = first.result()
         self.process = next(p for p in multiprocessing.active_children() if p.pid==pid)
         self.broken = False
