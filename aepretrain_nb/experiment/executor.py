@@ -75,16 +75,14 @@ class _Worker:
 
 # %% ../../nbs/experiment/19_executor.ipynb #ad18644c
 @patch
-def death(self:_Worker,
-    patience=10 # seconds: the pool's own thread may be collecting the process
-)->str:         # such as 'killed by SIGKILL, perhaps for lack of memory'
+def death(self:_Worker)->str: # such as 'killed by SIGKILL, perhaps for lack of memory'
     "How the process died."
-    end = time.monotonic()+patience
-    while self.process.exitcode is None and time.monotonic()<end: time.sleep(.01)
+    self.pool.shutdown()  # its thread collects the exit code, which two at once would lose
     code = self.process.exitcode
-    if code is None or code>=0: return f'ended with exit code {code}'
+    if code>=0: return f'ended with exit code {code}'
     memory = ', perhaps for lack of memory' if code==-signal.SIGKILL else ''
     return f'killed by {signal.Signals(-code).name}{memory}'
+
 
 # %% ../../nbs/experiment/19_executor.ipynb #4dbadac9
 @patch
