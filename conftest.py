@@ -16,7 +16,9 @@ def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='also run notebook cells marked `#| slow`')
     parser.addoption('--docs', action='store_true', help='also open every page of the site in a browser; the site is built where _docs/ is older than its sources')
 
-def pytest_configure(config): config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
+    os.fsync = lambda fd: None  # tests end processes, not machines: waiting for the disk would take a twentieth of their time
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption('docs'): return

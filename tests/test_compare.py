@@ -1,5 +1,5 @@
 "What would spoil the narrative of the grid: killing it, racing it, moving it to other processes, and the keys that old results depend on."
-import hashlib, json, os, signal, subprocess, sys, time
+import hashlib, json, signal, time
 from dataclasses import make_dataclass, replace
 from importlib import import_module
 from itertools import product
@@ -25,6 +25,8 @@ from aepretrain_nb.experiment.stack import classify
 from aepretrain_nb.experiment import step as step_module
 from aepretrain_nb.experiment.step import chain, from_json, to_json
 from aepretrain_nb.experiment.store import Store
+from torture.child import Child
+from torture.grid import command
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -36,8 +38,6 @@ def table(res): return res.rows.drop(columns=TIMES).to_csv(index=False)
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return compare(digits, **small, recipe=smoke, store=tmp_path_factory.mktemp('w')/'whole', progress=False)
 
-def cli(out, *more): return [sys.executable, '-m', 'aepretrain_nb', 'compare', 'digits', '--setting', 'smoke', '--labels', '50,100', '--seeds', '3', '--arms', 'pretrained,random_default', '--out', str(out), *more]
-
 # Interrupts
 
 @pytest.mark.parametrize('processes', [1, 2])
@@ -45,15 +45,14 @@ def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes, ca
     "The same command goes on, here in this process"
     out = tmp_path/'grid'
     steps = lambda: {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in out.glob('steps/*.json')}
-    p = subprocess.Popen(cli(out, '--processes', str(processes)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    for line in p.stderr:
-        if line.startswith('[4/'): break
-    os.killpg(p.pid, signal.SIGKILL)
-    p.wait()
+    c = Child(command(out, 'plain', '--processes', str(processes)), tmp_path)
+    while '[4/' not in c.err() and c.ended() is None: time.sleep(.01)
+    c.send(signal.SIGKILL)
+    assert c.wait()==-signal.SIGKILL and c.alone()
     before = steps()
     left = 15-len(before)
     assert 0<left<=11 and not (out/'results.csv').exists()
-    assert main(cli(out)[3:])==0
+    assert main(command(out))==0
     said = capsys.readouterr().err
     assert f'[1/{left}]' in said and f'[{left}/{left}]' in said
     assert all(steps()[f]==b for f,b in before.items())
@@ -66,14 +65,11 @@ def _csv(res, folder):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     out = tmp_path/'grid'
-    p = subprocess.Popen(cli(out, '--set', 'finetune.steps=1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background jobs ignore it
-    err = ''
-    while '[2/' not in err: err += p.stderr.readline()
-    p.send_signal(signal.SIGINT)
-    _,rest = p.communicate(timeout=60)
-    assert p.returncode==130 and 'Traceback' not in rest
-    assert 'give the same command again' in rest and f'aepretrain compare digits --setting smoke' in rest and str(out) in rest
+    c = Child(command(out, 'plain', '--set', 'finetune.steps=1000'), tmp_path)
+    while '[2/' not in c.err() and c.ended() is None: time.sleep(.01)
+    c.send(signal.SIGINT, 'parent')
+    assert c.wait(60)==130 and 'Traceback' not in c.err()
+    assert 'give the same command again' in c.err() and 'aepretrain compare digits --setting smoke' in c.err() and str(out) in c.err()
     assert len(list(out.glob('steps/*.json')))>=2
 
 def test_a_half_written_file_is_not_a_step(tmp_path, whole):
@@ -85,10 +81,10 @@ def test_a_half_written_file_is_not_a_step(tmp_path, whole):
 
 def test_two_runs_on_one_store_share_the_work(tmp_path, whole):
     out = tmp_path/'grid'
-    p = subprocess.Popen(cli(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while p.poll() is None and not list(out.glob('steps/[!.]*.json')): time.sleep(.01)
+    c = Child(command(out), tmp_path)
+    while c.ended() is None and not list(out.glob('steps/[!.]*.json')): time.sleep(.01)
     res = compare(digits, **small, recipe=smoke, store=out, progress=False)
-    assert p.wait(120)==0, p.communicate()
+    assert c.wait()==0, c.err()
     ended = [l.split()[3] for l in (out/'log.txt').read_text().splitlines()]
     assert table(res)==table(whole) and not (out/'failed').exists() and len(ended)==len(set(ended))==15
 

@@ -105,7 +105,7 @@ def forked(
     "Let code that knows only the global random stream draw from `gen`; the caller's stream stays as it was"
     if gen is None: return (yield)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch.randint(2**62, (1,), generator=gen).item())
+        torch.default_generator.manual_seed(torch.randint(2**62, (1,), generator=gen).item())
         yield
 
 # %% ../../nbs/nets/00_layers.ipynb #47c2c684
