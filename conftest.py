@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-import pytest
+import pandas as pd, pytest
 
 ROOT = Path(__file__).parent
 
@@ -19,6 +19,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
     os.fsync = lambda fd: None  # tests end processes, not machines: waiting for the disk would take a twentieth of their time
+    pd.set_option('mode.string_storage', 'python')  # where there is a pyarrow, pandas would take twice as long for our small tables
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption('docs'): return

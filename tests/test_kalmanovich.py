@@ -1,5 +1,5 @@
 "Gradual training on the engine: one budget, what learns, both readings, rates, kill and resume, claims of own rows."
-import itertools, re, signal, subprocess, sys, time
+import itertools, re, signal, time
 from types import SimpleNamespace
 import pytest
 from aepretrain_nb.imports import *
@@ -25,6 +25,7 @@ from aepretrain_nb.papers.kalmanovich_claims import CLAIMS
 from aepretrain_nb.train.schedule import PhaseNet, run_schedule
 from fastai.data.core import DataLoaders
 from aepretrain_nb.train.learner import torch_opt
+from torture.child import Child
 
 DIGITS = dataset('digits')
 HERE = 'aepretrain_nb.papers.kalmanovich:recipe'
@@ -256,7 +257,7 @@ def test_find_n_is_the_first_that_settles():
 
 def test_claims_are_asked_of_own_rows():
     studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
-    short = dict(first=1, refit=dict(direct=3, chain=3))
+    short = dict(first=1, n=1, bs=60, refit=dict(direct=3, chain=3))
     res = [run(*o, 2, **short) for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
     rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key', 'arm', 'reading'])
     rows = rows.assign(data='mnist', setting='floor')
@@ -271,18 +272,17 @@ def command(folder, *more):
     words = ['compare', 'digits', '--recipe', HERE, '--setting', 'smoke', '--set', 'schedule.n=6', '--set', 'schedule.rates=[0.05]', '--seeds', '1', '--out', str(folder)]
     return [*words, *more]
 
-def test_killed_and_resumed(tmp_path):
-    def start(folder): return subprocess.Popen([sys.executable, '-m', 'aepretrain_nb', *command(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    p,steps = start(tmp_path/'a'),tmp_path/'a'/'steps'
-    end = time.time()+120
-    while time.time()<end and len(list(steps.glob('[!.]*.json')))<2: time.sleep(.02)
-    p.send_signal(signal.SIGKILL); p.communicate()
+def test_killed_and_resumed(tmp_path, capsys):
+    c,steps = Child(command(tmp_path/'a'), tmp_path),tmp_path/'a'/'steps'
+    while c.ended() is None and len(list(steps.glob('[!.]*.json')))<2: time.sleep(.002)
+    c.send(signal.SIGKILL)
+    assert c.wait()==-signal.SIGKILL
     before = {f.name: f.read_bytes() for f in steps.glob('[!.]*.json')}
     assert 2<=len(before)<5
     for d in 'ab':
-        q = start(tmp_path/d)
-        out,err = q.communicate()
-        assert q.returncode==0 and 'nats' in out and 'lower is better' in out, err
+        assert main(command(tmp_path/d))==0
+        out = capsys.readouterr().out
+        assert 'nats' in out and 'lower is better' in out
     assert all((steps/k).read_bytes()==v for k,v in before.items())
     a,b = (pd.read_csv(tmp_path/d/'results.csv') for d in 'ab')
     assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
