@@ -1,7 +1,6 @@
 "Arms as graphs of steps: what is shared runs once, what fails takes along what waits for it, what was killed goes on; users' own steps and nets."
-import os, signal, subprocess, sys
+import signal, time
 from dataclasses import asdict, replace
-from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -16,6 +15,7 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.step import Start, chain
 from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage
 from aepretrain_nb.train.schedule import gradual
+from torture.child import Child
 
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
@@ -100,14 +100,10 @@ def test_arms_of_phases_are_scored_in_nats_and_lower_is_better(tmp_path):
     assert row.verdict=='helps' and row.diff<0 and 'nats' in res.text() and 'points' not in res.verdict().headline
 
 def test_a_killed_chain_of_phases_goes_on_at_the_last_finished_phase(tmp_path):
-    code = 'import sys, test_steps as t; from aepretrain_nb.compare import compare\n'
-    code += 'compare(t.digits, ["gradual"], recipe=t.dense(), seeds=1, store=sys.argv[1])'
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)]))
-    p = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'s')], stderr=subprocess.PIPE, text=True, env=env)
-    for line in p.stderr:
-        if line.startswith('[1/'): break
-    p.send_signal(signal.SIGKILL)
-    p.wait()
+    c = Child(lambda: compare(digits, ['gradual'], recipe=dense(), seeds=1, store=tmp_path/'s'), tmp_path)
+    while '[1/' not in c.err() and c.ended() is None: time.sleep(.001)
+    c.send(signal.SIGKILL)
+    assert c.wait()==-signal.SIGKILL
     before = {f: f.read_bytes() for f in (tmp_path/'s'/'steps').glob('[!.]*.json')}
     assert 1<=len(before)<3
     res = compare(digits, ['gradual'], recipe=dense(), seeds=1, store=tmp_path/'s', progress=False)

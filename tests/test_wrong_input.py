@@ -1,5 +1,5 @@
 "Wrong input is one line on standard error that names the thing and what is allowed, exit code 2, and nothing written."
-import errno, gzip, json, os, re, resource, shutil, signal, struct, subprocess, sys
+import errno, gzip, json, os, re, resource, shutil, signal, struct
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
@@ -14,6 +14,7 @@ from aepretrain_nb.train.transfer import save_encoder
 from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.records import read_record
+from torture.child import Child
 
 smoke = find_recipe('kohlbrenner', 'smoke')
 SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
@@ -265,11 +266,12 @@ def test_a_folder_that_cannot_be_written(say, tmp_path):
 
 def test_no_space_left(tmp_path):
     "A limit on the size of a file stands in for a full disk: the write fails in the middle of a file"
-    code = ("import resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nfrom aepretrain_nb.cli import main\nresource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n"
-        "sys.exit(main(sys.argv[1:]))")
-    r = subprocess.run([sys.executable, '-c', code, 'compare', 'digits', *SMALL, '--out', 'a'], cwd=tmp_path, capture_output=True, text=True)
-    assert r.returncode==2 and 'Traceback' not in r.stderr
-    assert r.stderr.splitlines()[-1].startswith('aepretrain: ')
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+    c = Child(['compare', 'digits', *SMALL, '--out', 'a'], tmp_path, limited)
+    assert c.wait()==2 and 'Traceback' not in c.err()
+    assert c.err().splitlines()[-1].startswith('aepretrain: ')
     for f in (tmp_path/'a').rglob('*.json'): json.loads(f.read_text())
     assert not [f for f in (tmp_path/'a').rglob('.*') if f.is_file()]
 
