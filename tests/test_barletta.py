@@ -14,6 +14,8 @@ from aepretrain_nb.answers.rows import recorded
 from aepretrain_nb.papers.barletta_claims import CLAIMS
 from aepretrain_nb.papers.barletta import LABELS, arms, cnn_view, conv_ae, encoder, frozen_view, recipe, reported_rows, softmax_net, studies
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 digits = dataset('digits')
 others = dict(fashion_mnist=Splits('fashion_mnist', digits.train.take(range(900)), digits.test))
 count = lambda m: sum(p.numel() for p in m.parameters())

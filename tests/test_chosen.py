@@ -27,6 +27,8 @@ from aepretrain_nb.train.transfer import save_encoder
 import timm # after ours, which see that torchvision can be imported
 from torchvision import models
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 digits = dataset('digits')
 shape = digits.train.shape
 default = find_recipe('default', 'smoke', 'digits')

@@ -14,6 +14,8 @@ from aepretrain_nb.data.check import check_splits
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import find_recipe
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 repo = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module')

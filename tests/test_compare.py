@@ -28,6 +28,8 @@ from aepretrain_nb.experiment.store import Store
 from torture.child import Child
 from torture.grid import command
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
 TIMES = ['seconds', 'images_s']

@@ -27,6 +27,8 @@ from fastai.data.core import DataLoaders
 from aepretrain_nb.train.learner import torch_opt
 from torture.child import Child
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 DIGITS = dataset('digits')
 HERE = 'aepretrain_nb.papers.kalmanovich:recipe'
 ARMS = ['gradual', 'stacked', 'frozen', 'de_novo', 'gradual_x0.5', 'gradual_decay', 'hybrid_0.1', 'hybrid_0.333', 'hybrid_0.75']

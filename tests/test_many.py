@@ -4,7 +4,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import pandas as pd, psutil, pytest, torch
-from matplotlib.figure import Figure
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import dataset
@@ -19,15 +18,12 @@ from aepretrain_nb.experiment.step import chain, to_json
 from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.experiment.work import data_ref
 from aepretrain_nb.gather import gather
-from torture.child import Child, not_drawn
+from torture.child import Child
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
 ARGS = 'compare digits --setting smoke --labels 50 --arms random_default'.split()
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
 def end(child):
     "Exit code and what was said"

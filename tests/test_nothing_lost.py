@@ -2,7 +2,6 @@
 import json, os, shutil, signal
 from pathlib import Path
 import pandas as pd, pytest, torch
-from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
@@ -16,16 +15,12 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.papers.kohlbrenner import tied_cae
 from aepretrain_nb.train.transfer import save_encoder
-from torture.child import not_drawn
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
 ARGS = 'compare digits --setting smoke --labels 50 --seeds 1'.split()
 ONE = dict(labels=[50], seeds=1, progress=False)
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
 def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 def ended(store): return (Path(store)/'log.txt').read_text().count(' done ')
@@ -252,3 +247,10 @@ def test_a_killed_beginning_is_no_experiment_of_someone_else(tmp_path):
     killed(lambda: write_whole(tmp_path/'s'/'experiment.json', half))
     compare(digits, ['random_default'], store=tmp_path/'s', **ONE | dict(setting='smoke'))
     assert not [*(tmp_path/'s').rglob('.*')] and len(read_results(tmp_path/'s').rows)==1
+
+def test_the_lock_of_a_beginning_that_was_killed_as_it_ended_goes(filled, tmp_path):
+    store,go = filled
+    at = shutil.copytree(store, tmp_path/'s')
+    (at/'.experiment.json.lock').write_text('')
+    go(at)
+    assert not [*at.rglob('.*')]

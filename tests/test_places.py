@@ -3,22 +3,18 @@ import io, os, pwd, resource, shutil, signal, socket, stat, sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import pandas as pd, pytest
-from matplotlib.figure import Figure
 from aepretrain_nb import compare as module
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import DATASETS
 from aepretrain_nb.experiment.executor import InProcess
-from torture.child import Child, not_drawn
+from torture.child import Child
 from torture.user import helpless, nobody
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 ARGS = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
 ONE = dict(labels=[50], seeds=1, setting='smoke', progress=False)
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    "What is drawn is looked at elsewhere"
-    monkeypatch.setattr(Figure, 'savefig', not_drawn)
 
 def table(folder): return read_results(folder).rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 

@@ -15,7 +15,7 @@ GOOD = dict(
     fit=dict(opt='adam', lr=[.1, .2], tune='first', seek='outward', first_lr=.1, bs=7, steps={'100': 5}, epochs=3, partial=True, patience=2, evals=4,
         every=5, valid_bs=9, loss='bce', reduction='sum_pixels', keep='last', momentum=.9, weight_decay=.01, fused=True, normalised_grad=True, clip=1.5,
         sparsity=.001, penalty='weights', corrupt={'kind': 'masking', 'p': .1}, norm_target=True, n_valid=30, checkpoints=[1, 'best'],
-        plain_order=True, freeze=['encoder.'], dropout_on=True, score_train=True, k=3, precision='bf16', phase={'name': 'one'},
+        plain_order=True, freeze=['encoder.'], dropout_on=True, score_train=True, k=3, precision='bf16', phase={'name': 'one', 'train': ['l1'], 'top': 'l1'},
         weight=2., schedule='one_cycle', least_gain=.01),
     images=dict(n=50, pick='rest', data='mnist', norm=[.1, .2], augment={'flip': True}, fold=[0, 5]),
     labels=dict(n=[10], policy='uniform', valid='extra', n_valid=5), seeds=dict(n=[3, 4], crossed=True, one_encoder='all'))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest
 import torture
 from torture import Kind, edits, fuzz, grid, kinds, races
-from torture.child import Child, not_drawn, without_pictures
+from torture.child import Child, without_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,14 +17,13 @@ def tool():
     return mod
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, no_pictures):
     "One grid of four fits and two autoencoders, fewer cases, no pictures."
     for name in ('frozen', 'rates'): monkeypatch.delitem(grid.GRIDS, name)
     for name in ('auto', 'frozen', 'own'): monkeypatch.delitem(edits.CALLS, name)
     monkeypatch.setattr(grid, 'USUAL', 'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'.split())
     monkeypatch.setattr(races, 'ADOPTIONS', 5)
     monkeypatch.setattr(torture.determinism, 'WAYS', [torture.determinism.order])
-    monkeypatch.setattr('matplotlib.figure.Figure.savefig', not_drawn)
 
 FEWER = dict(edits=partial(edits.trial, edits=2), fuzz=partial(fuzz.trial, cases=30))
 

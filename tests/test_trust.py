@@ -19,6 +19,8 @@ from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.step import from_json, sealed, to_json
 from aepretrain_nb.experiment.trust import paths_in
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 # Files of named data sets
 
 class Touch:

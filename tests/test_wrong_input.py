@@ -16,6 +16,8 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.records import read_record
 from torture.child import Child
 
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
 smoke = find_recipe('kohlbrenner', 'smoke')
 SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
 
@@ -48,6 +50,8 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --recipe os:nothing', 'package.module:name'),
     ('compare digits --recipe ..:x', "'..:x' cannot be imported"),
     ('compare digits --setting huge', "unknown setting 'huge'"),
+    ('compare digits --setting smoke --set pretrain.phase.x=[76]', "pretrain.phase is {'x': [76]}: a section with name, train and top"),
+    ('compare /', '/ is the whole machine: name a folder of images'),
     ('compare digits --set arms.own.steps=.1,.1', "arm 'own'.steps is [0.1, 0.1]: a list of steps"),
     ('compare digits --setting smoke --recipe kohlbrenner_background --set arms.own.columns.a=b', "does 'classify': its recipe has no finetune"),
     ('compare digits --set arms.own.lr_of=noise', "unknown arm 'noise'. There are: own"),

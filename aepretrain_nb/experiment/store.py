@@ -64,7 +64,7 @@ def adopt(self:Store,
 ):
     "Make the folder this experiment's own; raises `ExperimentError` where it is another's."
     own,f = dict(format=FORMAT, data=splits.name, digest=splits.digest, recipe=recipe),self.path/'experiment.json'
-    if self._is_free(f): self._begin(f, own)
+    if self._is_free(f) or self._lock(f).exists(): self._begin(f, own)  # one that was killed as it began left its lock
     old = experiment(self.path)
     for k in own:
         if canonical(old.get(k))==canonical(own[k]): continue
@@ -93,10 +93,13 @@ def _gone_after(lock):
         with suppress(OSError): lock.unlink()
 
 @patch
+def _lock(self:Store, f): return f.with_name(f'.{f.name}.lock')
+
+@patch
 def _begin(self:Store, f, own, patience=60):
     "Write what a new folder is for, unless someone was first"
     self.path.mkdir(parents=True, exist_ok=True)
-    lock = f.with_name(f'.{f.name}.lock')
+    lock = self._lock(f)
     try:
         with FileLock(lock, patience), _gone_after(lock):
             if self._is_free(f): write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
