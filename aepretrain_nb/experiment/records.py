@@ -27,7 +27,7 @@ _Told,_Size = Kind('what was chosen for each', _are_told),Kind('a size of the se
 _FORMS = dict(failed=dict(step=Section, reason=Word), common={},
     cells=dict(cells=_Told, runs=Section, tuning=all_of(Section), calls=all_of(Section)),
     seeds=dict(pilot=Whole, margin=Number, most=Whole, treatment=Word, sizes=all_of(_Size)),
-    images=dict(images=Word, n_test=Whole, classes=Whole))
+    images=dict(images=Word, n_test=Whole, classes=Whole), reading=dict(resize=Word))
 
 _SEALED = 'steps', 'failed'
 _MAY_LACK = 'runs',  # before they were kept
@@ -67,9 +67,9 @@ class Records:
     def __init__(self,
         path # the folder; made when something is written
     ):
-        self.path,self.begun = place(path),False
+        self.path,self.begun,self.fits = place(path),False,'none'
         self.known,self.broken,self.told = {},{},set()
-    def __reduce__(self): return type(self),(self.path,),dict(begun=self.begun)  # not what was seen
+    def __reduce__(self): return type(self),(self.path,),dict(begun=self.begun, fits=self.fits)  # not what was seen
     def file(self,
         kind:str, # folder: 'steps', 'weights', 'failed', 'claims', ...
         key:str, # content address
