@@ -25,9 +25,10 @@ from ..train.task import task_of
 from ..train.transfer import at_rest
 from .build import built, fill
 from .kinds import ExperimentError
+from .records import read_kept
 from .run import alone, judged_dl
 from .step import Step, read_step
-from .store import Store, experiment, read_kept
+from .store import Store, experiment
 from .trust import check_trust
 
 # %% ../../nbs/experiment/26_fitted.ipynb #290b03cf

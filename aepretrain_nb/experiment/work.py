@@ -260,7 +260,8 @@ def _record(step, splits, store, net, res, device, keep):
         raise StepFailed(f'{res["metric"]} is {res["value"]}')
     states = {**res.get('checkpoints', {}), '': net.state_dict()}
     if keep or keeps(step): store.keep_weights(step, states, splits.train.shape)
-    if is_classifier(step) and 'valid' in res: store.keep_fit(step, _said(step, splits, res), partial(_fitted, step, splits, net, device))
+    if is_classifier(step) and 'valid' in res:
+        store.keep_fit(step, _said(step, splits, res), partial(_fitted, step, splits, net, device))
     if 'filters' in res:
         filters = dict(zip(('start', 'end'), res['filters']))
         store.write('filters', step.key, lambda f: save_file(filters, f), 'safetensors')
