@@ -69,6 +69,8 @@ from .experiment.methods import *
 from .experiment.default import *
 from .experiment.chosen import *
 from .experiment.fitted import *
+from .experiment.exported import *
+from .experiment.alone import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
