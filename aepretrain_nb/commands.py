@@ -235,7 +235,7 @@ def add_to(self:_Argument,
     elif isinstance(a.reader, list): kw |= dict(choices=a.reader)
     else: kw |= dict(type=a.reader, metavar=getattr(a.reader, 'form', None))
     if a.many: kw |= dict(action='append')
-    if option: p.add_argument(a.word, dest=a.name, required=a.default is None, **kw)
+    if option: p.add_argument(*a.word.split(), dest=a.name, required=a.default is None, **kw)
     else: p.add_argument(a.name, nargs=None if a.default is None else '?', **kw | dict(metavar=a.word))
 
 # %% ../nbs/00_commands.ipynb #e7363fe4

@@ -10,7 +10,6 @@ __all__ = ['Native', 'native', 'card', 'export']
 # %% ../../nbs/experiment/27_exported.ipynb #57568855
 from ..imports import *
 import platform
-from fastcore.basics import patch
 from safetensors.torch import save_file
 from torchvision import models
 from ..data.ground import place, write_whole
@@ -21,7 +20,7 @@ from .build import kwargs_of
 from .fitted import Fitted, fitted
 from .kinds import ExperimentError
 from .records import made_by
-from .step import to_json
+from .step import chain, to_json
 from .work import revision
 
 # %% ../../nbs/experiment/27_exported.ipynb #260a01e7
@@ -113,7 +112,6 @@ def _config(fit, n):
 # %% ../../nbs/experiment/27_exported.ipynb #bcc9f38a
 def _recipe_lines(step):
     "How each step of a classifier was trained, a line each"
-    from aepretrain_nb.experiment.step import chain
     for s in chain(step):
         fit = ', '.join(f'{k} {v}' for k,v in s.fit.items() if not isinstance(v, (dict, list)) and v is not None)
         size = f'{s.data["labels"]} labels' if 'labels' in s.data else f'{s.data.get("n")} images without labels'
@@ -144,7 +142,8 @@ tags: [image-classification, {library}, aepretrain_nb]
 net.eval()
 ```
 
-Pixels are divided by their largest value, then normalised by mean {mean} and deviation {sd}. Divide the logits by {temperature} before the softmax: this temperature was fitted on {n_valid} validation images.
+Pixels are divided by their largest value, then normalised by mean {mean} and deviation {sd}.
+Divide the logits by {temperature} before the softmax: a temperature fitted on {n_valid} validation images.
 
 {verdict}
 Made with aepretrain_nb {revision}, torch {torch}, Python {python}.
@@ -161,8 +160,8 @@ def card(
     load = n.load if n.library=='aepretrain_nb' else net + n.load
     view = f'\n\nBefore, `{fit.view}` made something else of the images.' if fit.view else ''
     verdict = f'## Verdict\n\n```\n{about.strip()}\n```\n' if about else ''
-    return _CARD.format(library=n.library, arm=s.arm, data=o['data'], text=fit.text(), shape='x'.join(map(str, o['shape'])),
-        kind=o['kind'], resize=fit.resize, classes=', '.join(fit.classes), view=view, recipe=s.recipe, load=load,
+    return _CARD.format(library=n.library, arm=s.arm, data=o['data'], text=fit.text(),
+        shape='x'.join(map(str, o['shape'])), kind=o['kind'], resize=fit.resize, classes=', '.join(fit.classes), view=view, recipe=s.recipe, load=load,
         encoder=s.net['encoder']['make'], steps='\n'.join(_recipe_lines(s)), mean=seen['mean'], sd=seen['std'],
         temperature=o['temperature'], n_valid=o['n_valid'], verdict=verdict, revision=revision(),
         torch=torch.__version__, python=platform.python_version())

@@ -169,7 +169,7 @@ def made_by(
     own = dict(factory=BUILDS, kwargs=dict(step=to_json(step), shape=list(shape)))
     return dict(recipe=canonical(own | more))
 
-BUILDS = 'aepretrain_nb.experiment.fitted:encoder_of'  # what `load_encoder` calls
+BUILDS = 'aepretrain_nb.experiment.fitted:rebuilt_encoder'  # what `load_encoder` calls
 
 def _step_of(head):
     "The step in the words of a weight file, as plain values"
