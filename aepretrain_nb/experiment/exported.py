@@ -161,7 +161,8 @@ def card(
     view = f'\n\nBefore, `{fit.view}` made something else of the images.' if fit.view else ''
     verdict = f'## Verdict\n\n```\n{about.strip()}\n```\n' if about else ''
     return _CARD.format(library=n.library, arm=s.arm, data=o['data'], text=fit.text(),
-        shape='x'.join(map(str, o['shape'])), kind=o['kind'], resize=fit.resize, classes=', '.join(fit.classes), view=view, recipe=s.recipe, load=load,
+        shape='x'.join(map(str, o['shape'])), kind=o['kind'], resize=fit.resize,
+        classes=', '.join(fit.classes), view=view, recipe=s.recipe, load=load,
         encoder=s.net['encoder']['make'], steps='\n'.join(_recipe_lines(s)), mean=seen['mean'], sd=seen['std'],
         temperature=o['temperature'], n_valid=o['n_valid'], verdict=verdict, revision=revision(),
         torch=torch.__version__, python=platform.python_version())

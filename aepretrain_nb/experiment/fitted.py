@@ -281,10 +281,10 @@ def save_features(
     z:Tensor, # (n, d)
     files # the name of each image
 )->Path: # the file
-    "Write features by file: arrays `x` and `file`, or columns file, f0, f1, ..."
+    "Write features by file: arrays `x` and `files`, or columns file, f0, f1, ..."
     path,x,names = check_ending(path),z.numpy(),list(map(str, files))
     def arrays(f):
-        with open(f, 'wb') as out: np.savez(out, x=x, file=np.array(names))
+        with open(f, 'wb') as out: np.savez(out, x=x, files=np.array(names))
     def table(f): pd.DataFrame(x, columns=[f'f{i}' for i in range(x.shape[1])]).assign(file=names).to_parquet(f)
     write_whole(path, arrays if path.suffix=='.npz' else table)
     return path
