@@ -10,7 +10,7 @@ __all__ = ['predict', 'embed', 'export', 'pretrain']
 # %% ../nbs/06_kept.ipynb #d1a482fe
 from pathlib import Path
 from .commands import *
-from .cli import OWN_IMAGES, PYTHON_ONLY, free_changes
+from .cli import OWN_IMAGES, PYTHON_ONLY, _free
 from .data.ground import UserError, tell, write_whole
 
 # %% ../nbs/06_kept.ipynb #ec50b28f
@@ -111,7 +111,7 @@ def pretrain(
     from aepretrain_nb.experiment.alone import for_pretraining, pretrain
     from aepretrain_nb.experiment.recipe import find_recipe
     images = for_pretraining(data, **kw)
-    made = find_recipe(recipe, setting, images.name, **free_changes(together(set)))
+    made = find_recipe(recipe, setting, images.name, **_free(together(set)))
     tell(f'{len(images.train):,} images; the end is known when it comes, Ctrl-C loses what was learnt')
     found = pretrain(images, made, encoder=encoder, method=method, device=device)
     print(f'{found.text()}\nwritten to {found.save(out)}')
