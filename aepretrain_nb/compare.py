@@ -31,7 +31,7 @@ from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
 from .experiment.step import chain, to_json
-from .experiment.store import Store, experiment
+from .experiment.store import Store, check_keep, experiment
 from .experiment.trust import check_trust
 from .experiment.tune import Rates
 from .experiment.work import load_ref
@@ -223,6 +223,7 @@ class _Call:
         told = [rates.told_of(s, c) for s,c in zip(steps, plan.cells())]
         calls = _remember(self.store, steps, told, tuning, self.asked)
         go(steps)
+        self.store.tidy(steps, self.progress)
         experiment(self.store.path)  # the folder has not gone
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls, self.own)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
@@ -262,6 +263,7 @@ def compare(
     policy=None, # how labelled images are chosen: stratified, uniform, first_n, fold
     n_unlabelled:int=None, # images for the autoencoder; all where nothing says otherwise
     precision=None, # number format of the steps: 'fp32' or 'bf16'
+    keep='best', # fitted classifiers that stay in the store: the 'best' of each arm and size, 'all' or 'none'
     timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
 )->Results: # the tables, with differences and intervals
     "Does pre-training help? Run every arm at every size with every seed, and compare."
@@ -274,13 +276,12 @@ def compare(
         found = chosen(found, data.train.shape, encoder, method, name)
     own = [published(found, data.train.shape[0], root)] if pretrained else []
     arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *own])
-    options = dict(crossed=crossed, one_encoder=one_encoder, valid=valid, n_valid=n_valid, policy=policy,
-        n_unlabelled=n_unlabelled)
-    r = _asked(found, lr, tune, precision, options)
+    r = _asked(found, lr, tune, precision, dict(crossed=crossed, one_encoder=one_encoder, valid=valid,
+        n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled))
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
     picked,how = pick_arms(r, arms),r.get('seeds', {})
     treatment,metric = check_treatment(treatment, picked),metric and check_metric(metric)
-    executor = check_executor(executor)
+    executor,keep = check_executor(executor),check_keep(keep)
     check_timeout(timeout, executor)
     seeds = how.get('n', 5) if seeds is None else seeds
     auto = check_seeds(seeds, margin, max_seeds, len(picked), how.get('crossed'), how.get('one_encoder'))
@@ -292,11 +293,11 @@ def compare(
     _rehearsed(plan, files, device)
     reach(executor)
     store = _opened(plan, store, own, odd, encoders, files, progress)
+    store.fits = keep
     said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
     call = _Call(store, root, executor, device, progress, timeout, said, own, result)
-    pilot = call.run(plan)
-    return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot
+    return _grown(call.run(plan), plan, call, margin, max_seeds) if auto else call.run(plan)
 
 def _grown(pilot, plan, call, margin, most):
     "The results of both stages"
@@ -346,5 +347,4 @@ def whole_folder(
 )->Results: # the same where the call asked for all that is there
     "The results of everything that the folder of a call was ever asked."
     asked = (res.store.get('cells', 'plan') or dict(cells={}))['cells']
-    if set(asked)<={s.key for s in res.steps}: return res
-    return read_results(res.store.path, **kw)
+    return res if set(asked)<={s.key for s in res.steps} else read_results(res.store.path, **kw)
