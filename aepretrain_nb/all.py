@@ -67,6 +67,7 @@ from .experiment.trust import *
 from .experiment.methods import *
 from .experiment.default import *
 from .experiment.chosen import *
+from .experiment.cost import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
