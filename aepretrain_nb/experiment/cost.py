@@ -105,7 +105,7 @@ def _looks(step, batches):
     "Looks of a training"
     f = step.fit
     if f.get('partial'): return f['epochs']
-    return f.get('evals') or batches//(f.get('every') or batches or 1)
+    return batches//(f.get('every') or batches) if step.do=='phase' else f.get('evals') or batches
 
 # %% ../../nbs/experiment/26_cost.ipynb #31010d0b
 _HOW_LONG = 'lr', 'steps', 'epochs', 'evals', 'every', 'patience', 'least_gain', 'checkpoints', 'n_valid', 'first_lr'
@@ -176,6 +176,8 @@ def _duration(s):
 
 def _several(n, what): return f'{n:,} {what}{"s" if n!=1 else ""}'
 
+def _processes(n): return f'{n} processes' if n>1 else 'one process'
+
 @dataclass
 class Cost:
     "What a plan takes."
@@ -199,7 +201,7 @@ class Cost:
         counts = {k: self.count(k) for k in dict.fromkeys(['fit', *self.table.what])}
         things = ' and '.join(_several(n, k) for k,n in counts.items() if n)
         how = f'{"at most" if self.most else "about"} {_duration(self.seconds)}'
-        return f'{things}, {how} on {_several(self.width, "process").replace("sss", "sses")}{where}'
+        return f'{things}, {how} on {_processes(self.width)}{where}'
 
     def text(self)->str: # a line for each kind, and the sum
         "The plan in full."
