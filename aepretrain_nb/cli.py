@@ -242,10 +242,10 @@ def data_get(
     return 0
 
 # %% ../nbs/04_cli.ipynb #67e5fa23
-@hands_to(words=dict(shell='shell'), reads=dict(shell=['bash', 'zsh', 'tcsh']))
+@hands_to(reads=dict(shell=['bash', 'zsh', 'tcsh']))
 def completion(
-    shell='bash' # bash, zsh or tcsh
-)->int:          # exit code
+    shell # bash, zsh or tcsh
+)->int:   # exit code
     "Print a script that completes verbs and options in a shell."
     try: import shtab
     except ImportError:
