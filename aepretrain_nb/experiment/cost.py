@@ -71,13 +71,13 @@ def timed(
 )->Pace:
     "Time brief trainings of a step, warm."
     spent = partial(_spent, unit, splits, device, n)
+    best = lambda **kw: min(spent(**kw) for _ in range(2))  # others use the machine, too
     spent()
-    one,seen = spent(),1 if len(unit)>1 or together(unit[0], splits) or unit[0].do=='knn' else 2
+    one,seen = best(),1 if len(unit)>1 or together(unit[0], splits) or unit[0].do=='knn' else 2
     more = max(3, min(40, int(patience/one)))
     images = max(32, min(500, more*n))
-    batch = max(0., spent(batches=1+more)-one)/more
-    spent(judged=2+images)  # what is measured of the images themselves is kept
-    image = max(0., spent(judged=2+images)-one)/(images*seen)
+    batch = max(0., best(batches=1+more)-one)/more
+    image = max(0., best(judged=2+images)-one)/(images*seen)
     return Pace(max(0., one-batch), batch, image)
 
 # %% ../../nbs/experiment/26_cost.ipynb #3f90884e
@@ -128,12 +128,13 @@ def _seconds(unit, splits, device):
     few_at_once = max(1, min(step.fit.get('bs', Fit.bs), n))
     batches = max(_batches(s, n) for s in unit)
     if step.do=='knn' or together(step, splits):
-        jobs = [s for s in unit for _ in range(_tries(s))]
+        jobs = list(joined.from_iterable([s]*_tries(s) for s in unit))
         p = _pace(jobs, splits, few_at_once, device)
         return p.fixed + batches*p.batch + (tests + min(len(splits.train), 1000*len(unit)*n))*p.image
     by_labels,looks = do_of(step.do).sees=='labels',_looks(step, batches)
     on_the_way = tests if step.data.get('valid')=='test' else held
-    at_end = tests + (n if step.fit.get('score_train') else 0) if by_labels else held
+    again = n if step.fit.get('score_train') else 0
+    at_end = tests+again if by_labels else held
     p = _pace(unit, splits, few_at_once, device)
     return _tries(step)*(p.fixed + batches*p.batch + looks*on_the_way*p.image) + at_end*p.image
 
