@@ -9,7 +9,6 @@ __all__ = ['foreseen', 'Pace', 'timed', 'seconds_of', 'Cost', 'cost_of']
 
 # %% ../../nbs/experiment/26_cost.ipynb #eeeb6808
 from ..imports import *
-from collections import Counter
 from contextlib import suppress
 from itertools import chain as joined
 from ..data.ground import canonical
