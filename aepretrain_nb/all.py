@@ -71,6 +71,7 @@ from .experiment.chosen import *
 from .experiment.fitted import *
 from .experiment.exported import *
 from .experiment.alone import *
+from .experiment.cost import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

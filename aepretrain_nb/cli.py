@@ -12,6 +12,7 @@ __all__ = ['OWN_IMAGES', 'PYTHON_ONLY', 'seeds', 'compare', 'look', 'settings', 
 import argparse, re, shlex, sys, textwrap
 from functools import partial
 from pathlib import Path
+from . import __version__
 from .commands import *
 from .data.ground import UserError, tell, write_whole
 
@@ -28,7 +29,7 @@ seeds.form = 'N|auto'
 # %% ../nbs/04_cli.ipynb #8640bbae
 def _folder(data, recipe, setting, change, *chosen):
     "The folder of a grid: what is not the usual, joined by hyphens"
-    own,*chosen = (re.sub(r'\W+', '_', o or '') for o in ('' if recipe=='kohlbrenner' else recipe, *chosen))
+    own,*chosen = (re.sub(r'\W+', '_', o or '') for o in (recipe, *chosen))
     parts = ['aepretrain', own, data, setting, change.get('reading'), change.get('study'), *chosen]
     return '-'.join(map(str, filter(None, parts)))
 
@@ -80,28 +81,33 @@ def _account(data, folder):
 @hands_to('aepretrain_nb.compare:compare', 'aepretrain_nb.data.own:read_own', **_COMPARE)
 def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
-    recipe='kohlbrenner', # name or import path of a recipe
-    setting=None,         # smoke (seconds), quick (two cores), paper (as published); smoke by default, or digits
+    recipe=None,          # name or import path of a recipe; by default kohlbrenner, or default for your images
+    setting=None,         # smoke (seconds), quick (two cores), paper (as published); quick by default, or digits
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many trials run at a time
     **kw                  # as in `compare` and, for images of your own, `read_own`
 )->int:                   # exit code: 1 when nothing finished
     "Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on."
-    from aepretrain_nb.compare import compare, setting_for, whole_folder
+    from aepretrain_nb.compare import compare, whole_folder
     from aepretrain_nb.answers.report import report
     from aepretrain_nb.data.own import named_or_own
+    from aepretrain_nb.experiment.default import recipe_for, setting_for
     from aepretrain_nb.experiment.recipe import find_recipe
     data = named_or_own(data, **{k: kw.pop(k) for k in OWN_IMAGES if k in kw})
     name,setting,change = getattr(data, 'name', data),setting or setting_for(data),together(set)
-    encoder,method = kw.get('encoder'),kw.get('method')
-    out,executor = out or _folder(name, recipe, setting, change, encoder, method),kw.pop('executor', processes)
+    encoder,method,usual = kw.get('encoder'),kw.get('method'),recipe_for(data)
+    other = None if recipe==usual else recipe
+    out,executor = out or _folder(name, other, setting, change, encoder, method),kw.pop('executor', processes)
     if encoder: kw['encoder'] = dict(make=encoder) | change.pop('encoder', {})
-    made = find_recipe(recipe, setting, name, **_free(change))
+    made = find_recipe(recipe or usual, setting, name, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:
         tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
         raise
+    if kw.get('dry_run'):
+        print(res.text())
+        return 0
     with res.store.turn('tables'):
         every = whole_folder(res, **{k: v for k,v in kw.items() if k in _READ})
         files = every.save(every.folder) + [report(every).name] + _account(data, every.folder)
@@ -236,6 +242,16 @@ def data_get(
     print(dataset(**kw, download=True))
     return 0
 
+# %% ../nbs/04_cli.ipynb #67e5fa23
+class _Complete(argparse.Action):
+    "Print a script that completes verbs and options in a shell"
+    def __call__(self, parser, namespace, values, option_string=None):
+        try: import shtab
+        except ImportError:
+            raise UserError('shtab is not installed: pip install "aepretrain_nb[completion]"') from None
+        print(shtab.complete(parser, shell=values))
+        parser.exit()
+
 # %% ../nbs/04_cli.ipynb #76053b9d
 _AFTER = [f'aepretrain_nb.kept:{k}' for k in ('predict', 'embed', 'export', 'pretrain')]
 _VERBS = compare, *_AFTER, look, settings, report, power, ledger
@@ -244,6 +260,9 @@ def parser()->Parser: # of the whole command line
     "The arguments of `aepretrain`."
     say = 'Does pre-training an autoencoder on unlabelled images help a classifier, by how much, and is it real?'
     p = Parser('aepretrain', description=say)
+    p.add_argument('--version', action='version', version=f'aepretrain {__version__}')
+    p.add_argument('--print-completion', action=_Complete, choices=['bash', 'zsh', 'tcsh'],
+        default=argparse.SUPPRESS, help='print a script for the shell that completes what is typed')
     verbs = p.add_subparsers(required=True)
     for fn in _VERBS: add_verb(verbs, fn)
     d = verbs.add_parser('data', help='list, verify or get data sets', description='Look after the data sets.')
@@ -264,4 +283,4 @@ def main(
 )->int:       # exit code: 0 done, 1 nothing finished, 2 wrong input, 130 interrupted
     "The command `aepretrain`."
     argv = sys.argv[1:] if argv is None else list(argv)
-    return parser().main(partial(_run, argv), argv)
+    return parser().main(partial(_run, argv), argv or ['--help'])
