@@ -149,9 +149,8 @@ def _check_common(plan, store):
     with store.turn('calls'):
         old = store.get('common', 'plan') or {}
         for k,v in own.items():
-            if k not in old or old[k]==v: continue
-            what = f'runs with another {k} ({str(old[k])[:20]}, not {str(v)[:20]})'
-            raise ExperimentError(f'{store.path} holds {what}: choose another folder')
+            what = f'runs with another {k} ({str(old.get(k))[:20]}, not {str(v)[:20]})'
+            if old.get(k, v)!=v: raise ExperimentError(f'{store.path} holds {what}: choose another folder')
         if own and old!=old | own: store.put('common', old | own, 'plan')
 
 # %% ../nbs/03_compare.ipynb #95a77141

@@ -252,8 +252,7 @@ def _fitted(step, splits, net, device):
     if task.name!='classify' or not len(valid): return net.state_dict(),dict(temperature=1.)
     with alone('calibrated'), at_rest(net):
         found = [(task.read(net(x)), y) for x,y in judged_dl(step, valid, device=device)]
-    logits,y = (torch.cat(o) for o in zip(*found))
-    return net.state_dict(),dict(temperature=temperature(logits, y))
+    return net.state_dict(),dict(temperature=temperature(*map(torch.cat, zip(*found))))
 
 # %% ../../nbs/experiment/18_work.ipynb #2a66acaa
 _turn = threading.Lock()  # one thread and one global random stream: one step at a time in a process
