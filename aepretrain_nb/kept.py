@@ -14,7 +14,7 @@ from .cli import OWN_IMAGES, PYTHON_ONLY, _free
 from .data.ground import UserError, tell, write_whole
 
 # %% ../nbs/06_kept.ipynb #ec50b28f
-_FITTED = dict(words=dict(folder='store', out='-o --out'), reads=dict(labels=number, trust=words))
+_FITTED = dict(words=dict(folder='store', out='-o --out'), reads=dict(labels=number, trust=words, columns=OWN_IMAGES['columns']))
 
 def _classifier(folder, arm, labels, trust):
     "A classifier that was kept; which one is said"
@@ -24,9 +24,9 @@ def _classifier(folder, arm, labels, trust):
     if fit.view: tell(f'warning: {fit.view} made something else of its images before; that is not done here')
     return fit
 
-def _new(fit, images, strict):
+def _new(fit, images, strict, columns):
     "New images; what is none is said, or refused"
-    new = fit.read(images)
+    new = fit.read(images, columns)
     if not len(new.skipped): return new
     first = '; '.join(f'{o.name} ({o.why})' for o in new.skipped.head(3).itertuples())
     said = f'{len(new.skipped):,} files of {images} cannot be taken: {first}'
@@ -42,13 +42,14 @@ def predict(
     out='predictions.csv', # the table: file, prediction, confidence, and p_CLASS for each class
     arm=None, # whose classifier; that of the arm which validation prefers by default
     labels=None, # trained on so many labels; the most by default
+    columns=None, # of a CSV: what holds which, such as file=path, where its first line does not say so
     strict=False, # is a file that cannot be read an error?
     device='cpu', # where the net runs
     trust=() # packages of your own that the folder may import factories from, such as mynets
 )->int: # exit code
     "Label images with a classifier that a comparison has kept."
     fit = _classifier(folder, arm, labels, trust)
-    new = _new(fit, images, strict)
+    new = _new(fit, images, strict, columns)
     table,how = fit.predict(new, device=device),dict(index=False, float_format='%.6g', lineterminator='\n')
     write_whole(out, lambda f: table.to_csv(f, encoding='utf-8', errors='surrogateescape', **how))
     counts = ', '.join(f'{k} {n:,}' for k,n in table.prediction.value_counts().head(10).items())
@@ -63,6 +64,7 @@ def embed(
     out='features.npz', # .npz (arrays x and files) or .parquet (columns file, f0, f1, ...; needs pyarrow)
     arm=None, # whose classifier; that of the arm which validation prefers by default
     labels=None, # trained on so many labels; the most by default
+    columns=None, # of a CSV: what holds which, such as file=path, where its first line does not say so
     strict=False, # is a file that cannot be read an error?
     device='cpu', # where the net runs
     trust=() # packages of your own that the folder may import factories from, such as mynets
@@ -71,7 +73,7 @@ def embed(
     from aepretrain_nb.experiment.fitted import check_ending, save_features
     check_ending(out)
     fit = _classifier(folder, arm, labels, trust)
-    new = _new(fit, images, strict)
+    new = _new(fit, images, strict, columns)
     z = fit.features(new, device=device)
     print(f'{len(z):,} images, {z.shape[1]:,} numbers each\nwritten to {save_features(out, z, new.table.file)}')
     return 0

@@ -1,11 +1,11 @@
 """What there is to do, and what it costs, before it begins"""
 import json, sys, time
-import pytest, torch
+import pandas as pd, pytest, torch
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.own import own_images
-from aepretrain_nb.experiment.cost import Cost, cost_of, foreseen
+from aepretrain_nb.experiment.cost import Cost, cost_of, foreseen, slowdown, span
 from aepretrain_nb.experiment.default import recipe_for, setting_for
 from aepretrain_nb.experiment.plan import Plan
 from aepretrain_nb.experiment.recipe import find_recipe, merged
@@ -27,10 +27,55 @@ def test_what_is_foreseen_is_what_runs(folder):
     "A grid of two seeds, whose rates are sought among three on the first: every step that was foreseen, no other"
     asked = merged(small, dict(finetune=dict(lr=[.003, .01, .03], tune='first')))
     plan = Plan(digits, asked, labels=[50], seeds=2)
-    todo,done = foreseen(plan, Store(folder.parent/'none'))
-    assert not done and len(todo)==len(list((folder/'steps').glob('*.json')))
-    todo,done = foreseen(plan, Store(folder))
-    assert not todo and len(done)==len(list((folder/'steps').glob('*.json')))
+    rounds,done = foreseen(plan, Store(folder.parent/'none'))
+    assert not done and sum(map(len, rounds))==len(list((folder/'steps').glob('*.json')))
+    rounds,done = foreseen(plan, Store(folder))
+    assert not rounds and len(done)==len(list((folder/'steps').glob('*.json')))
+
+def records(folder): return [json.loads(f.read_text()) for f in (folder/'steps').glob('*.json')]
+
+def ran(record):
+    "How many batches a finished step has learnt from, in all of its trainings"
+    step,row,tried = record['step'],record['row'],len(record['tuning'] or [0])
+    return row['steps']*tried if step['do']!='knn' else 0
+
+def test_as_many_batches_as_are_foreseen(folder):
+    "Of a search for rates on the level of the grid"
+    asked = merged(small, dict(finetune=dict(lr=[.003, .01, .03], tune='first')))
+    cost = cost_of(Plan(digits, asked, labels=[50], seeds=2), Store(folder.parent/'none'))
+    assert cost.table.steps.sum()==sum(map(ran, records(folder)))>0
+
+RUNS = dict(
+    rates=('default', dict(finetune=dict(lr=[.003, .01], seek='all', tune='each', first_lr=None, steps=3))),
+    epochs=('kohlbrenner', dict(pretrain=dict(partial=True, epochs=2, steps=None, bs=500, opt=['sgd', 'adam']),
+        finetune=dict(partial=True, epochs=3, steps=None, bs=16))),
+    phases=('kalmanovich', dict(pretrain=dict(seek='all'))))
+
+@pytest.mark.parametrize('name', RUNS)
+def test_as_many_batches_as_are_run(name, tmp_path):
+    "Rates within a step, epochs with a partial batch at their end, frozen heads as one, phases"
+    recipe,change = RUNS[name]
+    r = merged(find_recipe(recipe, 'smoke', 'digits'), change)
+    if name=='rates': r = merged(r, dict(pretrain=dict(steps=3, evals=1, patience=None)))
+    cost = cost_of(Plan(digits, r, labels=[50], seeds=1), Store(tmp_path/'none'))
+    compare(digits, labels=[50], seeds=1, recipe=r, store=tmp_path/'s', progress=False)
+    assert cost.table.n.sum()==len(records(tmp_path/'s'))
+    assert cost.table.steps.sum()==sum(map(ran, records(tmp_path/'s')))>0
+
+@pytest.mark.parametrize('width', [1, 2, 3, 16])
+def test_no_more_hands_than_work(width):
+    "Two encoders of 10 s and three fits of 1 s on each: no plan takes less than a chain, or than all work shared out"
+    r = merged(small, dict(finetune=dict(freeze=[])))
+    rounds,_ = foreseen(Plan(digits, r, ['pretrained'], [50, 100, 150], 2), Store('none'))
+    steps, = rounds
+    took = {k: 10. if s.do=='reconstruct' else 1. for k,s in steps.items()}
+    least = max(11., sum(took.values())/width)
+    assert least<=span(steps, took, width)<=least+3 and span(steps, took, 1)==26
+
+def test_a_busy_machine_takes_longer():
+    assert slowdown(1, .5, 1)==2 and slowdown(4, 1., 2)==2 and slowdown(2, 1., 8)==1
+    told = Cost(pd.DataFrame([dict(what='fit', arm='a', labels=5, n=2, steps=9, seconds=240.)]), 120., 3., 2, 'demo')
+    assert str(told)=='2 fits, about 6 min (2 min on idle cores) on 2 processes, in demo/; Ctrl-C is safe'
 
 def test_a_finished_folder_has_nothing_left(folder):
     cost = compare(digits, **how | dict(lr=[.003, .01, .03], tune='first'), store=folder, dry_run=True)

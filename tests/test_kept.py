@@ -134,3 +134,28 @@ def test_unknown_words(grid, tmp_path, capsys):
         assert main(['predict', str(grid.folder), str(tmp_path), *argv])==2
         assert capsys.readouterr().err.count('\n')==1
     assert main(['compare', 'digits', '--keep', 'some', '--out', str(tmp_path/'never')])==2 and not (tmp_path/'never').exists()
+
+@pytest.fixture(scope='module')
+def scans(grid, tmp_path_factory):
+    "A folder of digits, none of which has a label, and a table that names three of them"
+    from PIL import Image
+    where = tmp_path_factory.mktemp('scans')
+    for i in range(5): Image.fromarray(digits.test.x[i,0].numpy()).save(where/f'{i}.png')
+    (where/'some.csv').write_text('scan,when\n0.png,May\n3.png,June\n4.png,July\n')
+    return where
+
+def test_file_names_suffice(grid, scans, tmp_path, capsys):
+    argv = ['predict', str(grid.folder), str(scans/'some.csv'), '-o', str(tmp_path/'p.csv')]
+    assert main(argv)==2 and "no column 'file'" in capsys.readouterr().err and not (tmp_path/'p.csv').exists()
+    assert main([*argv, '--columns', 'file=scan'])==0
+    told = pd.read_csv(tmp_path/'p.csv')
+    want = fitted(grid.folder).predict(scans)
+    assert told.file.tolist()==['0.png', '3.png', '4.png'] and 'label' not in told
+    assert told.prediction.tolist()==want.prediction.astype(told.prediction.dtype).iloc[[0, 3, 4]].tolist()
+
+def test_features_in_parquet(grid, scans, tmp_path):
+    pytest.importorskip('pyarrow')
+    for out in ('z.parquet', 'z.npz'): assert main(['embed', str(grid.folder), str(scans), '-o', str(tmp_path/out)])==0
+    d,z = pd.read_parquet(tmp_path/'z.parquet'),np.load(tmp_path/'z.npz')
+    assert list(d)==['file', *(f'f{i}' for i in range(z['x'].shape[1]))]
+    assert d.file.tolist()==z['files'].tolist() and np.array_equal(d.drop(columns='file').to_numpy(), z['x'])

@@ -20,7 +20,7 @@ from ..data.files import read_json
 from ..data.given import Given, of_arrays, of_numpy
 from ..data.ground import near, place, write_whole
 from ..data.items import joined_parts
-from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame
+from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame, printable
 from ..data.sets import ImageSet, label_names
 from ..data.splits import Splits
 from ..train.task import task_of
@@ -154,7 +154,7 @@ def _files(paths):
     root = commonpath([os.path.dirname(p) for p in paths])
     return list_frame(pd.DataFrame(dict(file=paths, label=None)), root)
 
-def _found(data):
+def _found(data, columns=None):
     "A listing, or parts that are in memory"
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)): return _files(data)
     if isinstance(data, ImageSet): data = data.x
@@ -164,7 +164,7 @@ def _found(data):
     if path.is_dir(): return list_folder(path)
     if not path.exists(): raise DataError(f'there is no folder or file {path}')
     if kind in ('.npy', '.npz'): return of_numpy(path)
-    if kind in ('.csv', '.tsv', '.txt'): return list_csv(path)
+    if kind in ('.csv', '.tsv', '.txt'): return list_csv(path, columns, labelled=False)
     if kind in IMAGE_ENDINGS: return _files([path])
     raise DataError(f'{path} is neither a folder, an image, nor a .csv, .npy or .npz file')
 
@@ -178,10 +178,11 @@ def read_images(
     data, # a folder, CSV, image, .npy or .npz file; a list of files; arrays, a tensor or an `ImageSet`
     shape, # (c, h, w) that they come to
     kind='uint8', # of number, where they are files
-    resize='crop' # one of `RESIZES`
+    resize='crop', # one of `RESIZES`
+    columns:dict=None # of a CSV, as in `list_csv`
 )->NewImages:
     "Images as a classifier knows them; a `DataError` where there are none."
-    found,(c,*hw) = _found(data),shape
+    found,(c,*hw) = _found(data, columns),shape
     if isinstance(found, Listing): x,t,lost = _decoded(found, dict(size=hw, channels=c, kind=kind, how=resize))
     else:
         g = joined_parts(found, tuple(hw), c, resize)
@@ -191,11 +192,12 @@ def read_images(
 
 @patch
 def read(self:Fitted,
-    data # as in `read_images`
+    data, # as in `read_images`
+    columns:dict=None # as in `read_images`
 )->NewImages: # the same, if it is one
     "Images in the shape that this classifier takes."
     if isinstance(data, NewImages): return data
-    return read_images(data, self.said['shape'], self.said['kind'], self.resize)
+    return read_images(data, self.said['shape'], self.said['kind'], self.resize, columns)
 
 # %% ../../nbs/experiment/26_fitted.ipynb #535ea2e4
 @patch
@@ -273,7 +275,7 @@ def check_ending(
     path = place(path)
     if path.suffix not in ('.npz', '.parquet'): raise ExperimentError(f'{path}: features go to .npz or .parquet')
     if path.suffix=='.parquet' and find_spec('pyarrow') is None:
-        raise ExperimentError(f'{path}: Parquet needs pyarrow: pip install pyarrow, or choose .npz')
+        raise ExperimentError(f'{path}: Parquet needs pyarrow: pip install aepretrain_nb[parquet], or choose .npz')
     return path
 
 def save_features(
@@ -285,6 +287,9 @@ def save_features(
     path,x,names = check_ending(path),z.numpy(),list(map(str, files))
     def arrays(f):
         with open(f, 'wb') as out: np.savez(out, x=x, files=np.array(names))
-    def table(f): pd.DataFrame(x, columns=[f'f{i}' for i in range(x.shape[1])]).assign(file=names).to_parquet(f)
+    def table(f):
+        seen = pd.DataFrame(x, columns=[f'f{i}' for i in range(x.shape[1])])
+        seen.insert(0, 'file', list(map(printable, names)))  # Parquet takes Unicode only
+        seen.to_parquet(f, index=False)
     write_whole(path, arrays if path.suffix=='.npz' else table)
     return path
