@@ -17,22 +17,20 @@ from .data.ground import UserError, tell, write_whole
 _FITTED = dict(words=dict(folder='store', out='-o --out'), reads=dict(labels=number, trust=words, columns=OWN_IMAGES['columns']))
 
 def _classifier(folder, arm, labels, trust):
-    "A classifier that was kept; which one is said"
+    "A classifier that was kept, and what there is to say of it"
     from aepretrain_nb.experiment.fitted import fitted
     fit = fitted(folder, arm, labels, trust)
-    tell(fit.text())
-    if fit.view: tell(f'warning: {fit.view} made something else of its images before; that is not done here')
-    return fit
+    odd = [f'warning: {fit.view} made something else of its images before; that is not done here'] if fit.view else []
+    return fit,[fit.text(), *odd]
 
 def _new(fit, images, strict, columns):
-    "New images; what is none is said, or refused"
+    "New images, and what is none of them, where that is no error"
     new = fit.read(images, columns)
-    if not len(new.skipped): return new
+    if not len(new.skipped): return new,[]
     first = '; '.join(f'{o.name} ({o.why})' for o in new.skipped.head(3).itertuples())
     said = f'{len(new.skipped):,} files of {images} cannot be taken: {first}'
     if strict: raise UserError(said)
-    tell(f'warning: {said}')
-    return new
+    return new,[f'warning: {said}']
 
 # %% ../nbs/06_kept.ipynb #acc9fafb
 @hands_to(**_FITTED)
@@ -48,10 +46,11 @@ def predict(
     trust=() # packages of your own that the folder may import factories from, such as mynets
 )->int: # exit code
     "Label images with a classifier that a comparison has kept."
-    fit = _classifier(folder, arm, labels, trust)
-    new = _new(fit, images, strict, columns)
+    fit,said = _classifier(folder, arm, labels, trust)
+    new,odd = _new(fit, images, strict, columns)
     table,how = fit.predict(new, device=device),dict(index=False, float_format='%.6g', lineterminator='\n')
     write_whole(out, lambda f: table.to_csv(f, encoding='utf-8', errors='surrogateescape', **how))
+    tell('\n'.join(said + odd))
     counts = ', '.join(f'{k} {n:,}' for k,n in table.prediction.value_counts().head(10).items())
     print(f'{len(table):,} images: {counts}\nwritten to {out}')
     return 0
@@ -72,10 +71,12 @@ def embed(
     "What a classifier sees in images, before its last layer: a row of numbers for each."
     from aepretrain_nb.experiment.fitted import check_ending, save_features
     check_ending(out)
-    fit = _classifier(folder, arm, labels, trust)
-    new = _new(fit, images, strict, columns)
+    fit,said = _classifier(folder, arm, labels, trust)
+    new,odd = _new(fit, images, strict, columns)
     z = fit.features(new, device=device)
-    print(f'{len(z):,} images, {z.shape[1]:,} numbers each\nwritten to {save_features(out, z, new.table.file)}')
+    file = save_features(out, z, new.table.file)
+    tell('\n'.join(said + odd))
+    print(f'{len(z):,} images, {z.shape[1]:,} numbers each\nwritten to {file}')
     return 0
 
 # %% ../nbs/06_kept.ipynb #d266ccc5
@@ -89,11 +90,13 @@ def export(
 )->int: # exit code
     "Write a classifier for others: model.safetensors, config.json and README.md."
     from aepretrain_nb.experiment.exported import export
-    fit,about = _classifier(folder, arm, labels, trust),''
+    (fit,said),about = _classifier(folder, arm, labels, trust),''
     if (Path(folder)/'experiment.json').exists():
         from aepretrain_nb.compare import read_results
         about = read_results(folder, trust=trust).text()
-    print(f'written to {out}: {", ".join(export(fit, out, about))}')
+    files = export(fit, out, about)
+    tell('\n'.join(said))
+    print(f'written to {out}: {", ".join(files)}')
     return 0
 
 # %% ../nbs/06_kept.ipynb #20986e88
@@ -110,11 +113,15 @@ def pretrain(
     **kw # as in `read_own`
 )->int: # exit code
     "An encoder from images without labels, in one file; compare takes it as --weights."
-    from aepretrain_nb.experiment.alone import for_pretraining, pretrain
+    from aepretrain_nb.experiment.alone import for_pretraining, pretrain, steps_alone
+    from aepretrain_nb.experiment.chosen import chosen
+    from aepretrain_nb.experiment.carry import rehearse
     from aepretrain_nb.experiment.recipe import find_recipe
     images = for_pretraining(data, **kw)
     made = find_recipe(recipe, setting, images.name, **_free(together(set)))
+    made = chosen(made, images.train.shape, encoder, method, images.name)
+    rehearse(steps_alone(images, made), images, device=device)
     tell(f'{len(images.train):,} images; the end is known when it comes, Ctrl-C loses what was learnt')
-    found = pretrain(images, made, encoder=encoder, method=method, device=device)
+    found = pretrain(images, made, device=device)
     print(f'{found.text()}\nwritten to {found.save(out)}')
     return 0
