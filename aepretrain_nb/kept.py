@@ -14,7 +14,8 @@ from .cli import OWN_IMAGES, PYTHON_ONLY, _free
 from .data.ground import UserError, tell, write_whole
 
 # %% ../nbs/06_kept.ipynb #ec50b28f
-_FITTED = dict(words=dict(folder='store', out='-o --out'), reads=dict(labels=number, trust=words, columns=OWN_IMAGES['columns']))
+_FITTED = dict(words=dict(folder='store', out='-o --out'),
+    reads=dict(labels=number, trust=words, columns=OWN_IMAGES['columns']))
 
 def _classifier(folder, arm, labels, trust):
     "A classifier that was kept, and what there is to say of it"
@@ -123,5 +124,8 @@ def pretrain(
     rehearse(steps_alone(images, made), images, device=device)
     tell(f'{len(images.train):,} images; the end is known when it comes, Ctrl-C loses what was learnt')
     found = pretrain(images, made, device=device)
-    print(f'{found.text()}\nwritten to {found.save(out)}')
+    file,o = found.save(out),found.found
+    if 'mean_image' in o and o.get('mse', 0.)>=o['mean_image']:
+        tell('warning: no better than the mean image: it takes more steps, or another rate')
+    print(f'{found.text()}\nwritten to {file}')
     return 0
