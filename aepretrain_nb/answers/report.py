@@ -37,8 +37,8 @@ def _tag(word, text=None):
 def _lines(t):
     "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
     t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
-    def words(d):
-        return [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w, g in d.groupby('short', sort=False)]
+    def line(w, g): return _tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)
+    def words(d): return [line(w, g) for w, g in d.groupby('short', sort=False)]
     return [(c, words(d)) for c, d in t.groupby('control', sort=False)]
 
 # %% ../../nbs/answers/15_report.ipynb #c976c984

@@ -67,7 +67,7 @@ def _spent(unit, splits, device, n, batches=1, judged=2):
         else: carry_out(steps[0], few_images, (), device)
     return _clock(device)-start
 
-_JUDGED = 200 # more images, to see what one takes
+_JUDGED,_MOST = 200,256 # more images to judge, and most batches to learn from, to see what one takes
 
 def _on_features(step, splits):
     "Does a step compute the features of all images once?"
@@ -78,14 +78,17 @@ def timed(
     splits:Splits, # their data
     n:int=2, # images in a batch
     device='cpu', # where they run
-    patience:float=.1 # seconds that a longer training may add
+    patience:float=.1 # seconds that more batches have to add, so that they are told from what is fixed
 )->Pace:
     "Time brief trainings of a step, warm."
     spent = partial(_spent, unit, splits, device, n)
     spent()
     one = spent()
-    more = max(3, min(20, int(patience/one)))
-    batch = max(0., spent(batches=1+more)-one)/more
+    more,added = 1,0.
+    while added<max(patience, one/2) and more<_MOST:
+        more *= 4
+        added = spent(batches=1+more)-one
+    batch = max(0., added)/more
     if _on_features(unit[0], splits): image = max(0., spent(judged=2+_JUDGED)-one)/_JUDGED
     else: image = batch/n if unit[0].trains=='frozen' else batch/n/3  # backward takes twice as long as forward
     return Pace(max(0., one-batch), batch, image)
