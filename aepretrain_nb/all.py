@@ -41,6 +41,7 @@ from .train.heads import *
 from .train.named_heads import *
 from .train.scores import *
 from .train.task import *
+from .train.calibrate import *
 from .experiment.kinds import *
 from .experiment.factory import *
 from .experiment.schema import *
@@ -67,6 +68,10 @@ from .experiment.trust import *
 from .experiment.methods import *
 from .experiment.default import *
 from .experiment.chosen import *
+from .experiment.fitted import *
+from .experiment.exported import *
+from .experiment.alone import *
+from .experiment.cost import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

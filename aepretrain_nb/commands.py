@@ -19,7 +19,7 @@ from pathlib import Path
 from textwrap import dedent
 from tokenize import COMMENT, generate_tokens
 from fastcore.basics import patch
-from .data.ground import UserError, literal, tell
+from .data.ground import UserError, literal, load_object, tell
 
 # %% ../nbs/00_commands.ipynb #3732c62b
 def _line(text, most=600):
@@ -235,7 +235,7 @@ def add_to(self:_Argument,
     elif isinstance(a.reader, list): kw |= dict(choices=a.reader)
     else: kw |= dict(type=a.reader, metavar=getattr(a.reader, 'form', None))
     if a.many: kw |= dict(action='append')
-    if option: p.add_argument(a.word, dest=a.name, required=a.default is None, **kw)
+    if option: p.add_argument(*a.word.split(), dest=a.name, required=a.default is None, **kw)
     else: p.add_argument(a.name, nargs=None if a.default is None else '?', **kw | dict(metavar=a.word))
 
 # %% ../nbs/00_commands.ipynb #e7363fe4
@@ -266,10 +266,11 @@ def arguments(
 # %% ../nbs/00_commands.ipynb #9a7e3807
 def add_verb(
     verbs,     # from `add_subparsers`
-    fn,        # the function; its docstring is the help
+    fn,        # the function, or its import path; its docstring is the help
     name=None  # of the verb; the function's by default
 ):
     "Add a verb that calls a function."
+    if isinstance(fn, str): fn = load_object(fn)
     about = (fn.__doc__ or '').replace('`', '').replace('%', '%%')
     p = verbs.add_parser(name or fn.__name__, help=about.partition('.')[0], description=about)
     for a in arguments(fn): a.add_to(p)

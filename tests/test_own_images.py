@@ -125,7 +125,7 @@ def test_words_that_no_image_can_obey(pets, kw, words): says(lambda: own_images(
 
 def test_names_that_cannot_be_printed(pets, tmp_path, capsys):
     for name in (b'\xff\xfe.png', b'new\nline.png'): shutil.copy(pets/'a'/'00.png', os.fsencode(pets/'a')+b'/'+name)
-    assert main(['compare', str(pets), '--size', '8', '--arms', 'random_default', '--seeds', '1', '--out', str(tmp_path/'o')])==0
+    assert main(['compare', str(pets), '--size', '8', '--setting', 'smoke', '--arms', 'random', '--seeds', '1', '--out', str(tmp_path/'o')])==0
     said = (tmp_path/'o'/'account.txt').read_text(encoding='utf-8')
     assert 'a/new\\nline.png = a/00.png' in said and '\\udcff' in said
 
@@ -298,7 +298,7 @@ def test_workers_get_the_images_once(files, tmp_path):
 
 # The command line
 
-SMALL = '--size 16 --arms random_default --seeds 1 --labels 12'.split()
+SMALL = '--size 16 --setting smoke --arms random --seeds 1 --labels 12'.split()
 
 def test_from_a_folder_to_a_report(pets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -310,12 +310,12 @@ def test_from_a_folder_to_a_report(pets, tmp_path, monkeypatch, capsys):
     assert (out/'account.txt').read_text(encoding='utf-8').startswith('digits\nread      30 images')
     says(lambda: own_images(out), 'holds results of a comparison')
     assert main(['report', str(out)])==0
-    assert 'aepretrain compare ./digits --size 16x16' in (out/'report.html').read_text(encoding='utf-8')
+    assert 'aepretrain compare ./digits --size 16x16 --recipe default --setting smoke' in (out/'report.html').read_text(encoding='utf-8')
     (pets/'a'/'00.png').unlink()
     assert main(['compare', './digits', *SMALL])==2 and 'the data differ' in capsys.readouterr().err
 
 def test_sizes_of_a_recipe_that_a_small_set_has_not(pets, tmp_path, capsys):
-    assert main(['compare', str(pets), '--size', '16', '--arms', 'random_default', '--seeds', '1', '--out', str(tmp_path/'out')])==0
+    assert main(['compare', str(pets), '--size', '16', '--setting', 'smoke', '--arms', 'random', '--seeds', '1', '--out', str(tmp_path/'out')])==0
     assert set(pd.read_csv(tmp_path/'out'/'results.csv').labels)=={24}
 
 def test_look_says_it_and_draws_it(files, tmp_path, capsys):

@@ -38,7 +38,7 @@ def test_every_requirement_is_pinned_to_a_version_it_allows():
 def test_the_package_imports_only_what_it_requires():
     "At its top; a function may ask for what an extra brings"
     assert undeclared((ROOT/LIB).rglob('*.py'), 'requirements', top_only=True) == []
-    assert undeclared((ROOT/LIB).rglob('*.py'), 'requirements', 'dask_requirements', 'slurm_requirements') == []
+    assert undeclared((ROOT/LIB).rglob('*.py'), 'requirements', 'dask_requirements', 'slurm_requirements', 'completion_requirements') == []
 
 def test_tests_and_tools_import_only_what_their_extras_bring():
     brought = 'requirements', 'tests_requirements', 'dev_requirements', 'docs_requirements'

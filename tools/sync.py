@@ -33,7 +33,7 @@ def module_of(nb):
 def write_all():
     "Write all.py: a star import of each core module, in reading order"
     by_floor = sorted(notebooks(), key=lambda nb: (FLOORS.index(nb.parent.name) if nb.parent.name in FLOORS else len(FLOORS), nb))
-    mods = [m for nb in by_floor if (m := module_of(nb)) and not m.startswith('papers.') and m not in ('cli', 'commands')]
+    mods = [m for nb in by_floor if (m := module_of(nb)) and not m.startswith('papers.') and m not in ('cli', 'commands', 'kept')]
     (get_config().lib_path/'all.py').write_text(ALL + ''.join(f'from .{m} import *\n' for m in mods), encoding='utf-8')
 
 # README ------------------------------------------------------------------------------------------------------------------------

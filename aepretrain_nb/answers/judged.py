@@ -91,8 +91,8 @@ def rounded(
     x:float, # a number
     sign:str='' # '+' to have one
 ) -> str:
-    "Three digits of a number."
-    return f'{x:{sign}.3g}'
+    "Three digits of a number; what is zero but for rounding is zero."
+    return f'{x if abs(x)>1e-12 else 0.:{sign}.3g}'
 
 def _up(x):
     "`x` rounded up to two digits."

@@ -11,6 +11,7 @@ __all__ = ['report']
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
+from .judged import rounded
 from .page import FIGURE, as_text, data_uri, duration, numbers, page, part, shortened, table
 from .pretraining import pretraining
 from .results import Results
@@ -36,9 +37,8 @@ def _tag(word, text=None):
 def _lines(t):
     "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
     t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
-    def words(d):
-        by = d.groupby('short', sort=False)
-        return [(_tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)) for w, g in by]
+    def line(w, g): return _tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)
+    def words(d): return [line(w, g) for w, g in d.groupby('short', sort=False)]
     return [(c, words(d)) for c, d in t.groupby('control', sort=False)]
 
 # %% ../../nbs/answers/15_report.ipynb #c976c984
@@ -46,9 +46,9 @@ def _row(r):
     "A row of the verdict's tables: the size, the difference with interval and p, the words."
     word = _tag(r.verdict, r.words)
     if not np.isfinite(r['diff']): return f'{r.labels:,}', 'no runs', word
-    found = [f'{r["diff"]:+.3g}']
+    found = [rounded(r['diff'], '+')]
     if not (r.dead_a or r.dead_b):
-        found.append(f'[{r.low:+.3g}, {r.high:+.3g}]' if np.isfinite(r.low) else '(no interval)')
+        found.append(f"[{rounded(r.low, '+')}, {rounded(r.high, '+')}]" if np.isfinite(r.low) else '(no interval)')
         found.append(f'p = {r.p_holm:.2g}' if np.isfinite(r.p_holm) else '')
     return f'{r.labels:,}', numbers(*found), word
 

@@ -171,14 +171,14 @@ def list_folder(
 _FIELDS = dict(file=('file', 'filename', 'path', 'image'), label=('label', 'class', 'target'),
     split=('split', 'part', 'set'), group=('group',))
 
-def _columns(header, where, asked):
+def _columns(header, where, asked, needed=('file', 'label')):
     "file, label, split, group -> the column that holds it, None for none"
     out = {}
     for field,names in _FIELDS.items():
         given = (asked or {}).get(field)
         if given and given not in header: raise DataError(f'{where} has no column {given!r}{near(given, header)}')
         out[field] = given or next((c for c in header if str(c).strip().lower() in names), None)
-        if out[field] is None and field in ('file', 'label'):
+        if out[field] is None and field in needed:
             has = ', '.join(map(str, header))
             raise DataError(f'{where} has no column {field!r} but {has}: say which it is, columns=dict({field}=...)')
     return out
@@ -227,9 +227,9 @@ def _absence(root, name):
     return None if name.lower().endswith(IMAGE_ENDINGS) else f'no image by its ending {Path(name).suffix!r}'
 
 # %% ../../nbs/data/14_listing.ipynb #6ba9b503
-def _read_rows(rows, header, where, root, columns):
+def _read_rows(rows, header, where, root, columns, needed=('file', 'label')):
     "Rows as dicts of file, label, split, group, `name` within the folder, and `at`, where they stand"
-    names = _columns(header, where, columns)
+    names = _columns(header, where, columns, needed)
     for at,row in rows:
         words = {k: None if c is None else _word(row.get(c)) for k,c in names.items()}
         blank = words['label'] is not None and words['label']!=str(row[names['label']])
@@ -268,17 +268,21 @@ def _csv_rows(path):
     first = text.partition('\n')[0]
     if not first.strip(): raise DataError(f'{path} is empty: its first line names the columns, such as file,label')
     reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=max(',;\t', key=first.count), restkey='')
+    if any(o.strip().lower().endswith(IMAGE_ENDINGS) for o in reader.fieldnames):
+        raise DataError(f'{path}: its first line is {first.strip()!r}, where columns are named, such as file,label')
     try: return reader.fieldnames,[(f'line {reader.line_num}', row) for row in reader]
     except csv.Error as e: raise DataError(f'{path}, line {reader.line_num}: {e}') from None
 
 def list_csv(
     path, # the CSV, in UTF-8; its files are relative to the folder that it is in
-    columns:dict=None # 'file', 'label', 'split' or 'group' -> the column that holds it, where its name does not say so
+    columns:dict=None, # 'file', 'label', 'split' or 'group' -> its column, where the name does not say so
+    labelled:bool=True # must there be a column of labels?
 )->Listing: # files by part and name
     "The images that a CSV names; a `DataError` with the number of each line that cannot be used."
     path = Path(path).expanduser()
     header,rows = _csv_rows(path)
-    return _listed(_read_rows(rows, header, path, path.parent, columns), path.parent, path)
+    needed = ('file', 'label')[:1+labelled]
+    return _listed(_read_rows(rows, header, path, path.parent, columns, needed), path.parent, path)
 
 def list_frame(
     table:pd.DataFrame, # a row for each image

@@ -188,6 +188,9 @@ def _read(data, size, resize, columns, layout, root):
     return _parts_of(data, size, resize, layout)
 
 # %% ../../nbs/data/21_own.ipynb #74484e05
+_AS_BYTES = pd.option_context('mode.string_storage', 'python')  # Arrow holds no name of a file that is not Unicode
+
+@_AS_BYTES
 def read_own(
     data, # a folder, CSV, .npy or .npz file; arrays, tensors, lists, a data set or a frame; a dict of them by part
     size=None, # (height, width) or one number; that of the images where it is small and the same, else 64

@@ -306,7 +306,7 @@ def run_grid(
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
-    there.begun = store.begun
+    there.begun,there.fits = store.begun,store.fits
     there.room('claims')  # from here on the folder is there, or has gone
     before = sum(s.key not in todo for s in steps)
     store.say(store.faults)

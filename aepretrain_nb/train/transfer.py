@@ -282,8 +282,13 @@ def _factory(name, trusted):
     return f
 
 # %% ../../nbs/train/02_transfer.ipynb #393e45e4
+def _encoder_in(state, enc):
+    "The encoder's tensors among those of an autoencoder or a classifier; all of them where it stands alone"
+    own = {k.removeprefix('encoder.'): v for k,v in state.items() if k.startswith('encoder.')}
+    return own if own and not set(state) & set(enc.state_dict()) else state
+
 def load_encoder(
-    path, # file from `save_encoder`
+    path, # file from `save_encoder`, or of a store: of an autoencoder or a classifier
     build=None, # the module to fill, or a function that makes it from the recipe; the recipe's 'factory' if not given
     trusted=('aepretrain_nb',) # packages whose factories may be called
 ) -> tuple: # (encoder, recipe)
@@ -293,6 +298,7 @@ def load_encoder(
         if 'factory' not in recipe: raise TransferError(f'{path} does not say how to build its encoder: give build')
         build = _factory(recipe['factory'], trusted)(**recipe.get('kwargs', {}))
     enc = build if isinstance(build, nn.Module) else build(recipe)
+    state = _encoder_in(state, enc)
     extra = sorted(set(state)-set(enc.state_dict()))
     if extra: raise TransferError(f'{path} holds {extra[0]}, which the encoder has not')
     try: copy_weights(state, enc)
