@@ -114,6 +114,7 @@ def test_heads_trained_as_one_are_those_of_a_learner(monkeypatch):
         assert (res['curve'], res['value'], res['train'], res['confusion'], res['steps'], res['subset'])==(own['curve'], own['value'], own['train'], own['confusion'], own['steps'], own['subset'])
         assert [v for _,v in res['losses']]==pytest.approx([v for _,v in own['losses']], abs=1e-5)
 
+@pytest.mark.slow
 def test_a_grid_of_heads_is_the_same_however_it_is_cut(tmp_path):
     r,times = recipe('smoke', 'fair', 'frozen'),['seconds', 'images_s']
     kw = dict(recipe=r, arms=['plain', 'random'], pretrain_sets=others, progress=False)

@@ -42,7 +42,7 @@ def whole(tmp_path_factory): return compare(digits, **small, recipe=smoke, store
 
 # Interrupts
 
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes, capsys):
     "The same command goes on, here in this process"
     out = tmp_path/'grid'

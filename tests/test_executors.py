@@ -88,6 +88,7 @@ def hanging(encoder, c, h, w, n_out, gen=None, width=1., act='scaled_tanh', drop
     if multiprocessing.parent_process(): time.sleep(1000)
     return head(encoder, c, h, w, n_out, gen, width, act, dropout)
 
+@pytest.mark.slow
 def test_a_hung_step_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
     slow = smoke | dict(head=smoke['head'] | dict(make='test_executors:hanging'))
@@ -158,6 +159,7 @@ def test_dask_listens_on_loopback_only(cluster):
     me = psutil.Process()
     for p in [me, *me.children(recursive=True)]: assert {c.laddr.ip for c in p.net_connections('tcp') if c.status==psutil.CONN_LISTEN} <= {'127.0.0.1'}
 
+@pytest.mark.slow
 def test_a_killed_dask_worker_costs_its_step_only(tmp_path, whole, client):
     pids = lambda: list(client.run(os.getpid).values())
     before = pids()
@@ -197,6 +199,7 @@ def test_no_scheduler_is_one_line():
 
 # submitit
 
+@pytest.mark.slow
 def test_submitit_runs_the_encoder_first_and_outlives_a_killed_job(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(submitit.LocalJob, '_results_timeout_s', 0)
     with executor_of('submitit', tmp_path/'jobs') as ex:

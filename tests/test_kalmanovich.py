@@ -228,6 +228,7 @@ def test_a_convolutional_classifier_starts_from_its_phases():
         else: assert not s.start and abs(net['stages.conv1.conv.weight'].std().item()-.2)<.05
     assert as_recorded(res).groupby('head_seed').subset.nunique().tolist()==[1]
 
+@pytest.mark.slow
 def test_search_takes_every_entry_of_the_grid():
     few = dict(width=[8, 12], lr=[.1, .01], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-5])
     rows = as_recorded(run('search', grid=few, folds=2, first=1, n=1))
@@ -257,6 +258,7 @@ def test_find_n_is_the_first_that_settles():
         settled = lambda n: not moves(falls(12, 160), n) and not moves(falls(30, 320), 2*n)
         assert n==next(m for m in range(20, 161, 10) if m>=slow and settled(m))
 
+@pytest.mark.slow
 def test_claims_are_asked_of_own_rows():
     studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
     short = dict(first=1, n=1, bs=60, refit=dict(direct=3, chain=3))

@@ -101,7 +101,6 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --n-unlabelled 99999', '99999 unlabelled images asked for: from 1 to 1297'),
     ('compare digits --nonsense', 'unrecognized arguments: --nonsense'),
     ('compare', 'arguments are required: data'),
-    ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
     ('data verify mnist --root .', 'mnist: 4 of 4 files are not as they should be'),
