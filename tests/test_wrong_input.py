@@ -121,6 +121,10 @@ def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
     assert names in say(*argv.split())
     assert not written(tmp_path)
 
+def test_a_link_that_leads_round_holds_no_images(say):
+    Path('round').symlink_to('round')
+    for verb in ('compare', 'look', 'pretrain'): assert 'round/new' in say(verb, 'round/new')
+
 @pytest.mark.parametrize('argv,names', [
     ('--executor dask:127.0.0.1', 'no dask scheduler answers at 127.0.0.1'),
     ('--executor dask:http://x:1', "no dask scheduler answers at http://x:1"),

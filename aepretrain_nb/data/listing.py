@@ -156,7 +156,8 @@ def list_folder(
     "The images of a folder; a `DataError` where there are none."
     root = Path(root).expanduser()
     if not root.is_dir(): raise DataError(f'{root} is no folder')
-    if root.resolve().parent==root.resolve(): raise DataError(f'{root} is the whole machine: name a folder of images')
+    real = os.path.realpath(root)
+    if real==os.path.dirname(real): raise DataError(f'{root} is the whole machine: name a folder of images')
     tree = _walk(root)
     if '' in tree.closed: raise DataError(f'{root} is {tree.closed[""]}')
     parts = _tree(tree.files)

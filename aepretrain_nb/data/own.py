@@ -158,7 +158,7 @@ def _parts_of(data, size, resize, layout):
 # %% ../../nbs/data/21_own.ipynb #4e918e73
 def _name(data, name):
     "What images of one's own are called"
-    own = Path(data).resolve().stem if isinstance(data, (str, Path)) else 'own'
+    own = Path(os.path.realpath(data)).stem if isinstance(data, (str, Path)) else 'own'
     said = str(name or own)
     return f'own_{said}' if said in DATASETS else '_'.join(said.split())
 
