@@ -120,6 +120,7 @@ def test_files_of_any_origin_are_arms_that_start_from_them(files, tmp_path):
     assert res.rows.value.notna().all() and res.rows.query("arm=='file:timm'").lr.item()==res.rows.query("arm=='file:loop'").lr.item()
     assert res.rows.query("arm=='file:timm'").value.item()==res.rows.query("arm=='file:loop'").value.item()
 
+@pytest.mark.slow
 def test_two_files_of_one_stem_are_two_arms(files, tmp_path):
     twin = tmp_path/'timm.safetensors'
     save_file(timm.create_model('resnet18', in_chans=1).state_dict(), twin)

@@ -292,6 +292,7 @@ def test_killed_and_resumed(tmp_path, capsys):
     assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
     assert (tmp_path/'a'/'report.html').exists() and read_results(tmp_path/'a').rows.value.tolist()==a.value.tolist()
 
+@pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path):
     own = dict(recipe=recipe('smoke', 'fair', schedule=dict(rates=[.05])), seeds=1, progress=False)
     one,two = compare('digits', **own, store=tmp_path/'a'),compare('digits', **own, store=tmp_path/'b', executor=2)
