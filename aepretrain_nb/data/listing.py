@@ -282,7 +282,7 @@ def list_csv(
     "The images that a CSV names; a `DataError` with the number of each line that cannot be used."
     path = Path(path).expanduser()
     header,rows = _csv_rows(path)
-    needed = ('file', 'label')[:1+labelled]
+    needed = ('file', 'label') if labelled else ('file',)
     return _listed(_read_rows(rows, header, path, path.parent, columns, needed), path.parent, path)
 
 def list_frame(

@@ -83,7 +83,6 @@ def death(self:_Worker)->str: # such as 'killed by SIGKILL, perhaps for lack of 
     memory = ', perhaps for lack of memory' if code==-signal.SIGKILL else ''
     return f'killed by {signal.Signals(-code).name}{memory}'
 
-
 # %% ../../nbs/experiment/19_executor.ipynb #4dbadac9
 @patch
 def call(self:_Worker,
