@@ -261,7 +261,7 @@ def test_find_n_is_the_first_that_settles():
 @pytest.mark.slow
 def test_claims_are_asked_of_own_rows():
     studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
-    short = dict(first=1, n=1, bs=60, refit=dict(direct=3, chain=3))
+    short = dict(first=1, refit=dict(direct=3, chain=3))
     res = [run(*o, 2, **short) for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
     rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key', 'arm', 'reading'])
     rows = rows.assign(data='mnist', setting='floor')
