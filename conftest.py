@@ -1,7 +1,7 @@
 """Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells and the tests marked so, as CI does.
 
 `--docs` looks at every page of the site in a browser."""
-import io, os, re, signal, subprocess, sys
+import atexit, io, os, re, shutil, signal, subprocess, sys, tempfile
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
 from contextlib import contextmanager
@@ -21,6 +21,13 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
     os.fsync = lambda fd: None  # tests end processes, not machines: waiting for the disk would take a twentieth of their time
     pd.set_option('mode.string_storage', 'python')  # where there is a pyarrow, pandas would take twice as long for our small tables
+
+    if not hasattr(config, 'workerinput'):  # the processes that it starts are ended without a chance to tidy up
+        os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', tempfile.gettempdir())
+        os.environ['TMPDIR'] = tempfile.tempdir = tempfile.mkdtemp(prefix='aepretrain-tests-')
+
+def pytest_unconfigure(config):
+    if not hasattr(config, 'workerinput'): shutil.rmtree(tempfile.tempdir, ignore_errors=True)
 
 def pytest_collection_modifyitems(config, items):
     why = dict(docs='pages of the site: make docs builds them and looks at each', slow='takes longer: runs with --slow')
@@ -51,12 +58,14 @@ def as_found():
 
 class NotebookItem(pytest.Item):
     def runtest(self):
+        from IPython.core.interactiveshell import InteractiveShell
         from nbdev.config import get_config
         from nbdev.test import test_nb
         flags = get_config(ROOT).tst_flags.split()
         force = ['slow'] if self.config.getoption('slow') else []
         with as_found(), patch.object(sys, '__stderr__', io.StringIO()) as err:
             ok, _ = test_nb(self.path, skip_flags=flags, force_flags=force, basepath=ROOT, profile=False)
+        atexit.unregister(InteractiveShell._instance.atexit_operations)  # which takes a second at the end, for each notebook
         if not ok: raise NotebookError(self.describe(err.getvalue()))
 
     def describe(self, tb):

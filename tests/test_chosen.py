@@ -186,7 +186,7 @@ def pictures(n=600, side=16):
     x = 110+80*(rate[:,None,None]*along+phase).sin()+60*torch.rand(n, side, side, generator=gen)
     return ImageSet(x.byte(), y)
 
-@pytest.mark.parametrize('data', ['digits', 'pictures'])
+@pytest.mark.parametrize('data', ['digits', pytest.param('pictures', marks=pytest.mark.slow)])
 def test_no_arm_of_the_default_recipe_is_at_chance(data):
     own = digits if data=='digits' else Splits('pictures', pictures().take(range(400)), pictures().take(range(400, 600)))
     res = compare(own, recipe='default', setting='smoke', labels=[100, 300], seeds=1, progress=False)

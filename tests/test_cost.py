@@ -52,7 +52,7 @@ RUNS = dict(
         finetune=dict(partial=True, epochs=3, steps=None, bs=16))),
     phases=('kalmanovich', dict(pretrain=dict(seek='all'))))
 
-@pytest.mark.parametrize('name', RUNS)
+@pytest.mark.parametrize('name', [pytest.param('rates', marks=pytest.mark.slow), 'epochs', 'phases'])
 def test_as_many_batches_as_are_run(name, tmp_path):
     "Rates within a step, epochs with a partial batch at their end, frozen heads as one, phases"
     recipe,change = RUNS[name]

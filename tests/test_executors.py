@@ -169,6 +169,7 @@ def test_a_killed_dask_worker_costs_its_step_only(tmp_path, whole, client):
     complete(res, whole)
     assert killed[0] not in pids()
 
+@pytest.mark.slow
 def test_dask_by_address_with_own_images_and_a_relative_folder(tmp_path, client, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Splits('mine', digits.train.take(range(300)), digits.test.take(range(100)))

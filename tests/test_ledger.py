@@ -765,6 +765,7 @@ def tool():
     spec.loader.exec_module(mod)
     return mod
 
+@pytest.mark.slow
 def test_every_row_of_the_recorded_ledger_follows_from_the_recorded_rows(tmp_path):
     tool().write(tmp_path/'ledger.csv')
     new, old = (pd.read_csv(f, keep_default_na=False, na_values={c: [''] for c in NUMBERS}) for f in (tmp_path/'ledger.csv', ROOT/'results'/'ledger.csv'))
