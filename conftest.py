@@ -25,9 +25,7 @@ def pytest_configure(config):
     if not hasattr(config, 'workerinput'):  # the processes that it starts are ended without a chance to tidy up
         os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', tempfile.gettempdir())
         os.environ['TMPDIR'] = tempfile.tempdir = tempfile.mkdtemp(prefix='aepretrain-tests-')
-
-def pytest_unconfigure(config):
-    if not hasattr(config, 'workerinput'): shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+        atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 def pytest_collection_modifyitems(config, items):
     why = dict(docs='pages of the site: make docs builds them and looks at each', slow='takes longer: runs with --slow')

@@ -24,7 +24,7 @@ from .data.splits import Splits
 from .experiment.chosen import chosen, published, with_files
 from .experiment.cost import cost_of
 from .experiment.default import recipe_for, setting_for
-from .experiment.executor import check_executor, check_timeout, reach
+from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
 from .experiment.recipe import check_recipe, file_arm, find_recipe, merged, pick_arms
@@ -206,8 +206,7 @@ class _Call:
 
     def cost(self, plan):
         "What a plan will take"
-        width = self.executor if isinstance(self.executor, int) else 1
-        return cost_of(plan, self.store, width, self.device, self.store.path)
+        return cost_of(plan, self.store, width_of(self.executor), self.device, self.store.path)
 
     def run(self, plan):
         "Run a plan; gives its `Results`"

@@ -11,7 +11,7 @@ __all__ = ['predict', 'embed', 'export', 'pretrain']
 from pathlib import Path
 from .commands import *
 from .cli import OWN_IMAGES, PYTHON_ONLY, _free
-from .data.ground import UserError, tell, write_whole
+from .data.ground import UserError, check_writable, tell, write_whole
 
 # %% ../nbs/06_kept.ipynb #ec50b28f
 _FITTED = dict(words=dict(folder='store', out='-o --out'),
@@ -118,12 +118,16 @@ def pretrain(
     from aepretrain_nb.experiment.chosen import chosen
     from aepretrain_nb.experiment.carry import rehearse
     from aepretrain_nb.experiment.recipe import find_recipe
+    check_writable(out)
     images = for_pretraining(data, **kw)
     made = find_recipe(recipe, setting, images.name, **_free(together(set)))
     made = chosen(made, images.train.shape, encoder, method, images.name)
     rehearse(steps_alone(images, made), images, device=device)
     tell(f'{len(images.train):,} images; the end is known when it comes, Ctrl-C loses what was learnt')
-    found = pretrain(images, made, device=device)
+    try: found = pretrain(images, made, device=device)
+    except KeyboardInterrupt:
+        tell('Interrupted: nothing was written, and the same command begins anew')
+        return 130
     file,o = found.save(out),found.found
     if 'mean_image' in o and o.get('mse', 0.)>=o['mean_image']:
         tell('warning: no better than the mean image: it takes more steps, or another rate')

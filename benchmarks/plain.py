@@ -50,7 +50,7 @@ def script(step, splits, lr):
     items = pictures(splits.train.take(torch.cat([tr, va])))
     side,augment,bs = splits.train.shape[-1],step.data['augment'],step.fit['bs']
     tfms = [CropPad(side+2*round(side*augment['crop'])), RandomCrop(side)] + [FlipItem()]*augment.get('flip', False)
-    block = DataBlock((ImageBlock(type(items[0][0])), CategoryBlock(vocab=list(range(splits.n_classes)))),
+    block = DataBlock((ImageBlock(type(items[0][0])), CategoryBlock(vocab=list(range(splits.train.n_classes)))),
         get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter(range(len(tr), len(items))), item_tfms=tfms)
     torch.manual_seed(step.seeds['head'])
     dls = block.dataloaders(items, bs=min(bs, len(tr)), num_workers=0)

@@ -162,3 +162,29 @@ def test_features_in_parquet(grid, scans, tmp_path):
     d,z = pd.read_parquet(tmp_path/'z.parquet'),np.load(tmp_path/'z.npz')
     assert list(d)==['file', *(f'f{i}' for i in range(z['x'].shape[1]))]
     assert d.file.tolist()==z['files'].tolist() and np.array_equal(d.drop(columns='file').to_numpy(), z['x'])
+
+# Pre-training alone
+
+@pytest.fixture
+def begun(monkeypatch):
+    "The steps that were begun, each of which is interrupted"
+    out = []
+    def carry_out(step, *args):
+        out.append(step)
+        raise KeyboardInterrupt
+    monkeypatch.setattr('aepretrain_nb.experiment.alone.carry_out', carry_out)
+    return out
+
+@pytest.mark.parametrize('out,says', [('.', 'not a file: name a file to write'), ('old.txt/e.safetensors', 'Not a directory')])
+def test_a_place_is_looked_at_before_it_trains(scans, tmp_path, monkeypatch, capsys, begun, out, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'old.txt').touch()
+    assert main(['pretrain', str(scans), '-o', out])==2
+    assert says in capsys.readouterr().err and not begun and [f.name for f in tmp_path.iterdir()]==['old.txt']
+
+def test_an_interrupted_pretraining_does_not_promise_to_go_on(grid, tmp_path, capsys, begun):
+    np.save(tmp_path/'x.npy', digits.train.x[:20].numpy())
+    argv = ['pretrain', str(tmp_path/'x.npy'), '-o', str(tmp_path/'e.safetensors')]
+    assert main(argv)==130 and len(begun)==1
+    said = capsys.readouterr().err
+    assert 'begins anew' in said and 'To go on' not in said and not (tmp_path/'e.safetensors').exists()

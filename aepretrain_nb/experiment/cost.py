@@ -229,7 +229,10 @@ def _duration(s):
 
 def _several(n, what): return f'{n:,} {what}{"s" if n!=1 else ""}'
 
-def _processes(n): return f'{n} processes' if n>1 else 'one process'
+def _processes(n):
+    "Where it runs, in words"
+    if n is None: return 'one core, shared by the workers'
+    return f'{n} processes' if n>1 else 'one process'
 
 @dataclass
 class Cost:
@@ -237,7 +240,7 @@ class Cost:
     table:pd.DataFrame # what, arm, labels, n, steps, seconds: of all `n` in one process
     idle:float # seconds from the first to the last, on cores that do nothing else
     slow:float=1. # how many times longer on this machine, as busy as it is
-    width:int=1 # processes
+    width:int=1 # processes; None where nobody knows how many workers there are
     folder:str=None # of the results
     most:bool=False # may some of it end before its budget?
 
@@ -281,7 +284,7 @@ def _row(step, steps, seconds):
 def cost_of(
     plan:Plan, # of a grid
     store:Store, # where finished steps are
-    width:int=1, # processes
+    width:int=1, # processes; None where nobody knows how many workers there are
     device='cpu', # where steps run
     folder=None # of the results, to be named
 )->Cost:
@@ -297,6 +300,6 @@ def cost_of(
     table = pd.DataFrame(rows, columns=['what', 'arm', 'labels', 'n', 'steps', 'seconds'])
     table = table.groupby(['what', 'arm', 'labels'], sort=False, as_index=False).sum()
     most = any(s.fit.get('patience') for s in todo.values())
-    slow = slowdown(min(width, max(1, len(todo))), share)
-    idle = sum(span(o, took, width) for o in rounds)
+    slow = slowdown(min(width or 1, max(1, len(todo))), share)
+    idle = sum(span(o, took, width or 1) for o in rounds)
     return Cost(table, idle, slow, width, None if folder is None else str(folder), most)
