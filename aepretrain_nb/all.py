@@ -31,6 +31,7 @@ from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
 from .nets.residual import *
+from .nets.allconv import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
@@ -67,6 +68,8 @@ from .experiment.trust import *
 from .experiment.methods import *
 from .experiment.default import *
 from .experiment.chosen import *
+from .experiment.segment import *
+from .experiment.probes import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
