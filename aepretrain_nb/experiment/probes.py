@@ -86,8 +86,8 @@ def build_redrawn(
 )->Autoencoder: # whose encoder is frozen
     "A frozen layer and the decoder that draws from it."
     encoder = build_layer(step, splits, weights)
-    gen = generator('redraw', step.seeds['head'])
-    decoder = factory('decoder', step.net['decoder'])(encoder, *shape_of(step, splits), gen=gen, **kwargs_of(step.net, 'decoder'))
+    make,own = factory('decoder', step.net['decoder']),kwargs_of(step.net, 'decoder')
+    decoder = make(encoder, *shape_of(step, splits), gen=generator('redraw', step.seeds['head']), **own)
     return Autoencoder(encoder, decoder, out_act(step.net))
 
 def redraw(
@@ -99,7 +99,8 @@ def redraw(
     "Images drawn from one layer of a frozen net; raises `StepFailed` where no rate gives a finite loss."
     tr,va,subset = labelled(step, splits)
     held = splits.test if step.data.get('valid')=='test' else splits.train.take(va)
-    ae,res = best_of(step, splits, (splits.train.take(tr).unlabelled(), held.unlabelled()), weights, device, build_redrawn)
+    parts = splits.train.take(tr).unlabelled(),held.unlabelled()
+    ae,res = best_of(step, splits, parts, weights, device, build_redrawn)
     dl = judged_dl(step, splits.test, 500, target='x', norm_target=step.fit.get('norm_target', False))
     with alone('scored'): value = recon_error(ae, dl)
     score = dict(metric='mse', unit=SCORES['mse'].unit, better='lower', value=value, valid=res['mse'])

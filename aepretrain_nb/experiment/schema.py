@@ -60,7 +60,7 @@ class Fit:
     bs:Whole=128 # images in a batch
     steps:Steps=None # batches in all; a dict gives them by number of labels
     epochs:Whole=None # passes over the images, in place of `steps`
-    schedule:one_of(('constant', 'one_cycle', 'drops'))='constant' # one-cycle rises to the rate and falls; drops: /10 twice
+    schedule:one_of(('constant', 'one_cycle', 'drops'))='constant' # of the rate: constant, up and down, or /10 twice
     partial:Yes=False # does an epoch end with a smaller batch?
     patience:Whole=None # looks without a better one after which a fit ends
     least_gain:Share=0. # share by which a look has to be better, for `patience`

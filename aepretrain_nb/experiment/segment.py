@@ -25,7 +25,8 @@ def headless(
 )->MirrorDecoder: # without the step that drew the image
     "A decoder up to the output of the first stage; `ExperimentError` for one that does not go step by step"
     if not isinstance(decoder, MirrorDecoder):
-        raise ExperimentError(f'a segmenter mirrors its encoder, a {type(decoder).__name__} does not: mirror, skip, unpool')
+        name = type(decoder).__name__
+        raise ExperimentError(f'a segmenter mirrors its encoder, a {name} does not: take mirror, skip or unpool')
     first = list(decoder.convs)[-1]
     del decoder.convs[first]
     if getattr(decoder, 'skips', {}).pop(first, None):
@@ -71,7 +72,8 @@ def train_segmenter(
     device='cpu' # where it runs
 )->tuple: # (the trained `Segmenter`, results for its row)
     "Train on masks; as `finetune` otherwise."
-    if splits.train.task!='segment': raise ExperimentError(f'{splits.name} has no masks: a step segments images with masks')
+    if splits.train.task!='segment':
+        raise ExperimentError(f'{splits.name} has no masks: give images with a class for every pixel')
     return finetune(step, splits, weights, device, replace(PLAIN, net=build_segmenter))
 
 # %% ../../nbs/experiment/26_segment.ipynb #b8e555b4

@@ -64,10 +64,12 @@ def _noise(r): return {f'gaussian_{s:g}': _pretrained(pretrain=_gaussian(s)) for
 def _masked(r):
     "Hidden pixels alone, with the skip from input to output and without"
     inner = dict(decoder=dict(image=False))
-    return dict(masked=_pretrained(pretrain=dict(masked=True)), masked_within=_pretrained(pretrain=dict(masked=True), **inner),
-        within=_pretrained(**inner))
+    only = dict(pretrain=dict(masked=True))
+    return dict(masked=_pretrained(**only), masked_within=_pretrained(**only, **inner), within=_pretrained(**inner))
 
-def _switches(r): return dict(within=_pretrained(decoder=dict(image=False)), outer=_pretrained(decoder=dict(every=None)))
+def _switches(r):
+    "Either kind of skip alone"
+    return dict(within=_pretrained(decoder=dict(image=False)), outer=_pretrained(decoder=dict(every=None)))
 
 # %% ../../nbs/papers/dong.ipynb #35499979
 _drawing = dict(decoder=dict(make='upsample', out_act='identity'))
@@ -113,11 +115,12 @@ _paper = dict(
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
     labels=dict(n=[4000]), seeds=dict(n=5))
 
-def _default(width): return dict(encoder=dict(width=width, init=STARTS['default']), decoder=dict(init=STARTS['default']))
+_usual = dict(init=STARTS['default'])
+def _default(width): return dict(encoder=_usual | dict(width=width), decoder=_usual)
 _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
 SETTINGS = dict(paper={},
-    quick=_default(1/4) | dict(pretrain=dict(lr=1e-3, steps=6000, evals=30), finetune=dict(lr=3e-3, steps=2000, evals=20),
-        probe=dict(lr=3e-3, steps=600, evals=6)),
+    quick=_default(1/4) | dict(pretrain=dict(lr=1e-3, steps=6000, evals=30),
+        finetune=dict(lr=3e-3, steps=2000, evals=20), probe=dict(lr=3e-3, steps=600, evals=6)),
     smoke=_default(1/24) | dict(
         images=dict(augment=dict(stride=4, crop=1)), pretrain=_short | dict(corrupt=BLOCKS | dict(n=4, size=2)),
         finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
