@@ -88,29 +88,32 @@ def _layers(r, do='probe', **fit):
 
 # %% ../../nbs/papers/dong.ipynb #d6ce86a8
 class Study(NamedTuple):
-    "A net, arms, and sections that differ"
+    "A net, arms, and what differs for them"
     net:str # one of `NETS`
     arms:callable # recipe -> name -> fields of `Arm`
+    flips:bool=False # are images mirrored?
     change:dict={} # sections
 
-_flips = dict(images=dict(augment=dict(stride=4, flip=True)))
-_few = dict(labels=dict(policy='uniform'))
-STUDIES = dict(
-    main=Study('all-cnn-c', _main), equal=Study('all-cnn-c', _equal), noise=Study('all-cnn-c', _noise),
-    masked=Study('all-cnn-c', _masked), switches=Study('all-cnn-c', _switches),
-    table1=Study('15-layer', _main, _flips | dict(labels=dict(n=[50_000]))),
-    table3=Study('stl-10', _main, dict(images=dict(augment=dict(stride=8, flip=True)),
-        labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))),
-    linear=Study('all-cnn-c', _layers), neighbours=Study('all-cnn-c', partial(_layers, kind='knn')),
-    redrawn=Study('all-cnn-c', partial(_layers, do='redraw')),
-    segment=Study('all-cnn-c', lambda r: corners(), _few))
+_nine = partial(Study, 'all-cnn-c')
+STUDIES = dict(main=_nine(_main), equal=_nine(_equal), noise=_nine(_noise), masked=_nine(_masked),
+    switches=_nine(_switches), linear=_nine(_layers), neighbours=_nine(partial(_layers, kind='knn')),
+    redrawn=_nine(partial(_layers, do='redraw')),
+    segment=_nine(lambda r: corners(), True, dict(labels=dict(policy='uniform'))),
+    table1=Study('15-layer', _main, True, dict(labels=dict(n=[50_000]))),
+    table3=Study('stl-10', _main, True, dict(labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))))
+
+def _windows(study, setting):
+    "Fields of `Augment`: crops that the net inverts, flips where the paper has them; digits are padded, not mirrored"
+    stride = math.prod(l.stride for l in read_layers(NETS[study.net]))
+    if setting in ('smoke', 'digits'): return dict(stride=stride, crop=1)
+    return dict(stride=stride) | (dict(flip=True) if study.flips else {})
 
 # %% ../../nbs/papers/dong.ipynb #d6d68c21
 _adam = dict(opt='adam', lr=1e-4, bs=64, evals=50, schedule='drops')
 _paper = dict(
     encoder=dict(make='all-conv', width=1., exact=True, init=PAPER_INIT),
     decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True),
-    images=dict(norm='train', augment=dict(stride=4)), # random crops; the centre is what a net is judged by
+    images=dict(norm='train'),
     pretrain=_adam | dict(steps=200_000, corrupt=BLOCKS, norm_target=True, keep='last'),
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
     labels=dict(n=[4000]), seeds=dict(n=5))
@@ -118,12 +121,15 @@ _paper = dict(
 _usual = dict(init=STARTS['default'])
 def _default(width): return dict(encoder=_usual | dict(width=width), decoder=_usual)
 _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
+_few_blocks = dict(corrupt=BLOCKS | dict(n=4, size=2)) # for 9x9 pixels
 SETTINGS = dict(paper={},
     quick=_default(1/4) | dict(pretrain=dict(lr=1e-3, steps=6000, evals=30),
         finetune=dict(lr=3e-3, steps=2000, evals=20), probe=dict(lr=3e-3, steps=600, evals=6)),
+    digits=_default(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
+        finetune=dict(lr=3e-3, steps=300, evals=6, bs=32), probe=dict(lr=3e-3, steps=300, evals=6),
+        labels=dict(n=[50, 200, 800])),
     smoke=_default(1/24) | dict(
-        images=dict(augment=dict(stride=4, crop=1)), pretrain=_short | dict(corrupt=BLOCKS | dict(n=4, size=2)),
-        finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
+        pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 READINGS = dict(fair=dict(
     pretrain=dict(opt=dict(adam=[1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
@@ -135,7 +141,7 @@ def _known(what, name, names):
     if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {", ".join(filter(None, names))}')
 
 def recipe(
-    setting:str='smoke', # one of `SETTINGS`: smoke, quick, paper
+    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, paper
     reading:str=None, # 'fair', or None for the paper's protocol
     study:str='main', # one of `STUDIES`: the net and the arms
     **overrides # sections to change, as in `pretrain={'steps': 1000}`
@@ -146,7 +152,7 @@ def recipe(
     _known('study', study, STUDIES)
     own = STUDIES[study]
     r = copy.deepcopy(dict(name='dong', setting=setting, **_paper, arms={}))
-    r['encoder']['layers'] = NETS[own.net]
+    r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
     return r | dict(arms=own.arms(r))
