@@ -77,7 +77,7 @@ _drawing = dict(decoder=dict(make='upsample', out_act='identity'))
 def _nets():
     "Steps that make the nets of figure 2"
     plain = dict(do='reconstruct', decoder=SKIPS | NO_SKIPS)
-    return dict(random=[], supervised=['classify'], skips=['reconstruct'], no_skips=[plain])
+    return dict(skips=['reconstruct'], no_skips=[plain], supervised=['classify'], random=[])
 
 def _layers(r, do='probe', **fit):
     "An arm for each net and each of its layers"
