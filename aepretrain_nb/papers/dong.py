@@ -132,7 +132,7 @@ SETTINGS = dict(paper={},
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 READINGS = dict(fair=dict(
-    pretrain=dict(opt=dict(adam=[1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
+    pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
 # %% ../../nbs/papers/dong.ipynb #e8da6610
