@@ -67,7 +67,7 @@ METHODS = dict(
         dict(corrupt=dict(kind='gaussian', sigma=.3))),
     skips=Method('patches are hidden and filled in, with skips of raw features and one around it all',
         dict(make='skip', norm=True, raw=True, image=True, out_act='identity'),
-        dict(corrupt=dict(kind='patches', p=.4, space='normalised'), norm_target=True)),
+        dict(corrupt=dict(kind='patches', p=.4, space='normalised'), norm_target=True, choose='noisy')),
     masked=Method('half of the image is hidden, patch by patch, and filled in', _mirror,
         dict(corrupt=dict(kind='patches', p=.5, space='normalised'))),
     sparse=Method('an autoencoder that pays for every number in its code', _mirror, dict(sparsity=.01)),

@@ -20,6 +20,7 @@ from .recipe import at_edge, candidates, tried
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
     stream)
 from .build import build_autoencoder, out_act, shape_of
+from .schema import Fit
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #9a7cb0c1
 class CheckpointCB(Callback):
@@ -97,10 +98,11 @@ def _candidate(step, opt, lr, splits, parts, weights, device, build):
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #fc0a1e7b
 def lowest_error(
-    tries # dicts with `mse`, of candidates that gave a result
+    tries, # dicts with `mse` and `value`, of candidates that gave a result
+    choose:str='clean' # by the error on clean images, or by the loss on 'noisy' ones
 )->dict: # one of them
     "The candidate that reconstructs held-out images best, the first among equals."
-    return min(tries, key=lambda o: o['mse'])
+    return min(tries, key=lambda o: o['mse' if choose=='clean' else 'value'])
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #c4589cf1
 def _audit(pairs, tries, res):
@@ -141,7 +143,7 @@ def best_of(
         except StepFailed as e: why = e
     if not tries and len(pairs)==1: raise why
     if not tries: raise StepFailed(f'no candidate of {tried(pairs)} gave a result; the last {why}')
-    res = lowest_error(tries.values())
+    res = lowest_error(tries.values(), step.fit.get('choose', Fit.choose))
     name = dict(metric=f'{step.fit.get("loss", "mse")} reconstruction', unit='per pixel')
     return nets[res['opt'], res['lr']], name | res | _audit(pairs, tries, res)
 

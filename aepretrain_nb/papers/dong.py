@@ -114,7 +114,7 @@ _paper = dict(
     encoder=dict(make='all-conv', width=1., exact=True, init=PAPER_INIT),
     decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True),
     images=dict(norm='train'),
-    pretrain=_adam | dict(steps=200_000, corrupt=BLOCKS, norm_target=True, keep='last'),
+    pretrain=_adam | dict(steps=200_000, corrupt=BLOCKS, norm_target=True, keep='last', choose='noisy'),
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
     labels=dict(n=[4000]), seeds=dict(n=5))
 
