@@ -54,7 +54,7 @@ class Fit:
     "How something is trained."
     opt:Optimiser='sgd' # optimiser; of several (or of rates by optimiser) pre-training takes the best
     lr:several(Rate)=.1 # learning rate; of several, the one that held-out or validation images prefer
-    choose:one_of(('clean', 'noisy'))='clean' # images by whose error pre-training chooses a rate: as they are, or corrupted
+    choose:one_of(('clean', 'noisy'))='clean' # images by whose error pre-training chooses a rate
     tune:one_of(('each', 'first'))='each' # where several rates are tried: by each fit, or on the first seed for all
     seek:one_of(('all', 'outward'))='all' # all rates, or from `first_lr` until both neighbours of the best are known
     first_lr:Rate=None # where `outward` begins
