@@ -31,6 +31,7 @@ from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
 from .nets.residual import *
+from .nets.macro import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
