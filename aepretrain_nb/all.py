@@ -68,6 +68,7 @@ from .experiment.trust import *
 from .experiment.methods import *
 from .experiment.default import *
 from .experiment.chosen import *
+from .experiment.augmented import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

@@ -62,7 +62,10 @@ _labels = partial(_on, 'finetune', 'labels', NETS)
 DO = dict(reconstruct=_images('pretrain:reconstruct', 'build:build_autoencoder'),
     draw=_images('phase:draw', 'phase:build_staged'), phase=_images('phase:train_phase', 'phase:build_staged'),
     classify=_labels('stack:classify', 'build:build_classifier'),
-    joint=_labels('joint:train_joint', 'joint:build_joint'), knn=_labels('stack:vote', 'build:build_classifier'))
+    joint=_labels('joint:train_joint', 'joint:build_joint'),
+    decode=_on('pretrain', 'labels', NETS, 'augmented:train_decoder', 'augmented:build_augmented'),
+    augment=_on('joint', 'labels', NETS, 'augmented:train_augmented', 'augmented:build_augmented'),
+    knn=_labels('stack:vote', 'build:build_classifier'))
 
 # %% ../../nbs/experiment/06_plan.ipynb #844a1e64
 def do_of(

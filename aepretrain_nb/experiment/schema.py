@@ -86,7 +86,8 @@ class Fit:
     dropout_on:Yes=False # leave dropout on while measuring, as Barletta & De Benedetti's code does?
     score_train:Yes=False # score the training images, too?
     k:Whole=5 # neighbours that vote
-    weight:Share=1. # price of the reconstruction, of a joint training
+    weight:several(Share)=1. # price of the reconstruction, of a joint training; of several, as validation images prefer
+    unlabelled:Yes=False # are unlabelled images reconstructed, in place of the labelled ones, by decoders of a net?
     precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps
     phase:Section=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
