@@ -120,7 +120,7 @@ class MacroUp(nn.Module):
 
 # %% ../../nbs/nets/10_macro.ipynb #5a10001b
 LEVEL_WEIGHTS = dict(  # of the image, of the level below the top, of the next, of all others
-    final=(1e-4, 1e-10, 1e-12, 1e-12), first_upload=(1e-4, 2e-5, 2e-8, 2e-9))
+    final=(1e-4, 1e-10, 1e-12, 1e-12), first_upload=(1e-4, 2e-5, 2e-8, 2e-9), pretrain=(1., 1., 1., 1.))
 
 def level_weights(
     levels:list, # names of what is reconstructed, 'input' first
@@ -136,7 +136,7 @@ def level_weights(
 class LevelLoss:
     "How far reconstructions of several levels are from them"
     def __init__(self,
-        weights:str='even', # 'even' (scale-free, mean over levels), or the authors': 'final', 'first_upload'
+        weights:str='even', # 'even' (scale-free, mean over levels), or the authors': 'final', 'first_upload', 'pretrain'
         detach:bool=False, # no gradient into the targets?
     ):
         known = 'even', *LEVEL_WEIGHTS
