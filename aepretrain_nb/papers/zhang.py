@@ -88,7 +88,7 @@ _nets = 'aepretrain_nb.nets.macro:'
 _adam = dict(opt='adam', fused=True, bs=64)
 _base = dict(encoder=dict(make=_nets+'vgg_encoder'), decoder=dict(make=_nets+'macro_decoder'), head=dict(make='linear'),
     finetune=_adam | dict(lr=.003, schedule='one_cycle', steps=2000, evals=10),
-    pretrain=_adam | dict(lr=.003, steps=300, evals=3), refit=_adam | dict(lr=.003, steps=300, evals=3),
+    pretrain=_adam | dict(lr=.01, steps=300, evals=3), refit=_adam | dict(lr=.01, steps=300, evals=3),
     joint=_adam | dict(lr=.001, steps=600, evals=10, weight=PRICES),
     labels=dict(n=[4000]), seeds=dict(n=10), images=dict(norm='train'))
 READINGS = dict(fair={}, as_written=dict(encoder=dict(norm=False), decoder=dict(init=dict(dist='normal', std=.001)),
@@ -159,12 +159,12 @@ def operator_errors(
     known:AugmentedNet, # with switches, its decoders trained layer by layer
     fixed:AugmentedNet, # the same classifier, at fixed places
     x:Tensor, # images as the nets see them, (n, c, h, w)
-)->pd.DataFrame: # macro-layer; image_known, image_fixed; filters, pool: shares of variance
-    "Errors of the image from each macro-layer, and what each operator loses of its input; `ValueError` for two nets."
+)->pd.DataFrame: # macro-layer; image_known, image_fixed; known, fixed, places: shares of variance
+    "Errors of the image from each macro-layer, of its own input, and what the places are worth; `ValueError` for two nets."
     a,b = ({k: t for k,t in n.encoder.state_dict().items()} for n in (known, fixed))
     if any(not torch.equal(t, b[k]) for k,t in a.items()):
         raise ValueError('the two nets have different encoders: take decoders of one classifier')
-    images = {k: {n: _share(o, x) for n,o in inversion(net, x).items()} for k,net in dict(known=known, fixed=fixed).items()}
+    def image(net): return {n: _share(o, x) for n,o in inversion(net, x).items()}
     one,two = level_errors(known, x),level_errors(fixed, x)
-    t = pd.DataFrame(dict(image_known=images['known'], image_fixed=images['fixed'], filters=one, both=two))
-    return t.assign(pool=t.both-t.filters).drop(columns='both').rename_axis('macro-layer')
+    t = pd.DataFrame(dict(image_known=image(known), image_fixed=image(fixed), known=one, fixed=two))
+    return t.assign(places=t.fixed-t.known).rename_axis('macro-layer')
