@@ -21,7 +21,7 @@ _LAYERS = nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Dropout2d, nn.Ident
 
 def _row(module, prefix=''):
     "(path, layer) of what stands in a row in `module`, as far as it is made of the layers of a VGG"
-    for name,child in module.named_children():
+    for name,child in module._modules.items(): # a layer may stand in several places
         if isinstance(child, nn.Sequential): yield from _row(child, f'{prefix}{name}.')
         else: yield prefix+name,child
 
@@ -136,7 +136,7 @@ def level_weights(
 class LevelLoss:
     "How far reconstructions of several levels are from them"
     def __init__(self,
-        weights:str='even', # 'even' (scale-free, mean over levels), or the authors': 'final', 'first_upload', 'pretrain'
+        weights:str='even', # 'even' (scale-free, mean over levels), or the authors', one of `LEVEL_WEIGHTS`
         detach:bool=False, # no gradient into the targets?
     ):
         known = 'even', *LEVEL_WEIGHTS
@@ -219,7 +219,7 @@ def macro_decoder(
     position:str='switches', # where a value goes: 'switches', 'center' (as the authors fix it), 'upper_left', 'nearest'
     losses:str='all', # what is judged: 'layerwise', 'all' or 'first'
     norm:bool=False, # a BatchNorm after each convolution but the last?
-    weights:str='even', # of the levels: 'even' (scale-free), or the authors' 'final' or 'first_upload'
+    weights:str='even', # of the levels: 'even' (scale-free), or the authors', one of `LEVEL_WEIGHTS`
     detach_targets:bool=False, # no gradient into the targets?
     init:dict=None, # spec of `init_`; He's if not given, the authors' is normal with std .001
 )->MacroDecoder: # mirrors of the macro-layers

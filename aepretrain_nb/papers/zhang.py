@@ -10,6 +10,7 @@ __all__ = ['POSITIONS', 'LOSSES', 'PRICES', 'READINGS', 'SETTINGS', 'reported_ro
 
 # %% ../../nbs/papers/zhang.ipynb #5c100003
 from ..imports import *
+from itertools import product
 from ..data.ground import near
 from ..experiment.augmented import AugmentedNet
 from ..experiment.kinds import ExperimentError
@@ -23,12 +24,12 @@ _ERRORS = { # top-1 and top-5 of: validation, one crop; validation, convolution;
     'SAE-first': (27.70, 9.28, 26.09, 8.30, 15.36, 3.13), 'SAE-all': (27.54, 9.17, 26.10, 8.21, 15.64, 3.23),
     'SAE-layerwise': (27.60, 9.19, 26.06, 8.17, 16.20, 3.42), 'SWWAE-first': (27.60, 9.23, 25.87, 8.14, 15.10, 3.08),
     'SWWAE-all': (27.39, 9.06, 25.79, 8.13, 15.67, 3.24), 'SWWAE-layerwise': (27.53, 9.10, 25.97, 8.20, 15.42, 3.32)}
-_SCORED = [(part, scheme, top) for part,scheme in (('valid', 'crop'), ('valid', 'convolution'), ('train', 'crop'))
-    for top in (1, 5)]
+_SCORED = [(*o, top) for o,top in product((('valid', 'crop'), ('valid', 'convolution'), ('train', 'crop')), (1, 5))]
 
 def reported_rows()->pd.DataFrame: # a row per arm, part, scheme and number of answers
     "The slides' errors as rows of the reading 'reported'."
-    who = dict(data='imagenet', kind='fit', reading='reported', setting='paper', metric='error', unit='%', better='lower')
+    who = dict(data='imagenet', kind='fit', reading='reported', setting='paper')
+    who |= dict(metric='error', unit='%', better='lower')
     out = []
     for arm,values in _ERRORS.items():
         for (part,scheme,top),v in zip(_SCORED, values):
@@ -160,7 +161,7 @@ def operator_errors(
     fixed:AugmentedNet, # the same classifier, at fixed places
     x:Tensor, # images as the nets see them, (n, c, h, w)
 )->pd.DataFrame: # macro-layer; image_known, image_fixed; known, fixed, places: shares of variance
-    "Errors of the image from each macro-layer, of its own input, and what the places are worth; `ValueError` for two nets."
+    "Errors of the image and of its own input from each macro-layer; `ValueError` for two classifiers."
     a,b = ({k: t for k,t in n.encoder.state_dict().items()} for n in (known, fixed))
     if any(not torch.equal(t, b[k]) for k,t in a.items()):
         raise ValueError('the two nets have different encoders: take decoders of one classifier')
