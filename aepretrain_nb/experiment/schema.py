@@ -101,7 +101,8 @@ class Fit:
     layer:Word=None # stage whose output a probe reads; the last if not given
     kind:one_of(('linear', 'knn'))='linear' # of a probe: softmax regression, or neighbours
     cells:Whole=4 # cells a side over which a probe averages maps
-    weight:Share=1. # price of the reconstruction, of a joint training
+    weight:several(Share)=1. # price of the reconstruction, of a joint training; of several, as validation images prefer
+    unlabelled:Yes=False # are unlabelled images reconstructed, in place of the labelled ones, by decoders of a net?
     precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps
     phase:Phased=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
