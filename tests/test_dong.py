@@ -4,6 +4,7 @@ from aepretrain_nb.imports import *
 import pytest
 from hypothesis import given, settings, strategies as st
 from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare
 from aepretrain_nb.data.augment import Augment, augmentation
 from aepretrain_nb.data.corrupt import corruption
 from aepretrain_nb.data.named import dataset
@@ -16,14 +17,18 @@ from aepretrain_nb.nets.encoder import conv_encoder
 from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.train.callbacks import MaskedLossCB
 from aepretrain_nb.experiment.carry import carry_out, rehearse
+from aepretrain_nb.experiment.cost import cost_of
+from aepretrain_nb.experiment.fitted import kept_table
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.plan import Plan
 from aepretrain_nb.experiment.probes import read_layer, redraw
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe, merged
 from aepretrain_nb.experiment.run import dropping
 from aepretrain_nb.experiment.segment import build_segmenter, corners
-from aepretrain_nb.experiment.store import keeps
+from aepretrain_nb.experiment.store import Store, keeps
 from aepretrain_nb.papers.dong import *
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 few = settings(max_examples=25, deadline=None)
 digits = dataset('digits')
@@ -146,8 +151,7 @@ def test_the_papers_numbers():
 
 def test_every_arm_of_the_main_studies_can_be_done():
     for study in ('main', 'equal', 'noise', 'masked', 'switches', 'linear', 'neighbours', 'redrawn'):
-        change = dict(encoder=dict(layers='16 16/2 16/2')) if study in ('linear', 'neighbours', 'redrawn') else {}
-        rehearse(Plan(digits, recipe(study=study, **change), seeds=1).steps(), digits)
+        rehearse(Plan(digits, recipe(study=study, encoder=dict(layers='16 16/2 16/2')), seeds=1).steps(), digits)
 
 def test_controls_with_equal_compute_get_two_steps_for_one():
     r = recipe('quick', study='equal')
@@ -202,6 +206,16 @@ def test_probes_change_nothing_and_read_what_they_are_told():
     ae,row = redraw(step, digits)
     assert all(torch.equal(v, ae.encoder.state_dict()[k]) for k,v in encoder.state_dict().items())
     assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
+
+@pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
+def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
+    r = recipe(study=study, encoder=dict(layers='16 16/2 16/2'))
+    arms = [f'supervised_{layer}', f'random_{layer}']
+    cost = cost_of(Plan(digits, r, arms, seeds=1), Store(tmp_path/'none'))
+    res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    assert list(res.rows.metric)==[metric]*2 and set(res.rows.protocol)=={'frozen'}
+    assert cost.table.n.sum()==len(res.rows)+1 and (cost.table.seconds>0).all()
+    with pytest.raises(ExperimentError, match='keeps no classifier'): kept_table(tmp_path/'s')
 
 def test_a_layer_that_is_not_there_ends_in_one_line():
     r = recipe(study='linear') | dict(arms=dict(a=dict(steps=[dict(do='probe', probe=dict(layer='conv99'))])))

@@ -5,12 +5,16 @@ from torchvision import models
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.cost import batches_of
+from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.nets.encoder import Staged, conv_encoder
 from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
 from aepretrain_nb.papers.zhang import LOSSES, POSITIONS, operator_errors, recipe, variant_steps
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 POSITION = ['switches', 'center', 'upper_left', 'nearest']
 def gen(s=0): return torch.Generator().manual_seed(s)
@@ -75,7 +79,8 @@ def test_center_is_the_lower_right():
 
 def test_libraries():
     "The same macro-layers from both libraries, and the published names of weights"
-    ours,timms = (macro_encoder(3, 64, 64, gen(), of=f'{o}:vgg11_bn') for o in ('torchvision', 'timm'))
+    small = dict(torchvision=dict(init_weights=False), timm=dict(mlp_ratio=.01)) # what is cut off costs most of the time
+    ours,timms = (macro_encoder(3, 64, 64, gen(), of=f'{o}:vgg11_bn', **kw) for o,kw in small.items())
     whole = nn.ModuleDict(dict(features=models.vgg.make_layers(models.vgg.cfgs['A'], batch_norm=True)))
     ours.net.load_state_dict(whole.state_dict())
     x = torch.rand(1, 3, 64, 64)
@@ -133,43 +138,45 @@ def test_targets_are_moved_unless_detached(losses):
 
 digits = dataset('digits')
 
-def ran(steps, **kw):
-    "The nets of an arm's steps, and what was measured"
-    check_recipe(r := recipe('smoke', arms=dict(own=dict(steps=steps)), **kw))
-    known,out = {},[]
-    for step in chain(plan(digits, r, labels=[100], seeds=1)[0]):
-        net,res = carry_out(step, digits, [(known[o.step.key], o.names) for o in step.start])
-        known[step.key] = {k: v.clone() for k,v in net.state_dict().items()}
-        out.append((step.do, net, res))
-    return out
+@pytest.fixture(scope='module')
+def ran():
+    "Carries out the steps of an arm, each once for all tests: their kinds, the nets, and what was measured"
+    known = {}
+    def found(step):
+        if step.key not in known:
+            known[step.key] = carry_out(step, digits, [(found(o.step)[1].state_dict(), o.names) for o in step.start])
+        return step.do,*known[step.key]
+    def run(steps, reading='fair', **kw):
+        check_recipe(r := recipe('smoke', reading, arms=dict(own=dict(steps=steps)), **kw))
+        return [found(step) for step in chain(plan(digits, r, labels=[100], seeds=1)[0])]
+    return run
 
 def own(net): return {k: t for k,t in net.state_dict().items() if not k.startswith('decoder.')}
 def same(a, b): return all(torch.equal(t, own(b)[k]) for k,t in own(a).items())
 
 @pytest.mark.parametrize('kind', POSITIONS)
 @pytest.mark.parametrize('losses', LOSSES)
-def test_a_frozen_classifier_stays(kind, losses):
+def test_a_frozen_classifier_stays(ran, kind, losses):
     (_,first,res),*decoded,(_,last,_) = ran(variant_steps(kind, losses), joint=dict(weight=.1))
     assert all(same(first, net) and o['value']==res['value'] for _,net,o in decoded)
     assert not same(first, last)
     assert any('running_mean' in k for k in own(first))
 
-def further(recipe_):
-    return recipe_['arms']['further']['steps']
+FURTHER = recipe('smoke')['arms']['further']['steps']
 
 @pytest.mark.parametrize('kind', POSITIONS)
-def test_without_a_price_it_is_the_control(kind):
+def test_without_a_price_it_is_the_control(ran, kind):
     "At a price of zero a decoder moves nothing, so the variant ends where the control of equal steps does"
     free = ran(variant_steps(kind, 'all'), joint=dict(weight=0.))[-1]
-    control = ran(further(recipe('smoke')), joint=dict(weight=0.))[-1]
+    control = ran(FURTHER, joint=dict(weight=0.))[-1]
     assert same(free[1], control[1]) and free[2]['value']==control[2]['value']
 
-def test_one_first_step():
+def test_one_first_step(ran):
     "All arms of a seed begin with the same bytes; that which ends with them has a key of its own"
     steps = plan(digits, recipe('smoke'), labels=[100], seeds=2)
     firsts = {(o.arm, o.seeds['head']): chain(o)[0].key for o in steps}
     assert len({k for (a,s),k in firsts.items() if s==0 and a!='classifier'})==1
-    alone,on = ran(recipe('smoke')['arms']['classifier']['steps']),ran(further(recipe('smoke')), joint=dict(weight=1.))
+    alone,on = ran(recipe('smoke')['arms']['classifier']['steps']),ran(FURTHER, joint=dict(weight=1.))
     assert same(alone[0][1], on[0][1])
 
 @pytest.mark.parametrize('weights,found', [(None, 'even'), ('first_upload', 'first_upload'), ('final', 'final')])
@@ -177,28 +184,32 @@ def test_weights_of_an_upload(weights, found):
     last = recipe('smoke', weights=weights)['arms']['SAE-all']['steps'][-1]['decoder']
     assert last.get('weights', 'even')==found
 
-def test_as_written_runs():
+def test_as_written_runs(ran):
     r = recipe('smoke', 'as_written')
     assert 'further' not in r['arms'] and not r['encoder']['norm']
     found = ran(r['arms']['SWWAE-first']['steps'], reading='as_written')
     assert [o[0] for o in found]==['classify', 'decode', 'decode', 'augment']
     assert all(math.isfinite(o[2]['valid_loss']) for o in found)
 
-def test_unlabelled_images():
+def test_unlabelled_images(ran):
     "Two streams: reconstruction of images without labels moves the net elsewhere"
     one,two = (ran(variant_steps('SAE', 'all'), joint=dict(weight=1., unlabelled=o))[-1] for o in (False, True))
     assert not same(one[1], two[1]) and math.isfinite(two[2]['value'])
 
-def test_bf16():
+def test_bf16(ran):
     assert math.isfinite(ran(variant_steps('SWWAE', 'all'), joint=dict(weight=1., precision='bf16'))[-1][2]['value'])
 
-def test_prices_are_chosen_on_validation():
+def test_prices_are_chosen_on_validation(ran):
     res = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=[.1, 10.]))[-1][2]
     alone = {w: ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=w))[-1][2] for w in (.1, 10.)}
     w = res['columns']['weight']
     assert res['valid']==max(o['valid'] for o in alone.values()) and res['value']==alone[w]['value']
 
-def test_two_classifiers_are_not_compared():
+def test_each_price_is_a_training():
+    one,two = (plan(digits, recipe('smoke', joint=dict(weight=w)), ['SAE-all'], [100], 1)[0] for w in (1., [.1, 1.]))
+    assert batches_of(two, digits)==2*batches_of(one, digits)==2*recipe('smoke')['joint']['steps']
+
+def test_two_classifiers_are_not_compared(ran):
     a,b = (ran(variant_steps(k, 'layerwise')[:2], finetune=dict(steps=n))[-1][1] for k,n in (('SWWAE', 2), ('SAE', 3)))
     with pytest.raises(ValueError, match='different encoders'): operator_errors(a, b, torch.rand(2, 1, 8, 8))
 
@@ -210,7 +221,10 @@ def test_settings(setting, reading):
 
 def test_command(tmp_path, capsys):
     arms = 'SWWAE-all,further,classifier'
-    args = ['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--arms', arms, '--out', str(tmp_path/'out')]
+    args = ['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--seeds', '1', '--arms', arms, '--out', str(tmp_path/'out')]
     assert main([*args, '--set', 'joint.weight=.1'])==0
     said = capsys.readouterr().out
     assert 'SWWAE-all' in said and 'further' in said
+    kept = fitted(tmp_path/'out', 'SWWAE-all')
+    right = kept.logits(digits.test).argmax(1)==digits.test.y
+    assert 100*right.double().mean().item()==pytest.approx(kept.said['value'], abs=.01)
