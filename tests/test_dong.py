@@ -150,7 +150,7 @@ def test_the_papers_numbers():
     assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
 
 def test_every_arm_of_the_main_studies_can_be_done():
-    for study in ('main', 'equal', 'noise', 'masked', 'switches', 'linear', 'neighbours', 'redrawn'):
+    for study in ('main', 'equal', 'noise', 'masked', 'switches', 'linear', 'redrawn'):
         rehearse(Plan(digits, recipe(study=study, encoder=dict(layers='16 16/2 16/2')), seeds=1).steps(), digits)
 
 def test_controls_with_equal_compute_get_two_steps_for_one():

@@ -220,11 +220,11 @@ def test_settings(setting, reading):
     check_recipe(find_recipe('zhang', setting, reading=reading))
 
 def test_command(tmp_path, capsys):
-    arms = 'SWWAE-all,further,classifier'
+    arms = 'SWWAE-layerwise,further'
     args = ['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--seeds', '1', '--arms', arms, '--out', str(tmp_path/'out')]
     assert main([*args, '--set', 'joint.weight=.1'])==0
     said = capsys.readouterr().out
-    assert 'SWWAE-all' in said and 'further' in said
-    kept = fitted(tmp_path/'out', 'SWWAE-all')
+    assert 'SWWAE-layerwise' in said and 'further' in said
+    kept = fitted(tmp_path/'out', 'SWWAE-layerwise')
     right = kept.logits(digits.test).argmax(1)==digits.test.y
     assert 100*right.double().mean().item()==pytest.approx(kept.said['value'], abs=.01)
