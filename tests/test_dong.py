@@ -30,6 +30,7 @@ from aepretrain_nb.papers.dong import *
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
+THREE = dict(layers='16 16/2 16/2') # what does not ask for nine layers takes three
 few = settings(max_examples=25, deadline=None)
 digits = dataset('digits')
 def gen(s=0): return torch.Generator().manual_seed(s)
@@ -150,8 +151,8 @@ def test_the_papers_numbers():
     assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
 
 def test_every_arm_of_the_main_studies_can_be_done():
-    for study in ('main', 'equal', 'noise', 'masked', 'switches', 'linear', 'redrawn'):
-        rehearse(Plan(digits, recipe(study=study, encoder=dict(layers='16 16/2 16/2')), seeds=1).steps(), digits)
+    studies = 'main', 'equal', 'noise', 'masked', 'switches', 'linear', 'redrawn'
+    rehearse(sum((Plan(digits, recipe(study=o, encoder=THREE), seeds=1).steps() for o in studies), []), digits)
 
 def test_controls_with_equal_compute_get_two_steps_for_one():
     r = recipe('quick', study='equal')
@@ -178,7 +179,7 @@ def inked(images): return ImageSet(images.x, (images.x[:,0]>127).long(), classes
 drawn = Splits('ink', inked(digits.train), inked(digits.test), digits.unlabelled)
 
 def test_four_corners_from_one_autoencoder():
-    steps = {s.arm: s for s in Plan(drawn, recipe(study='segment'), seeds=1).steps()}
+    steps = {s.arm: s for s in Plan(drawn, recipe(study='segment', encoder=THREE), seeds=1).steps()}
     assert set(steps)==set(corners()) and len({s.parents[0].key for s in steps.values() if s.parents})==1
     rehearse(steps.values(), drawn)
     state = carry_out(steps['both'].parents[0], drawn)[0].state_dict()
@@ -197,19 +198,19 @@ def test_what_a_middle_step_has_learnt_is_kept():
     assert last.parents[0].do=='classify' and keeps(last.parents[0]) and not keeps(last)
 
 def test_probes_change_nothing_and_read_what_they_are_told():
-    r = recipe(study='linear', encoder=dict(layers='16 16/2 16/2'))
+    r = recipe(study='linear', encoder=THREE)
     step, = Plan(digits, r, ['random_conv2'], seeds=1).steps()
     encoder,row = read_layer(step, digits)
     again,same = read_layer(step, digits)
     assert list(encoder.stages)==['conv1', 'conv2'] and row['value']==same['value']>row['chance']
-    step, = Plan(digits, recipe(study='redrawn', encoder=dict(layers='16 16/2 16/2')), ['random_conv2'], seeds=1).steps()
+    step, = Plan(digits, recipe(study='redrawn', encoder=THREE), ['random_conv2'], seeds=1).steps()
     ae,row = redraw(step, digits)
     assert all(torch.equal(v, ae.encoder.state_dict()[k]) for k,v in encoder.state_dict().items())
     assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
 
 @pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
 def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
-    r = recipe(study=study, encoder=dict(layers='16 16/2 16/2'))
+    r = recipe(study=study, encoder=THREE)
     arms = [f'supervised_{layer}', f'random_{layer}']
     cost = cost_of(Plan(digits, r, arms, seeds=1), Store(tmp_path/'none'))
     res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)

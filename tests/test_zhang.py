@@ -2,7 +2,7 @@
 import pytest
 from aepretrain_nb.imports import *
 from torchvision import models
-from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.experiment.carry import carry_out
 from aepretrain_nb.experiment.cost import batches_of
@@ -219,12 +219,9 @@ def test_settings(setting, reading):
     if setting=='paper' and reading=='as_written': setting = 'quick'
     check_recipe(find_recipe('zhang', setting, reading=reading))
 
-def test_command(tmp_path, capsys):
-    arms = 'SWWAE-layerwise,further'
-    args = ['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--seeds', '1', '--arms', arms, '--out', str(tmp_path/'out')]
-    assert main([*args, '--set', 'joint.weight=.1'])==0
-    said = capsys.readouterr().out
-    assert 'SWWAE-layerwise' in said and 'further' in said
-    kept = fitted(tmp_path/'out', 'SWWAE-layerwise')
+def test_what_a_comparison_keeps_is_the_net_that_was_scored(tmp_path):
+    arms,r = ['SWWAE-layerwise', 'further'],find_recipe('zhang', 'smoke', joint=dict(weight=.1))
+    res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    kept = fitted(tmp_path/'s', 'SWWAE-layerwise')
     right = kept.logits(digits.test).argmax(1)==digits.test.y
-    assert 100*right.double().mean().item()==pytest.approx(kept.said['value'], abs=.01)
+    assert list(res.rows.arm)==arms and 100*right.double().mean().item()==pytest.approx(res.rows.value[0], abs=.01)
