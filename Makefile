@@ -24,7 +24,7 @@ $(STAMP): constraints.txt settings.ini pyproject.toml setup.py
 demo: $(STAMP)  ## compare pre-trained and random starts on scikit-learn's digits; table here, pictures in demo/
 	@$(BIN)/aepretrain compare digits --processes 2 --out demo
 
-test: $(STAMP)  ## run every notebook and tests/ (N=1 for one process, ARGS='-k data' for a part)
+test: $(STAMP)  ## run every notebook and tests/ (N=1 for one process, ARGS='-k data' for a part, ARGS=--slow for what takes longer, too)
 	@$(BIN)/python -m pytest -q -n $(N) --dist worksteal $(ARGS)
 
 docs: $(STAMP)  ## render the notebooks into _docs/ and look at every page, where there is a Chromium

@@ -1,4 +1,4 @@
-"""Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells marked so.
+"""Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells and the tests marked so, as CI does.
 
 `--docs` looks at every page of the site in a browser."""
 import io, os, re, signal, subprocess, sys
@@ -13,18 +13,21 @@ import pandas as pd, pytest
 ROOT = Path(__file__).parent
 
 def pytest_addoption(parser):
-    parser.addoption('--slow', action='store_true', help='also run notebook cells marked `#| slow`')
+    parser.addoption('--slow', action='store_true', help='also run notebook cells and tests that are marked slow')
     parser.addoption('--docs', action='store_true', help='also open every page of the site in a browser; the site is built where _docs/ is older than its sources')
 
 def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: takes more than a few seconds; runs with --slow')
     config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
     os.fsync = lambda fd: None  # tests end processes, not machines: waiting for the disk would take a twentieth of their time
     pd.set_option('mode.string_storage', 'python')  # where there is a pyarrow, pandas would take twice as long for our small tables
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption('docs'): return
+    why = dict(docs='pages of the site: make docs builds them and looks at each', slow='takes longer: runs with --slow')
+    left_out = [k for k in why if not config.getoption(k)]
     for o in items:
-        if o.get_closest_marker('docs'): o.add_marker(pytest.mark.skip(reason='pages of the site: make docs builds them and looks at each'))
+        for k in left_out:
+            if o.get_closest_marker(k): o.add_marker(pytest.mark.skip(reason=why[k]))
 
 def pytest_collect_file(file_path, parent):
     if file_path.suffix != '.ipynb' or any(o[0] in '._' for o in file_path.relative_to(ROOT).parts): return

@@ -103,7 +103,7 @@ def compare(
     made = find_recipe(recipe or usual, setting, name, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)
     except KeyboardInterrupt:
-        tell(f'\ninterrupted: what has finished is in {out}. To go on, give the same command again:')
+        tell(f'\ninterrupted: what has finished is in {out}')
         raise
     if kw.get('dry_run'):
         print(res.text())
@@ -275,7 +275,7 @@ def parser()->Parser: # of the whole command line
 def _run(argv, a):
     "Call a verb; an interrupted one says how to go on"
     try: return call(a)
-    except KeyboardInterrupt: tell(f'  aepretrain {shlex.join(argv)}')
+    except KeyboardInterrupt: tell(f'To go on, give the same command again:\n  aepretrain {shlex.join(argv)}')
     return 130
 
 def main(

@@ -54,7 +54,7 @@ def _reason(e):
     if isinstance(e, BrokenPipeError): return 0,''
     if isinstance(e, OSError): return 2,f'{e.filename or "input or output"}: {e.strerror or e}'
     if isinstance(e, MemoryError): return 2,f'there is not enough memory {e}'
-    if isinstance(e, KeyboardInterrupt): return 130,'interrupted; the same command goes on'
+    if isinstance(e, KeyboardInterrupt): return 130,'interrupted: give the same command again to go on'
     return 2,str(e)
 
 @patch

@@ -100,6 +100,7 @@ def test_filters_are_written(smoke, tmp_path):
     ws = np.load(tmp_path/'f.npz')
     assert list(ws)==[f'digits.{a}' for a in ARMS] and ws['digits.pool'].shape==(20,1,7,7)
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     assert main(['compare', 'digits', '--recipe', 'aepretrain_nb.papers.kohlbrenner_background:recipe', '--setting', 'smoke', '--seeds', '1', '--out', str(tmp_path/'s')])==0
     assert pd.read_csv(tmp_path/'s'/'results.csv').arm.tolist()==['random', *ARMS]

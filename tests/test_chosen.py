@@ -112,6 +112,7 @@ def files(tmp_path_factory):
     save_encoder(out['ours.safetensors'], encoder_for(chosen(default, shape, 'resnet18'), shape), {})
     return out
 
+@pytest.mark.slow
 def test_files_of_any_origin_are_arms_that_start_from_them(files, tmp_path):
     r = merged(chosen(default, shape, 'resnet18'), SHORT | dict(finetune=dict(steps=1, evals=1, bs=16)))
     res = compare(digits, recipe=r, arms='random', weights=list(files.values()), store=tmp_path/'s', progress=False)
@@ -119,6 +120,7 @@ def test_files_of_any_origin_are_arms_that_start_from_them(files, tmp_path):
     assert res.rows.value.notna().all() and res.rows.query("arm=='file:timm'").lr.item()==res.rows.query("arm=='file:loop'").lr.item()
     assert res.rows.query("arm=='file:timm'").value.item()==res.rows.query("arm=='file:loop'").value.item()
 
+@pytest.mark.slow
 def test_two_files_of_one_stem_are_two_arms(files, tmp_path):
     twin = tmp_path/'timm.safetensors'
     save_file(timm.create_model('resnet18', in_chans=1).state_dict(), twin)
@@ -126,6 +128,7 @@ def test_two_files_of_one_stem_are_two_arms(files, tmp_path):
     res = compare(digits, recipe=r, arms='random', weights=[files['timm.safetensors'], twin], progress=False)
     assert res.rows.arm.str.startswith('file:timm-').sum()==2 and res.rows.arm.is_unique
 
+@pytest.mark.slow
 def test_weights_of_another_net_are_refused_before_anything_is_written(files, tmp_path):
     for encoder,say in (('resnet34', 'is not in the source'), ('resnet10t', 'it is of another net')):
         with pytest.raises(ValueError, match=f'^file:timm: .*{say}') as e:

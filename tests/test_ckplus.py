@@ -278,6 +278,7 @@ def test_a_copy_that_cannot_be_written_is_read(copy, monkeypatch):
     assert len(dataset('ckplus', copy.parent).train) and not (copy/'ckplus_faces.npz').exists()
 
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='reads /proc')
+@pytest.mark.slow
 def test_memory_holds_faces_not_frames(copy):
     "120 frames take 38 MB as grey bytes; reading them may take a few at a time"
     code = f'''

@@ -1,5 +1,5 @@
 "What would spoil the narrative of the grid: killing it, racing it, moving it to other processes, and the keys that old results depend on."
-import hashlib, json, signal, time
+import hashlib, json, shlex, signal, time
 from dataclasses import make_dataclass, replace
 from importlib import import_module
 from itertools import product
@@ -42,7 +42,7 @@ def whole(tmp_path_factory): return compare(digits, **small, recipe=smoke, store
 
 # Interrupts
 
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path, whole, processes, capsys):
     "The same command goes on, here in this process"
     out = tmp_path/'grid'
@@ -73,6 +73,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert c.wait(60)==130 and 'Traceback' not in c.err()
     assert 'give the same command again' in c.err() and 'aepretrain compare digits --setting smoke' in c.err() and str(out) in c.err()
     assert len(list(out.glob('steps/*.json')))>=2
+
+def test_ctrl_c_after_the_last_step_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupt(*args, **kw): raise KeyboardInterrupt
+    monkeypatch.setattr('aepretrain_nb.compare.whole_folder', interrupt)
+    assert main(command(tmp_path/'grid'))==130
+    assert capsys.readouterr().err.splitlines()[-2:]==['To go on, give the same command again:', f'  aepretrain {shlex.join(command(tmp_path/"grid"))}']
 
 def test_a_half_written_file_is_not_a_step(tmp_path, whole):
     store = Store(tmp_path)

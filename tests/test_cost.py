@@ -39,6 +39,7 @@ def ran(record):
     step,row,tried = record['step'],record['row'],len(record['tuning'] or [0])
     return row['steps']*tried if step['do']!='knn' else 0
 
+@pytest.mark.slow
 def test_as_many_batches_as_are_foreseen(folder):
     "Of a search for rates on the level of the grid"
     asked = merged(small, dict(finetune=dict(lr=[.003, .01, .03], tune='first')))

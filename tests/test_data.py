@@ -412,6 +412,7 @@ def test_real_images(name, real):
 
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='reads /proc')
 @pytest.mark.parametrize('name,mb', [('mnist',60),('cifar10',200)])
+@pytest.mark.slow
 def test_memory(name, mb, real):
     "Anonymous memory: what the data take, not the pages of library code that reading them touches"
     code = f'''

@@ -228,6 +228,7 @@ def test_a_convolutional_classifier_starts_from_its_phases():
         else: assert not s.start and abs(net['stages.conv1.conv.weight'].std().item()-.2)<.05
     assert as_recorded(res).groupby('head_seed').subset.nunique().tolist()==[1]
 
+@pytest.mark.slow
 def test_search_takes_every_entry_of_the_grid():
     few = dict(width=[8, 12], lr=[.1, .01], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-5])
     rows = as_recorded(run('search', grid=few, folds=2, first=1, n=1))
@@ -257,9 +258,10 @@ def test_find_n_is_the_first_that_settles():
         settled = lambda n: not moves(falls(12, 160), n) and not moves(falls(30, 320), 2*n)
         assert n==next(m for m in range(20, 161, 10) if m>=slow and settled(m))
 
+@pytest.mark.slow
 def test_claims_are_asked_of_own_rows():
     studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
-    short = dict(first=1, n=1, bs=60, refit=dict(direct=3, chain=3))
+    short = dict(first=1, refit=dict(direct=3, chain=3))
     res = [run(*o, 2, **short) for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
     rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key', 'arm', 'reading'])
     rows = rows.assign(data='mnist', setting='floor')
@@ -290,6 +292,7 @@ def test_killed_and_resumed(tmp_path, capsys):
     assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
     assert (tmp_path/'a'/'report.html').exists() and read_results(tmp_path/'a').rows.value.tolist()==a.value.tolist()
 
+@pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path):
     own = dict(recipe=recipe('smoke', 'fair', schedule=dict(rates=[.05])), seeds=1, progress=False)
     one,two = compare('digits', **own, store=tmp_path/'a'),compare('digits', **own, store=tmp_path/'b', executor=2)

@@ -34,6 +34,7 @@ def preferred(res):
 
 def test_the_best_of_each_arm_and_size_is_kept(grid): assert set(kept_table(grid.folder).file)==preferred(grid)
 
+@pytest.mark.slow
 def test_all_or_none(grid, tmp_path):
     every = compare(digits, recipe=BRIEF, seeds=3, store=tmp_path/'all', keep='all', **ASKED)
     assert set(kept_table(every.folder).file)=={f'{k}.safetensors' for k in every.rows.key}
@@ -44,6 +45,7 @@ def test_all_or_none(grid, tmp_path):
     compare(digits, recipe=BRIEF, seeds=4, store=tmp_path/'all', **ASKED)  # the usual way afterwards removes nothing
     assert set(every.rows.key)<={f[:-12] for f in kept_table(tmp_path/'all').file}
 
+@pytest.mark.slow
 def test_in_steps_and_in_processes(grid, tmp_path):
     "A grid that grows, and one in two processes, keep the same bytes"
     for n in (1, 3): compare(digits, recipe=BRIEF, seeds=n, store=tmp_path/'grown', executor=n if n<3 else 2, **ASKED)
@@ -109,6 +111,7 @@ def test_own_words(tmp_path):
     torch.testing.assert_close(again.probabilities(own.test), fit.probabilities(own.test))
     with pytest.raises(ExperimentError, match='an empty or a new folder'): export(fit, tmp_path/'taken')
 
+@pytest.mark.slow
 def test_torchvision_by_itself(tmp_path):
     import torchvision
     from aepretrain_nb.experiment.chosen import chosen

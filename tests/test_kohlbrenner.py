@@ -174,6 +174,7 @@ def test_the_best_start_is_chosen_by_validation_images():
     assert ask(rows.assign(value=rows.value+.1*rows.head_seed*(rows.arm=='pretrained'))).value==pytest.approx(11.15) and 'random_paper' in ask(rows).by
     assert ask(rows[rows.arm!='random_default']) is None
 
+@pytest.mark.slow
 def test_no_claim_is_settled_on_an_unfinished_autoencoder():
     book = ledger('kohlbrenner').set_index('claim')
     for r in ('as_written', 'fair'):

@@ -86,14 +86,14 @@ def test_a_second_plan_in_one_folder_is_refused_and_the_folder_stays_readable(ke
 @pytest.mark.parametrize('name', ['digits', 'mnist', 'half'])
 def test_own_images_whatever_they_are_called(tmp_path, name):
     own = Splits(name, digits.train.take(range(400)), digits.test.take(range(100)))
-    go = lambda: compare(own, ['pretrained'], store=tmp_path/'s', **ONE)
+    go = lambda: compare(own, ['pretrained'], recipe=smoke, store=tmp_path/'s', **ONE)
     res = go()
     work._loaded.clear()
     assert table(readable(tmp_path/'s'))==table(res)==table(go()) and ended(tmp_path/'s')==2
 
 def test_a_folder_that_was_sent_without_its_images_has_a_report(tmp_path, capsys):
     own = Splits('mine', digits.train.take(range(400)), digits.test.take(range(100)))
-    res = compare(own, ['pretrained'], store=tmp_path/'s', **ONE)
+    res = compare(own, ['pretrained'], recipe=smoke, store=tmp_path/'s', **ONE)
     work._loaded.clear()
     shutil.rmtree(tmp_path/'s'/'data')
     sent = reported((tmp_path/'s').rename(tmp_path/'sent'), capsys)
@@ -213,7 +213,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         replace(a, b)
     monkeypatch.setattr(ground.os, 'replace', named)
     own = Splits('mine', digits.train.take(range(400)), digits.test.take(range(100)))
-    compare(own, ['pretrained'], store=tmp_path/'s', **ONE).save(tmp_path/'s')
+    compare(own, ['pretrained'], recipe=smoke, store=tmp_path/'s', **ONE).save(tmp_path/'s')
     assert main(['report', str(tmp_path/'s')])==0
     there = {str(f) for f in (tmp_path/'s').rglob('*') if f.is_file() and f.name!='log.txt' and f.suffix!='.lock'}
     assert {f for f,_ in renamed}==there and all(ok for _,ok in renamed)

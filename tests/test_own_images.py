@@ -123,9 +123,11 @@ def test_parts_in_other_words(tmp_path):
     (dict(channels=0), 'a number from 1'), (dict(channels=2), 'among images of 2 channels'), (dict(test=0), 'between 0 and 1'), (dict(test='x'), 'between 0 and 1')])
 def test_words_that_no_image_can_obey(pets, kw, words): says(lambda: own_images(pets, **kw), words)
 
-def test_names_that_cannot_be_printed(pets, tmp_path, capsys):
+@pytest.mark.parametrize('strings', ['auto', 'python'])  # with a pyarrow, or without one
+def test_names_that_cannot_be_printed(pets, tmp_path, capsys, strings):
     for name in (b'\xff\xfe.png', b'new\nline.png'): shutil.copy(pets/'a'/'00.png', os.fsencode(pets/'a')+b'/'+name)
-    assert main(['compare', str(pets), '--size', '8', '--setting', 'smoke', '--arms', 'random', '--seeds', '1', '--out', str(tmp_path/'o')])==0
+    with pd.option_context('mode.string_storage', strings):
+        assert main(['compare', str(pets), '--size', '8', '--setting', 'smoke', '--arms', 'random', '--seeds', '1', '--out', str(tmp_path/'o')])==0
     said = (tmp_path/'o'/'account.txt').read_text(encoding='utf-8')
     assert 'a/new\\nline.png = a/00.png' in said and '\\udcff' in said
 

@@ -92,6 +92,7 @@ def test_a_wheel_carries_the_templates_and_the_published_numbers(installed):
     here = ROOT/LIB
     assert installed('-c', code).split()==sorted(p.relative_to(here).as_posix() for d in ('templates', 'reported') for p in (here/d).iterdir())
 
+@pytest.mark.slow
 def test_the_ledger_of_a_wheel_is_that_of_the_checkout(installed):
     "Of one paper; test_ledger settles them all"
     read = lambda f: pd.read_csv(f, dtype=str, keep_default_na=False)

@@ -7,6 +7,7 @@ from aepretrain_nb.answers.report import report
 from aepretrain_nb.answers.results import ABOUT, Results
 from aepretrain_nb.answers.rows import AnswerError, SEEDS
 
+undrawn = pytest.mark.usefixtures('no_pictures')
 VOID = {'meta', 'br', 'img', 'wbr', 'link', 'hr', 'input'}
 
 class Page(HTMLParser):
@@ -101,17 +102,20 @@ def test_whole_page(whole, tmp_path):
     for said in ('29 of 30 fits finished', '4 of 5', '1,437 training images', 'version 3, setting quick', 'taken out of the labels: 10 at 50 labels',
         '5 of 5 finished, 25.0 s of training', 'lr = [0.003, 0.01, 0.03]'): assert said in p.text, said
 
+@undrawn
 def test_every_entry_of_about_that_is_given_is_told(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html'))
     told = {k: v for k, v in whole.about.items() if isinstance(v, str)}
     assert set(whole.about)<=set(ABOUT) and all(v in p.text for k, v in told.items() if k!='valid')
 
+@undrawn
 def test_the_bottom_line_comes_first_and_is_that_of_the_terminal(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html'))
     first = whole.text().splitlines()[0]
     assert first.startswith('Bottom line: ') and first==whole.verdict().headline
     assert 0<p.text.index('Does pre-training help on digits?')<p.text.index(first)<p.text.index('Verdict')
 
+@undrawn
 def test_an_arm_that_did_not_train_gets_no_sign_and_no_p(whole, tmp_path):
     t = whole.verdict().table
     dead = t[(t.control=='random_small') & (t.labels==50)]
@@ -120,22 +124,26 @@ def test_an_arm_that_did_not_train_gets_no_sign_and_no_p(whole, tmp_path):
     cells = next(o for o in re.findall(r'<tr>.*?</tr>', html, re.S) if dead.words.item() in o)
     assert '▲' not in cells and '▼' not in cells and 'p =' not in cells
 
+@undrawn
 def test_autoencoders_stand_beside_the_mean_image_and_a_pca(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html'))
     assert all(v in p.text for v in ('0.02', '0.0613', '0.011', 'a PCA of 16 components'))
     assert 'adam 0.01 (× 5), chosen among adam:0.003 0.01; at an end in 5 of 5' in p.text
     assert 'balanced accuracy' in p.text and f'{whole.cells.f1.iloc[0]:.2f}' in p.text
 
+@undrawn
 def test_a_plan_is_told(tmp_path):
     sizes = [dict(labels=n, needed=9, seeds=5) for n in (50, 1000)]
     res = grid(plan=dict(pilot=3, margin=8., most=6, treatment='pretrained', sizes=sizes))
     p = check(report(res, tmp_path/'a.html'))
     assert 'then as many as an interval of ±8 points takes, 6 at most' in p.text
 
+@undrawn
 def test_another_treatment_and_metric_are_told(tmp_path):
     p = check(report(grid(treatment='random', metric='f1'), tmp_path/'a.html'))
     assert 'random on digits' in p.text and 'Test macro-F1 (%)' in p.text and 'random minus pretrained' in p.text
 
+@undrawn
 def test_a_loss_is_told_in_its_unit(tmp_path):
     "No per cent, no points, no accuracy on a page about nats"
     rows = rows_of(dead=None).drop(columns=['balanced', 'f1'])
@@ -145,6 +153,7 @@ def test_a_loss_is_told_in_its_unit(tmp_path):
     assert 'Test excess cross-entropy (nats) on 360 images' in p.text and 'the difference in nats' in p.text and 'helps' in p.text
     assert 'accuracy' not in p.text and 'points' not in p.text
 
+@undrawn
 def test_no_address_of_anything_outside(whole, tmp_path):
     whole.save(tmp_path/'saved')
     html = report(tmp_path/'saved', tmp_path/'a.html').read_text(encoding='utf-8')
@@ -158,6 +167,7 @@ def test_folder_and_results_give_one_page(whole, tmp_path):
 
 HOSTILE = '<script>alert(1)</script>', '$\\frac{</td>&amp;"\'', '_hidden', 'x'*60+'1', 'x'*60+'2', '{{ 7*7 }}{% if %}'
 
+@undrawn
 def test_hostile_names_are_text(tmp_path):
     name = '"><img src=http://evil.example/x.png onerror=alert(1)>$_{'
     about = dict(data=name, recipe=RECIPE | dict(name='<b>r</b>'))
@@ -166,6 +176,7 @@ def test_hostile_names_are_text(tmp_path):
     for text in (*HOSTILE, name, '<b>r</b>'): assert text in p.text
     assert '49' not in re.search(r'<title>(.*?)</title>', p.html)[1]
 
+@undrawn
 def test_reason_of_a_failure_is_text(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html'))
     assert 'TrialFailed: <script>alert(1)</script>' in p.text
@@ -175,11 +186,13 @@ def test_nothing_has_finished(tmp_path):
     p = check(report(Results(pd.DataFrame(), gone, about=ABOUT_IT), tmp_path/'a.html'))
     assert 'nothing to compare' in p.text and '0 of 30 fits finished' in p.text and 'Label curve' not in headings(p) and 'no runs' in p.text
 
+@undrawn
 @pytest.mark.parametrize('encoders', [True, False])
 def test_one_arm(tmp_path, encoders):
     p = check(report(grid(['pretrained'], (50,), 3, encoders=encoders), tmp_path/'a.html'))
     assert 'nothing to compare' in p.text and ('Pre-training' in headings(p))==encoders and 'Means' in headings(p)
 
+@undrawn
 def test_one_seed(tmp_path):
     p = check(report(grid(ARMS[:2], (50,), 1), tmp_path/'a.html'))
     assert 'no verdict: one run tells nothing about chance' in p.text and '(no interval)' in p.text and '1 seed' in p.text and 'nan' not in p.text
@@ -188,12 +201,14 @@ def test_many_sizes_get_a_picture_for_each_control(tmp_path):
     p = check(report(grid(ARMS, tuple(range(20, 110, 10)), 2), tmp_path/'a.html'))
     assert len([a for a in p.all('img') if a['alt'].startswith('Forest')])==2
 
+@undrawn
 def test_bare_rows_make_a_page(tmp_path):
     "A CSV of a stranger: no rates, no times, no curves, nothing beside it"
     bare = rows_of()[['arm', 'labels', *SEEDS, 'value', 'subset']]
     p = check(report(Results(bare), tmp_path/'a.html'))
     assert {'Learning rates', 'Validation curves', 'Do it again'}.isdisjoint(headings(p)) and 'not known' in p.text
 
+@undrawn
 def test_rates_that_nothing_chose_are_not_told(tmp_path):
     "A nearest neighbour takes none of the rates that its recipe lists"
     rows = rows_of()
@@ -209,6 +224,7 @@ def test_wrong_input_writes_nothing(whole, tmp_path):
     with pytest.raises(OSError): report(whole, tmp_path/'file'/'a.html')
     assert [f.name for f in tmp_path.iterdir()]==['file']
 
+@undrawn
 def test_own_command_is_printed_as_it_is(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html', command='aepretrain compare <mine> && true'))
     assert 'aepretrain compare <mine> && true' in p.text and 'It plans' not in p.text

@@ -111,6 +111,10 @@ def test_a_killed_chain_of_phases_goes_on_at_the_last_finished_phase(tmp_path):
     assert all(f.read_bytes()==b for f,b in before.items()) and len(ended(res))==3
     assert res.rows.value.tolist()==whole.rows.value.tolist()
 
+def test_a_phase_that_is_set_to_nothing_is_none(tmp_path):
+    res = compare(digits, ['pretrained'], [50], 1, merged(smoke, dict(pretrain=dict(phase=None))), store=tmp_path/'s', progress=False)
+    assert len(res.rows)==1 and [s.said for s in chain(res.steps[0])]==['reconstruct, seed 0', 'pretrained, 50 labels, seed 0']
+
 # Steps and nets of a user
 
 def doubled(step, splits, weights=(), device='cpu'):

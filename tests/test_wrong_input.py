@@ -101,7 +101,6 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --n-unlabelled 99999', '99999 unlabelled images asked for: from 1 to 1297'),
     ('compare digits --nonsense', 'unrecognized arguments: --nonsense'),
     ('compare', 'arguments are required: data'),
-    ('', 'arguments are required'),
     ('compair digits', 'compair'),
     ('data verify mnits', "unknown data set 'mnits'"),
     ('data verify mnist --root .', 'mnist: 4 of 4 files are not as they should be'),
@@ -121,6 +120,10 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
 def test_a_word_or_number_that_does_not_exist(say, tmp_path, argv, names):
     assert names in say(*argv.split())
     assert not written(tmp_path)
+
+def test_a_link_that_leads_round_holds_no_images(say):
+    Path('round').symlink_to('round')
+    for verb in ('compare', 'look', 'pretrain'): assert 'round/new' in say(verb, 'round/new')
 
 @pytest.mark.parametrize('argv,names', [
     ('--executor dask:127.0.0.1', 'no dask scheduler answers at 127.0.0.1'),

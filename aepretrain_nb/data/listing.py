@@ -156,7 +156,8 @@ def list_folder(
     "The images of a folder; a `DataError` where there are none."
     root = Path(root).expanduser()
     if not root.is_dir(): raise DataError(f'{root} is no folder')
-    if root.resolve().parent==root.resolve(): raise DataError(f'{root} is the whole machine: name a folder of images')
+    real = os.path.realpath(root)
+    if real==os.path.dirname(real): raise DataError(f'{root} is the whole machine: name a folder of images')
     tree = _walk(root)
     if '' in tree.closed: raise DataError(f'{root} is {tree.closed[""]}')
     parts = _tree(tree.files)
@@ -281,7 +282,7 @@ def list_csv(
     "The images that a CSV names; a `DataError` with the number of each line that cannot be used."
     path = Path(path).expanduser()
     header,rows = _csv_rows(path)
-    needed = ('file', 'label')[:1+labelled]
+    needed = ('file', 'label') if labelled else ('file',)
     return _listed(_read_rows(rows, header, path, path.parent, columns, needed), path.parent, path)
 
 def list_frame(

@@ -81,7 +81,8 @@ def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
         if d.reasons:  # once more, so that the draw is made among images
             remember(folder, file, lost)
             d,table,notes,sides = _pixels(listing, rows, lost, folder, test, seed, how)
-        if sides: remember(folder, _draw_file(test, seed), sides)
+        drawn = _draw_file(test, seed)
+        if sides and sides!=recall(folder, drawn): remember(folder, drawn, sides)
     lost = [(n, lost[r]) for n,r in zip(listing.files.name, rows) if r in lost]
     skipped = pd.concat([listing.skipped, pd.DataFrame(lost, columns=['name', 'why'])], ignore_index=True)
     _strictly(strict, listing.root, skipped)
@@ -157,7 +158,7 @@ def _parts_of(data, size, resize, layout):
 # %% ../../nbs/data/21_own.ipynb #4e918e73
 def _name(data, name):
     "What images of one's own are called"
-    own = Path(data).resolve().stem if isinstance(data, (str, Path)) else 'own'
+    own = Path(os.path.realpath(data)).stem if isinstance(data, (str, Path)) else 'own'
     said = str(name or own)
     return f'own_{said}' if said in DATASETS else '_'.join(said.split())
 

@@ -83,7 +83,6 @@ def death(self:_Worker)->str: # such as 'killed by SIGKILL, perhaps for lack of 
     memory = ', perhaps for lack of memory' if code==-signal.SIGKILL else ''
     return f'killed by {signal.Signals(-code).name}{memory}'
 
-
 # %% ../../nbs/experiment/19_executor.ipynb #4dbadac9
 @patch
 def call(self:_Worker,
@@ -93,7 +92,7 @@ def call(self:_Worker,
     **kwargs # its keyword arguments
 ):           # its result
     "Call `fn`; raises `WorkerLost` where that ends or hangs the process, `BrokenProcessPool` had it ended before."
-    try: f = self.pool.submit(fn, *args, **kwargs)
+    try: alive,f = self.pool.submit(os.getpid),self.pool.submit(fn, *args, **kwargs)
     except BrokenProcessPool:
         self.broken = True
         raise
@@ -102,7 +101,10 @@ def call(self:_Worker,
         self.death()
         raise WorkerLost(f'no end after {timeout:g} s, so it was killed')
     try: return f.result()
-    except BrokenProcessPool: raise WorkerLost(self.death()) from None
+    except BrokenProcessPool:
+        self.broken = True
+        if alive.exception(): raise
+        raise WorkerLost(self.death()) from None
 
 # %% ../../nbs/experiment/19_executor.ipynb #5c2a2c96
 class Processes(Executor):

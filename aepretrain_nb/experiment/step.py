@@ -132,7 +132,7 @@ def trains(self:Step)->str: # 'knn', 'frozen' or 'finetune'
 def said(self:Step)->str: # such as 'pretrained, 50 labels, seed 0'
     "A step in words."
     seed = self.seeds.get('head', self.seeds.get('encoder'))
-    what = self.arm or self.fit.get('phase', {}).get('name') or self.do
+    what = self.arm or (self.fit.get('phase') or {}).get('name') or self.do
     size = f', {self.data["labels"]} labels' if 'labels' in self.data else ''
     return f'{what}{size}, seed {seed}'
 

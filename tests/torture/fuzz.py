@@ -159,7 +159,8 @@ def changes_of(before, after):
 
 def fuzzed(folder, n, seed):
     "Try so many command lines, here and now, and print what was found as JSON; for a process of its own."
-    os.environ.update(HOME=str(folder/'home'), TMPDIR=str(folder/'tmp'), HYPOTHESIS_STORAGE_DIRECTORY=str(folder/'hypothesis'))
+    beside = dict(HYPOTHESIS_STORAGE_DIRECTORY='hypothesis', AEPRETRAIN_CACHE='cache')  # outside of the house
+    os.environ.update(HOME=str(folder/'home'), TMPDIR=str(folder/'tmp'), **{k: str(folder/name) for k,name in beside.items()})
     from hypothesis import HealthCheck, Phase, given, seed as seeded, settings, strategies as st
     from aepretrain_nb.cli import main
     from .words import CASES, SMALL
@@ -199,4 +200,4 @@ def given_to_nobody(folder):
     for f in (folder, *folder.rglob('*')): os.chown(f, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 KIND = Kind('fuzz', 'whole command lines drawn from the parser, and every setting of every recipe drawn from the schema, as a user without rights: '
-    'exit code 0, 1 or 2; on 2 one line, and nothing written', trial)
+    'exit code 0, 1 or 2; on 2 one line, and nothing written but images decoded into the cache', trial)
