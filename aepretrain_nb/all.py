@@ -31,6 +31,8 @@ from .nets.loss import *
 from .nets.staged import *
 from .nets.filters import *
 from .nets.residual import *
+from .nets.allconv import *
+from .nets.macro import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
@@ -72,6 +74,9 @@ from .experiment.fitted import *
 from .experiment.exported import *
 from .experiment.alone import *
 from .experiment.cost import *
+from .experiment.segment import *
+from .experiment.probes import *
+from .experiment.augmented import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

@@ -111,6 +111,7 @@ class Augment:
     resized: tuple = None # in place of `crop`: (least, most) share of the area in a window that is brought to `size`
     ratio: tuple = (3/4, 4/3) # (least, most) width over height of such a window
     size: int|tuple = None # height and width of what comes out; those of the image if not given
+    stride: int = None # of a net in all, in place of `size`: the largest sides of k*stride+1 pixels that fit come out
     evaluate: str = None # what a net is judged on, one of `FORMS`; 'resize' with `resized`, else 'centre', if not given
     outside: int = 255 # class in a mask where there is no image
 
@@ -125,7 +126,13 @@ class Augment:
         put('ratio', _pair('ratio', self.ratio))
         if self.size is not None: put('size', _height_width(self.size))
         if self.resized is not None: put('resized', _pair('resized', self.resized, 1))
+        if self.stride is not None: self._check_stride()
         if self.resized and self.crop: raise DataError('augment: crop and resized both choose the window: give one')
+
+    def _check_stride(self):
+        whole = isinstance(self.stride, int) and not isinstance(self.stride, bool) and self.stride>0
+        if not whole: raise DataError(f'augment: stride is {self.stride!r}: give a whole number from 1')
+        if self.size or self.resized: raise DataError('augment: stride chooses the size: leave size and resized out')
 
     @property
     def config(self): # plain JSON
@@ -145,14 +152,22 @@ def border(self:Augment,
     return self.crop if isinstance(self.crop, int) else round(self.crop*min(h, w))
 
 @patch
+def _inverted(self:Augment, h, w):
+    "The largest window that a net of `stride` inverts; None without one"
+    if not self.stride: return
+    if min(h, w)>self.stride: return tuple((s-1)//self.stride*self.stride+1 for s in (h,w))
+    raise DataError(f'augment: {h}x{w} pixels are too few for a stride of {self.stride}: '
+        f'give images of at least {self.stride+1}, or a smaller stride')
+
+@patch
 def out_size(self:Augment,
     h:int, # height of the images
     w:int # their width
 ) -> tuple: # (height, width) of what comes out
     "The size of the images that a net will see; a `DataError` where they are too small for that"
-    out = self.size or (h,w)
-    if self.resized: return out
+    if self.resized: return self.size or (h,w)
     b = self.border(h, w)
+    out = self.size or self._inverted(h+2*b, w+2*b) or (h,w)
     if self.pad=='reflect' and b>=min(h, w):
         raise DataError(f'augment: crop={self.crop} cannot mirror images of {h}x{w}: give at most {min(h, w)-1}')
     if out[0]>h+2*b or out[1]>w+2*b:
@@ -206,7 +221,7 @@ def __call__(self:Augment,
 @dataclass(frozen=True)
 class Fixed:
     "The same window for every image, and for its mask"
-    size: tuple # height and width of what comes out
+    size: tuple # height and width of what comes out, or a function that says so of those of the images
     form: str = 'centre' # the middle of the image ('centre') or all of it ('resize')
     outside: int = 255 # class in a mask where there is no image
 
@@ -217,18 +232,20 @@ class Fixed:
     ) -> tuple: # images, targets
         "Cut or resize a batch"
         h,w = x.shape[-2:]
-        high,wide = self.size if self.form=='centre' else (h,w)
+        out = self.size(h, w) if callable(self.size) else self.size
+        high,wide = out if self.form=='centre' else (h,w)
         each = lambda o: torch.full((len(x),), o, device=x.device)
         windows = each(round((h-high)/2)), each(round((w-wide)/2)), each(high), each(wide), each(False)
-        x = _move(x, windows, self.size, 'zeros', 0, self.form=='resize')
+        x = _move(x, windows, out, 'zeros', 0, self.form=='resize')
         if y is None or y.dim()!=3: return x,y
-        return x, _move(y, windows, self.size, 'zeros', self.outside, False)
+        return x, _move(y, windows, out, 'zeros', self.outside, False)
 
 @patch
 def evaluation(self:Augment) -> Fixed: # None where images stay as they are
     "What takes the place of chance when a net is judged"
     form = self.evaluate or ('resize' if self.resized else 'centre')
-    return None if self.size is None or form=='whole' else Fixed(self.size, form, self.outside)
+    size = self.size or (self.out_size if self.stride else None)
+    return None if size is None or form=='whole' else Fixed(size, form, self.outside)
 
 # %% ../../nbs/data/08_augment.ipynb #59bbb301
 def augmentation(

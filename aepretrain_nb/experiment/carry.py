@@ -50,11 +50,11 @@ def check_device(
 def _one(v): return v[0] if isinstance(v, (list, tuple)) else v
 
 def _shortened(fit, batches, judged):
-    "A training of some batches, looked at once, each optimiser at one rate"
+    "A training of some batches, looked at once, each optimiser at one rate and one price"
     brief = dict(steps=batches, epochs=batches, every=batches, n_valid=judged)
     out = {k: brief.get(k, v) for k,v in fit.items() if k not in ('checkpoints', 'patience')}
     if isinstance(opt := out.get('opt'), dict): out['opt'] = {k: _one(v) for k,v in opt.items()}
-    return out | dict(evals=1) | (dict(lr=_one(out['lr'])) if 'lr' in out else {})
+    return out | dict(evals=1) | {k: _one(out[k]) for k in ('lr', 'weight') if k in out}
 
 _SEEN = 'digest', 'norm', 'augment', 'task'
 

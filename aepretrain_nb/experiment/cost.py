@@ -12,6 +12,7 @@ from ..imports import *
 from collections import deque
 from contextlib import suppress
 from graphlib import TopologicalSorter
+from fastcore.basics import listify
 from heapq import heappop, heappush
 from itertools import chain as joined
 from ..data.ground import canonical
@@ -71,7 +72,9 @@ _JUDGED,_MOST = 200,256 # more images to judge, and most batches to learn from, 
 
 def _on_features(step, splits):
     "Does a step compute the features of all images once?"
-    return step.do=='knn' or together(step, splits) is not None
+    return step.do in _WITHOUT_BATCHES or together(step, splits) is not None
+
+_WITHOUT_BATCHES = 'knn', 'probe'
 
 def timed(
     unit, # steps that are trained as one; one, as a rule
@@ -95,8 +98,8 @@ def timed(
 
 # %% ../../nbs/experiment/29_cost.ipynb #3f90884e
 def _tries(step):
-    "Trainings of a step: one for each rate and optimiser"
-    return len(candidates(step.fit))
+    "Trainings of a step: one for each rate and optimiser, at each price of a reconstruction"
+    return len(candidates(step.fit))*len(listify(step.fit.get('weight', Fit.weight)))
 
 def _kind(step):
     "What steps have in common that take equally long"
@@ -112,7 +115,7 @@ def _trained_on(step, splits):
 def _batches(step, n):
     "Batches of a training"
     f = step.fit
-    if step.do in (*UNTRAINED, 'knn'): return 0
+    if step.do in (*UNTRAINED, *_WITHOUT_BATCHES): return 0
     return f['epochs']*-(-n//f.get('bs', Fit.bs)) if f.get('partial') else f.get('steps') or 0
 
 def _looks(step, batches):
@@ -129,7 +132,8 @@ def batches_of(
     return _tries(step)*_batches(step, _trained_on(step, splits)[0])
 
 # %% ../../nbs/experiment/29_cost.ipynb #31010d0b
-_HOW_LONG = 'lr', 'steps', 'epochs', 'evals', 'every', 'patience', 'least_gain', 'checkpoints', 'n_valid', 'first_lr'
+_HOW_LONG = ('lr', 'weight', 'first_lr', 'steps', 'epochs', 'evals', 'every', 'patience', 'least_gain', 'checkpoints',
+    'n_valid')
 _paces = {}
 
 def _pace(unit, splits, n, device):

@@ -65,6 +65,9 @@ METHODS = dict(
     plain=Method('an autoencoder of whole images', _mirror),
     denoising=Method('noisy images are cleaned, with skips around the code', dict(make='skip', norm=True),
         dict(corrupt=dict(kind='gaussian', sigma=.3))),
+    skips=Method('patches are hidden and filled in, with skips of raw features and one around it all',
+        dict(make='skip', norm=True, raw=True, image=True, out_act='identity'),
+        dict(corrupt=dict(kind='patches', p=.4, space='normalised'), norm_target=True, choose='noisy')),
     masked=Method('half of the image is hidden, patch by patch, and filled in', _mirror,
         dict(corrupt=dict(kind='patches', p=.5, space='normalised'))),
     sparse=Method('an autoencoder that pays for every number in its code', _mirror, dict(sparsity=.01)),
@@ -86,7 +89,7 @@ _PLAIN_LOOP = dict(schedule='constant', patience=None, norm_target=False)
 def _change(name, m, recipe):
     "The sections that a method changes"
     act = recipe['decoder'].get('out_act')
-    out = dict(decoder=m.decoder | ({} if act is None else dict(out_act=act)), pretrain=_NO_OTHER | m.pretrain)
+    out = dict(decoder=({} if act is None else dict(out_act=act)) | m.decoder, pretrain=_NO_OTHER | m.pretrain)
     if m.decoder is not _by_level: return out
     return out | dict(pretrain=out['pretrain'] | _PLAIN_LOOP, images=dict(norm=None))
 

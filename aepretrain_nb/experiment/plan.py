@@ -62,7 +62,12 @@ _labels = partial(_on, 'finetune', 'labels', NETS)
 DO = dict(reconstruct=_images('pretrain:reconstruct', 'build:build_autoencoder'),
     draw=_images('phase:draw', 'phase:build_staged'), phase=_images('phase:train_phase', 'phase:build_staged'),
     classify=_labels('stack:classify', 'build:build_classifier'),
-    joint=_labels('joint:train_joint', 'joint:build_joint'), knn=_labels('stack:vote', 'build:build_classifier'))
+    joint=_labels('joint:train_joint', 'joint:build_joint'), knn=_labels('stack:vote', 'build:build_classifier'),
+    segment=_on('finetune', 'labels', ('encoder', 'decoder'), 'segment:train_segmenter', 'segment:build_segmenter'),
+    probe=_on('probe', 'labels', ('encoder',), 'probes:read_layer', 'probes:build_layer'),
+    redraw=_on('probe', 'labels', ('encoder', 'decoder'), 'probes:redraw', 'probes:build_redrawn'),
+    decode=_on('pretrain', 'labels', NETS, 'augmented:train_decoder', 'augmented:build_augmented'),
+    augment=_on('joint', 'labels', NETS, 'augmented:train_augmented', 'augmented:build_augmented'))
 
 # %% ../../nbs/experiment/06_plan.ipynb #844a1e64
 def do_of(

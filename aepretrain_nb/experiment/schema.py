@@ -64,13 +64,14 @@ class Fit:
     "How something is trained."
     opt:Optimiser='sgd' # optimiser; of several (or of rates by optimiser) pre-training takes the best
     lr:several(Rate)=.1 # learning rate; of several, the one that held-out or validation images prefer
+    choose:one_of(('clean', 'noisy'))='clean' # images by whose error pre-training chooses a rate
     tune:one_of(('each', 'first'))='each' # where several rates are tried: by each fit, or on the first seed for all
     seek:one_of(('all', 'outward'))='all' # all rates, or from `first_lr` until both neighbours of the best are known
     first_lr:Rate=None # where `outward` begins
     bs:Whole=128 # images in a batch
     steps:Steps=None # batches in all; a dict gives them by number of labels
     epochs:Whole=None # passes over the images, in place of `steps`
-    schedule:one_of(('constant', 'one_cycle'))='constant' # of the rate: fastai's one-cycle rises to it, then falls
+    schedule:one_of(('constant', 'one_cycle', 'drops'))='constant' # of the rate: constant, up and down, or /10 twice
     partial:Yes=False # does an epoch end with a smaller batch?
     patience:Whole=None # looks without a better one after which a fit ends
     least_gain:Share=0. # share by which a look has to be better, for `patience`
@@ -88,6 +89,7 @@ class Fit:
     sparsity:Rate=None # price of a penalty of one
     penalty:one_of(PENALTIES)='code' # what is priced
     corrupt:Section=None # noise on the input, such as {'kind': 'masking', 'p': 0.15}
+    masked:Yes=False # do only the pixels count that `corrupt` has hidden?
     norm_target:Yes=False # is the target normalised, too?
     n_valid:Whole=None # images held out from pre-training
     checkpoints:Looks=() # looks whose weights are kept, too
@@ -96,7 +98,11 @@ class Fit:
     dropout_on:Yes=False # leave dropout on while measuring, as Barletta & De Benedetti's code does?
     score_train:Yes=False # score the training images, too?
     k:Whole=5 # neighbours that vote
-    weight:Share=1. # price of the reconstruction, of a joint training
+    layer:Word=None # stage whose output a probe reads; the last if not given
+    kind:one_of(('linear', 'knn'))='linear' # of a probe: softmax regression, or neighbours
+    cells:Whole=4 # cells a side over which a probe averages maps
+    weight:several(Share)=1. # price of the reconstruction, of a joint training; of several, as validation images prefer
+    unlabelled:Yes=False # are unlabelled images reconstructed, in place of the labelled ones, by decoders of a net?
     precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps
     phase:Phased=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
@@ -139,7 +145,7 @@ class Arm:
     columns:Section=field(default_factory=dict) # what a table shall say of the arm
 
 # %% ../../nbs/experiment/02_schema.ipynb #49ef194d
-SECTIONS = dict(images=Images, labels=Labels, seeds=Seeds, pretrain=Fit, joint=Fit, refit=Fit, finetune=Fit)
+SECTIONS = dict(images=Images, labels=Labels, seeds=Seeds, pretrain=Fit, joint=Fit, refit=Fit, finetune=Fit, probe=Fit)
 
 # %% ../../nbs/experiment/02_schema.ipynb #4305a927
 def defaults(

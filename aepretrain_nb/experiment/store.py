@@ -131,7 +131,8 @@ def keeps(
 )->bool:
     "Are a step's weights kept, whoever asks for them?"
     phase = step.fit.get('phase')
-    return do_of(step.do).sees=='images' and (phase is None or len(phase['train'])>0)
+    if do_of(step.do).sees=='labels': return not step.arm  # others start from it
+    return phase is None or len(phase['train'])>0
 
 @patch
 def keep_weights(self:Store,

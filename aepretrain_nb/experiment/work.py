@@ -30,7 +30,7 @@ from .seen import labelled
 from .carry import carry_out
 from .kinds import ExperimentError
 from .stack import train_heads
-from .step import Step, chain, to_json
+from .step import PROBING, Step, chain, to_json
 from .store import Store, keeps
 
 # %% ../../nbs/experiment/18_work.ipynb #af777706
@@ -234,7 +234,7 @@ def is_classifier(
     step:Step # of any kind
 )->bool:
     "Does a step end in a net that tells classes?"
-    return bool(step.arm) and do_of(step.do).sees=='labels' and step.do!='knn'
+    return bool(step.arm) and do_of(step.do).sees=='labels' and step.do not in ('knn', *PROBING)
 
 _SAID = 'valid', 'better', 'metric', 'unit', 'value', 'n_train', 'n_valid'
 

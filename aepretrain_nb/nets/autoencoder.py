@@ -123,7 +123,7 @@ def _shapes(encoder, shape):
         if isinstance(s, ConvStage): continue
         raise ValueError(f"stage {n!r} is no single convolution: give the shape of the images, (c, h, w)")
     convs = [s.conv for s in encoder.stages.values()]
-    return [(convs[0].in_channels,), *((c.out_channels,) for c in convs)]
+    return [(n, None, None) for n in (convs[0].in_channels, *(c.out_channels for c in convs))]
 
 def _norm(shape): return (nn.BatchNorm2d if len(shape)==3 else nn.BatchNorm1d)(shape[0])
 

@@ -11,7 +11,7 @@ __all__ = ['DECODERS', 'UpsampleDecoder', 'SkipDecoder', 'pool_side', 'UnpoolDec
 # %% ../../nbs/nets/05_decoders.ipynb #fa60dbd6
 from ..imports import *
 from .autoencoder import MirrorDecoder, TiedDecoder, ratio, transposed, way_back
-from .encoder import Code, ConvStage, Staged, end_pool, levels
+from .encoder import Code, ConvStage, Staged, end_pool, has_raw, levels
 from .upsampling import FixedUnpool, SwitchUnpool, UpConv, resized
 from .layers import started
 
@@ -50,16 +50,19 @@ class SkipDecoder(MirrorDecoder):
     def __init__(self,
         encoder:Staged, # whose stages are to be mirrored; not kept
         shape:tuple=None, # (c, h, w) of the images; not needed where every stage is a `ConvStage`
-        every:int=2, # stages from one skip to the next
+        every:int|None=2, # stages from one skip to the next; None for no skips within
         image:bool=False, # add the input to the output?
         norm:bool=False, # a BatchNorm after each step but the last?
+        raw:bool=False, # add raw features, where a stage has them, and not its output?
     ):
-        if every<1: raise ValueError(f"a skip every {every} stages: give a whole number of at least 1")
+        if every is not None and every<1:
+            raise ValueError(f"a skip every {every} stages: give a whole number of at least 1, or None for none")
         super().__init__(encoder, shape, norm)
         names = list(encoder.stages)
-        self.skips = {names[i]: names[i-1] for i in range(len(names)-every, 0, -every)}
+        at = range(len(names)-every, 0, -every) if every else ()
+        self.skips = {names[i]: names[i-1] for i in at}
         if image: self.skips[names[0]] = 'input'
-        self.wants = dict(taps=tuple(self.skips.values()))
+        self.wants = dict(taps=tuple(self.skips.values())) | (dict(raw=True) if raw else {})
 
     def back(self,
         name:str, # of the stage
@@ -162,13 +165,14 @@ def skip_decoder(
     h:int, # their height in pixels
     w:int, # their width in pixels
     gen:torch.Generator=None, # stream of the weights; the global one if not given
-    every:int=2, # stages from one skip to the next
+    every:int|None=2, # stages from one skip to the next; None for no skips within
     image:bool=False, # add the input to the output?
     norm:bool=False, # a BatchNorm after each step but the last?
+    raw:bool=False, # add raw features, where a stage has them, and not its output?
     init:dict=None, # spec of `init_`; PyTorch's own if not given
 )->SkipDecoder: # a mirror with symmetric skips
     "The encoder's stages in reverse, and what the encoder had there"
-    return started(SkipDecoder(encoder, (c,h,w), every, image, norm), gen, init)
+    return started(SkipDecoder(encoder, (c,h,w), every, image, norm, raw), gen, init)
 
 # %% ../../nbs/nets/05_decoders.ipynb #94a7a5ea
 def unpool_decoder(

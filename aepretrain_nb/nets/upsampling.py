@@ -84,6 +84,13 @@ def _fill(x, h, w):
     short = (0, w-x.shape[3], 0, h-x.shape[2])
     return F.pad(x, short, mode='replicate') if any(short) else x
 
+# %% ../../nbs/nets/01_upsampling.ipynb #f3b222fd
+def _blank(z, h, w):
+    "Zeros of a size of (h, w) in the memory format of `z`"
+    last = z.shape[1]>1 and z.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(*z.shape[:2], h, w, dtype=z.dtype, device=z.device, memory_format=layout).zero_()
+
 # %% ../../nbs/nets/01_upsampling.ipynb #d768e5a5
 class FixedUnpool(nn.Module):
     "Spread each value over its `k`x`k` block at a fixed `position`, zeros elsewhere; copies everywhere for 'nearest'"
@@ -105,7 +112,7 @@ class FixedUnpool(nn.Module):
         "Put each value where it is taken to have been"
         h,w = out_size
         if self.position=='nearest': return _fill(F.interpolate(z, scale_factor=self.k)[..., :h, :w], h, w)
-        out = z.new_zeros(*z.shape[:2], h, w)
+        out = _blank(z, h, w)
         iy,ix = (_cells(s, self.k, self.position, z.device)[:n] for s,n in zip((h,w), z.shape[2:]))
         out[:, :, iy[:,None], ix] = z
         return out

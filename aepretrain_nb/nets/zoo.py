@@ -155,7 +155,8 @@ def torchvision_encoder(
     return _staged(net, title, _ends(net, c, title)[:depth], c, h, w)
 
 # %% ../../nbs/nets/03_zoo.ipynb #5cb58b8e
-ENCODERS = dict(conv=conv_encoder, residual='aepretrain_nb.nets.residual:residual_encoder')
+ENCODERS = {'conv': conv_encoder, 'residual': 'aepretrain_nb.nets.residual:residual_encoder',
+    'all-conv': 'aepretrain_nb.nets.allconv:all_conv_encoder'}
 LIBRARIES = dict(timm=timm_encoder, torchvision=torchvision_encoder)
 
 def of_library(

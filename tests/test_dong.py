@@ -1,0 +1,228 @@
+"Dong et al.: nets from a line, skips of raw features, the masked loss, four corners of transfer, probes as steps, the recipe."
+from types import SimpleNamespace
+from aepretrain_nb.imports import *
+import pytest
+from hypothesis import given, settings, strategies as st
+from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare
+from aepretrain_nb.data.augment import Augment, augmentation
+from aepretrain_nb.data.corrupt import corruption
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.nets.allconv import all_conv_encoder, check_exact, read_layers, total_stride
+from aepretrain_nb.nets.autoencoder import Autoencoder
+from aepretrain_nb.nets.decoders import SkipDecoder, skip_decoder
+from aepretrain_nb.nets.encoder import conv_encoder
+from aepretrain_nb.nets.loss import ReconLoss
+from aepretrain_nb.train.callbacks import MaskedLossCB
+from aepretrain_nb.experiment.carry import carry_out, rehearse
+from aepretrain_nb.experiment.cost import cost_of
+from aepretrain_nb.experiment.fitted import kept_table
+from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.plan import Plan
+from aepretrain_nb.experiment.probes import read_layer, redraw
+from aepretrain_nb.experiment.recipe import check_recipe, find_recipe, merged
+from aepretrain_nb.experiment.run import dropping
+from aepretrain_nb.experiment.segment import build_segmenter, corners
+from aepretrain_nb.experiment.store import Store, keeps
+from aepretrain_nb.papers.dong import *
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
+THREE = dict(layers='16 16/2 16/2') # what does not ask for nine layers takes three
+few = settings(max_examples=25, deadline=None)
+digits = dataset('digits')
+def gen(s=0): return torch.Generator().manual_seed(s)
+def words(layers): return ' '.join(f'{m}@{k}/{s}' for m,k,s in layers)
+
+# Nets and sizes
+
+layer = st.tuples(st.integers(1, 5), st.sampled_from([1, 3, 5]), st.integers(1, 2))
+
+@few
+@given(layers=st.lists(layer, min_size=1, max_size=5), h=st.integers(3, 40), w=st.integers(3, 40))
+def test_a_size_is_exact_when_plain_transposes_lead_back(layers, h, w):
+    "`check_exact` says yes where the transposes alone, without a size to arrive at, give the image's size"
+    enc = all_conv_encoder(1, h, w, layers=words(layers))
+    ae = Autoencoder(enc, skip_decoder(enc, 1, h, w, raw=True, image=True), 'identity')
+    x = torch.zeros(2, 1, h, w)
+    z = enc(x)
+    for up in ae.decoder.convs.values(): z = up(z)
+    try: check_exact(enc, h, w); exact = True
+    except ValueError: exact = False
+    assert exact==(z.shape==x.shape)==((h-1)%total_stride(enc)==(w-1)%total_stride(enc)==0)
+    assert ae(x).shape==x.shape
+
+@few
+@given(h=st.integers(1, 80), w=st.integers(1, 80), stride=st.sampled_from([1, 2, 4, 8]), crop=st.integers(0, 8))
+def test_windows_of_a_stride_are_the_largest_that_fit(h, w, stride, crop):
+    aug,room = Augment(stride=stride, crop=crop),(h+2*crop, w+2*crop)
+    if min(room)<=stride:
+        with pytest.raises(ValueError, match='too few for a stride'): aug.out_size(h, w)
+        return
+    out = aug.out_size(h, w)
+    assert all((o-1)%stride==0 and o<=r<o+stride for o,r in zip(out, room))
+    x = torch.rand(2, 1, h, w)
+    assert aug(x, None, gen())[0].shape[2:]==aug.evaluation()(x)[0].shape[2:]==out
+    assert augmentation(aug.config)==aug
+
+def test_the_way_out_that_an_error_names_is_one():
+    for n in range(5, 40):
+        if n%4==1: continue
+        with pytest.raises(ValueError) as e: all_conv_encoder(1, n, n, layers='2/2 2/2', exact=True)
+        below,above = (Augment(stride=4, crop=c).out_size(n, n)[0] for c in (0, 2))
+        assert f'Take {below}x{below} or {above}x{above}' in str(e.value) and '"stride": 4' in str(e.value) and '\n' not in str(e.value)
+
+@pytest.mark.parametrize('text', ['', '  ', 'a', '0', '8/0', '8@2', '8*0', '8-2', '8/2/2', None, 8])
+def test_a_line_that_is_no_net_is_refused(text):
+    with pytest.raises(ValueError, match='^layer'): read_layers(text)
+
+def test_augment_refuses_a_stride_that_is_none():
+    for kw in (dict(stride=0), dict(stride=True), dict(stride=1.5), dict(stride=4, size=29), dict(stride=4, resized=(.1, 1))):
+        with pytest.raises(ValueError, match='^augment: '): Augment(**kw)
+
+# Skips
+
+def test_a_raw_skip_is_added_before_norm_and_activation():
+    "The decoder by hand, from the encoder's own convolutions"
+    enc = all_conv_encoder(1, 9, 9, gen(), '3 4/2 5')
+    dec = SkipDecoder(enc, image=True, norm=True, raw=True)
+    for m in (enc, dec): m.eval()
+    x,d = torch.rand(4, 1, 9, 9),dec.convs
+    raw = enc.stages.conv1.conv(x)
+    assert dec.skips==dict(conv2='conv1', conv1='input') and raw.min()<0
+    z = dec.norms.conv3(d.conv3(enc(x), output_size=(5, 5))).relu()
+    z = dec.norms.conv2(d.conv2(z, output_size=(9, 9)) + raw).relu()
+    torch.testing.assert_close(dec(enc.encode(x, **dec.wants), enc), d.conv1(z, output_size=(9, 9)) + x)
+
+def test_pooled_stages_hand_over_their_output():
+    enc = conv_encoder(1, 16, 16, gen(), widths=(3, 4, 5))
+    dec = SkipDecoder(enc, every=1, raw=True)
+    a,b = enc.eval().encode(torch.rand(2, 1, 16, 16), **dec.wants),enc.encode(torch.rand(2, 1, 16, 16))
+    assert all(t.min()>=0 for t in a.taps.values()) and dec.eval()(a).shape==(2, 1, 16, 16)
+
+def test_switches_change_no_weight():
+    enc = all_conv_encoder(1, 9, 9, gen(), '3 4/2 5 5')
+    ways = [skip_decoder(enc, 1, 9, 9, gen(), every=e, image=i, raw=True, norm=True) for e in (2, None) for i in (True, False)]
+    first = ways[0].state_dict()
+    assert all(torch.equal(v, first[k]) for d in ways for k,v in d.state_dict().items())
+    assert [len(d.wants['taps']) for d in ways]==[2, 1, 1, 0]
+
+# Masked loss, dropping rate
+
+def test_the_masked_loss_by_hand():
+    y,p = torch.rand(3, 2, 5, 5, generator=gen())+.1,torch.rand(3, 2, 5, 5, generator=gen(1))
+    x = corruption(dict(kind='blocks', n=1, size=2))(y, gen(2))
+    cb = MaskedLossCB()
+    cb.learn = SimpleNamespace(xb=(x,), yb=(y,), pred=p, loss_func=ReconLoss('mse', 'identity'))
+    cb.after_loss()
+    hit = (x!=y)
+    assert hit.sum()==3*2*4
+    torch.testing.assert_close(cb.learn.loss, (p-y)[hit].square().mean())
+
+@pytest.mark.parametrize('change,match', [(dict(pretrain=dict(masked=True, corrupt=dict(kind='gaussian', sigma=.1))), 'masked counts hidden pixels'),
+    (dict(pretrain=dict(masked=True, corrupt=None)), 'masked counts hidden pixels')])
+def test_a_masked_loss_wants_a_mask(change, match):
+    with pytest.raises(ExperimentError, match=match): check_recipe(recipe(**change))
+
+def test_a_masked_loss_wants_one_scale():
+    with pytest.raises(ExperimentError, match='norm_target=true'):
+        rehearse(Plan(digits, recipe(study='masked', pretrain=dict(norm_target=False)), ['masked'], seeds=1).steps(), digits)
+
+def test_a_rate_drops_twice():
+    assert [round(.1/dropping(.1)(p)) for p in (0, .59, .61, .84, .86, 1)]==[1, 1, 10, 10, 100, 100]
+
+# The recipe
+
+@pytest.mark.parametrize('study', STUDIES)
+@pytest.mark.parametrize('setting', SETTINGS)
+@pytest.mark.parametrize('reading', [None, *READINGS])
+def test_recipes_are_json_and_complete(setting, reading, study):
+    r = recipe(setting, reading, study)
+    assert json.loads(json.dumps(r))==r and r.get('reading')==reading and r['arms']
+    check_recipe(r)
+    assert r['images']['augment']['stride']==total_stride(all_conv_encoder(3, 33, 33, layers=r['encoder']['layers'], width=.01))
+
+def test_the_papers_numbers():
+    r = recipe('paper')
+    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==dict(dist='normal', std=.01)
+    assert r['labels']['n']==[4000] and r['images']['augment']==dict(stride=4) and recipe('paper', study='table1')['images']['augment']['flip']
+    assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
+
+def test_every_arm_of_the_main_studies_can_be_done():
+    studies = 'main', 'equal', 'noise', 'masked', 'switches', 'linear', 'redrawn'
+    rehearse(sum((Plan(digits, recipe(study=o, encoder=THREE), seeds=1).steps() for o in studies), []), digits)
+
+def test_controls_with_equal_compute_get_two_steps_for_one():
+    r = recipe('quick', study='equal')
+    assert {a['change']['finetune']['steps'] for a in r['arms'].values()}=={2000+2*6000}
+    r = recipe('quick', study='equal', finetune=dict(steps={'100': 10}))
+    assert r['arms']['random_paper_longer']['change']['finetune']['steps']=={'100': 12_010}
+
+def test_an_arm_without_skips_shares_its_start_with_one_that_has_them():
+    steps = {s.arm: s for s in Plan(digits, recipe(), seeds=1).steps()}
+    a,b = (steps[k].parents[0] for k in ('skips', 'no_skips'))
+    assert a.key!=b.key and a.net['encoder']==b.net['encoder'] and a.seeds==b.seeds
+
+def test_dong_runs_from_the_command_line(tmp_path, capsys):
+    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--arms', 'skips', '--arms', 'random_default', '--out', str(tmp_path/'s')])==0
+    assert 'random_default' in capsys.readouterr().out
+
+def test_sizes_that_do_not_invert_end_in_one_line(tmp_path, capsys):
+    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--set', 'images.augment={}', '--out', str(tmp_path/'s')])==2
+    assert 'pixels do not invert' in capsys.readouterr().err and not (tmp_path/'s').exists()
+
+# Segmentation and probes
+
+def inked(images): return ImageSet(images.x, (images.x[:,0]>127).long(), classes=['paper', 'ink'], layout='nchw')
+drawn = Splits('ink', inked(digits.train), inked(digits.test), digits.unlabelled)
+
+def test_four_corners_from_one_autoencoder():
+    steps = {s.arm: s for s in Plan(drawn, recipe(study='segment', encoder=THREE), seeds=1).steps()}
+    assert set(steps)==set(corners()) and len({s.parents[0].key for s in steps.values() if s.parents})==1
+    rehearse(steps.values(), drawn)
+    state = carry_out(steps['both'].parents[0], drawn)[0].state_dict()
+    for k,s in steps.items():
+        net = build_segmenter(s, drawn, [(state, s.start[0].names)] if s.start else ())
+        for part in ('encoder.', 'decoder.'):
+            same = {torch.equal(v, state[n]) for n,v in net.state_dict().items() if n.startswith(part) and n.endswith('running_mean')}
+            assert same=={k in ('both', part[:-1])}
+        assert net(torch.rand(2, 1, 9, 9)).shape==(2, 2, 9, 9) and 'input' not in net.decoder.wants['taps']
+
+def test_images_without_masks_are_not_segmented():
+    with pytest.raises(ExperimentError, match='digits has no masks'): rehearse(Plan(digits, recipe(study='segment'), seeds=1).steps(), digits)
+
+def test_what_a_middle_step_has_learnt_is_kept():
+    last = next(s for s in Plan(digits, recipe(study='linear'), ['supervised_conv1'], seeds=1).steps())
+    assert last.parents[0].do=='classify' and keeps(last.parents[0]) and not keeps(last)
+
+def test_probes_change_nothing_and_read_what_they_are_told():
+    r = recipe(study='linear', encoder=THREE)
+    step, = Plan(digits, r, ['random_conv2'], seeds=1).steps()
+    encoder,row = read_layer(step, digits)
+    again,same = read_layer(step, digits)
+    assert list(encoder.stages)==['conv1', 'conv2'] and row['value']==same['value']>row['chance']
+    step, = Plan(digits, recipe(study='redrawn', encoder=THREE), ['random_conv2'], seeds=1).steps()
+    ae,row = redraw(step, digits)
+    assert all(torch.equal(v, ae.encoder.state_dict()[k]) for k,v in encoder.state_dict().items())
+    assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
+
+@pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
+def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
+    r = recipe(study=study, encoder=THREE)
+    arms = [f'supervised_{layer}', f'random_{layer}']
+    cost = cost_of(Plan(digits, r, arms, seeds=1), Store(tmp_path/'none'))
+    res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    assert list(res.rows.metric)==[metric]*2 and set(res.rows.protocol)=={'frozen'}
+    assert cost.table.n.sum()==len(res.rows)+1 and (cost.table.seconds>0).all()
+    with pytest.raises(ExperimentError, match='keeps no classifier'): kept_table(tmp_path/'s')
+
+def test_a_layer_that_is_not_there_ends_in_one_line():
+    r = recipe(study='linear') | dict(arms=dict(a=dict(steps=[dict(do='probe', probe=dict(layer='conv99'))])))
+    with pytest.raises(ValueError, match="no stage 'conv99'"): rehearse(Plan(digits, r, seeds=1).steps(), digits)
+
+def test_reported_rows():
+    d = reported_rows()
+    assert len(d)==25 and d.value.between(60, 100).all() and (d.reading=='reported').all()
+    assert d[(d.table==2) & (d.arm=='skips')].value.item()==80.22

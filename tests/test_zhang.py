@@ -1,0 +1,227 @@
+"Macro-layers at odd sizes, on any VGG, in any layout; losses against slow formulas; steps that leave a classifier alone."
+import pytest
+from aepretrain_nb.imports import *
+from torchvision import models
+from aepretrain_nb.compare import compare
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.cost import batches_of
+from aepretrain_nb.experiment.fitted import fitted
+from aepretrain_nb.experiment.plan import plan
+from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
+from aepretrain_nb.experiment.step import chain
+from aepretrain_nb.nets.encoder import Staged, conv_encoder
+from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
+from aepretrain_nb.papers.zhang import LOSSES, POSITIONS, operator_errors, recipe, variant_steps
+
+pytestmark = pytest.mark.usefixtures('no_pictures')
+
+POSITION = ['switches', 'center', 'upper_left', 'nearest']
+def gen(s=0): return torch.Generator().manual_seed(s)
+
+def coded(enc, dec, x): return enc.encode(x, **dec.wants)
+
+@pytest.mark.parametrize('position', POSITION)
+@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('norm', [False, True])
+@pytest.mark.parametrize('c,h,w', [(1, 8, 8), (3, 29, 31), (3, 68, 65)])
+def test_every_size(position, losses, norm, c, h, w):
+    enc = vgg_encoder(c, h, w, gen(), widths=(4, 6), norm=norm)
+    dec = macro_decoder(enc, c, h, w, gen(1), position=position, losses=losses, norm=norm)
+    code = coded(enc, dec, torch.rand(2, c, h, w))
+    recon = dec(code)
+    assert {n: r.shape for n,r in recon.items()}=={n: code.taps[n].shape for n in recon}
+    dec.loss(recon, code.taps).backward()
+    grads = {n: p.grad for n,p in dec.named_parameters()}
+    assert all(g is not None and g.isfinite().all() for g in grads.values())
+
+@pytest.mark.parametrize('position', POSITION)
+def test_channels_last_stays(position):
+    enc = vgg_encoder(3, 29, 31, gen(), widths=(4, 6)).to(memory_format=torch.channels_last)
+    dec = macro_decoder(enc, 3, 29, 31, gen(1), position=position).to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 29, 31).to(memory_format=torch.channels_last)
+    kept = []
+    for m in dec.modules():
+        if hasattr(m, 'unpool') and m.unpool is not None:
+            m.unpool.register_forward_hook(lambda m, i, o: kept.append(o.is_contiguous(memory_format=torch.channels_last)))
+    recon = dec(coded(enc, dec, x))
+    assert kept==[True, True]
+    assert all(r.is_contiguous(memory_format=torch.channels_last) for r in recon.values())
+
+@pytest.mark.parametrize('position', POSITION)
+def test_layouts_agree(position):
+    enc = vgg_encoder(3, 13, 15, gen(), widths=(4, 6)).eval()
+    dec = macro_decoder(enc, 3, 13, 15, gen(1), position=position)
+    x = torch.rand(2, 3, 13, 15)
+    plain = dec(coded(enc, dec, x))['input']
+    for m in (enc, dec): m.to(memory_format=torch.channels_last)
+    last = dec(coded(enc, dec, x.to(memory_format=torch.channels_last)))['input']
+    torch.testing.assert_close(plain, last, atol=1e-5, rtol=1e-5)
+
+@pytest.mark.parametrize('position', POSITION)
+def test_autocast(position):
+    enc = vgg_encoder(3, 13, 15, gen(), widths=(4, 6))
+    dec = macro_decoder(enc, 3, 13, 15, gen(1), position=position)
+    x = torch.rand(4, 3, 13, 15)
+    full = dec.loss(*(o := (dec(c := coded(enc, dec, x)), c.taps)))
+    with torch.autocast('cpu', torch.bfloat16):
+        code = coded(enc, dec, x)
+        half = dec.loss(dec(code), code.taps)
+    half.backward()
+    assert half.dtype==torch.float32 and abs(half-full)<.05*full
+
+def test_center_is_the_lower_right():
+    "A convolution that does nothing shows where a value goes"
+    enc = macro_layers(nn.Sequential(*[m for _ in range(2) for m in (nn.Conv2d(1, 1, 1), nn.ReLU(), nn.MaxPool2d(2))]))
+    up = MacroDecoder(enc, 'center').ups['macro1']
+    with torch.no_grad(): up.layers[0].weight.fill_(1), up.layers[0].bias.zero_()
+    assert up(torch.full((1, 1, 1, 1), 5.), (2, 2)).flatten().tolist()==[0, 0, 0, 5]
+
+def test_libraries():
+    "The same macro-layers from both libraries, and the published names of weights"
+    small = dict(torchvision=dict(init_weights=False), timm=dict(mlp_ratio=.01)) # what is cut off costs most of the time
+    ours,timms = (macro_encoder(3, 64, 64, gen(), of=f'{o}:vgg11_bn', **kw) for o,kw in small.items())
+    whole = nn.ModuleDict(dict(features=models.vgg.make_layers(models.vgg.cfgs['A'], batch_norm=True)))
+    ours.net.load_state_dict(whole.state_dict())
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad(): assert torch.equal(ours.eval()(x), whole.features.eval()(x))
+    convs = [[m.out_channels for m in s if isinstance(m, nn.Conv2d)] for s in ours.stages.values()]
+    assert convs==[[64], [128], [256, 256], [512, 512], [512, 512]]
+    assert [k.removeprefix('net.') for k in timms.state_dict()]==list(whole.state_dict())
+
+def test_the_authors_decoder():
+    "Channels of VGG-16's decoder, as recon-dec/vggnet has them"
+    enc = macro_layers(nn.Sequential(*models.vgg.make_layers(models.vgg.cfgs['D'])))
+    dec = MacroDecoder(enc)
+    def channels(n): return [m.out_channels for m in dec.ups[n].layers if isinstance(m, nn.ConvTranspose2d)]
+    assert [channels(f'macro{i}') for i in (5, 4, 3, 2, 1)]==[[512]*3, [512, 512, 256], [256, 256, 128], [128, 64], [64, 3]]
+    ends = [type(dec.ups[n].layers[-1]) for n in dec.ups]
+    assert ends==[nn.ConvTranspose2d, *[nn.ReLU]*4]
+
+def row(pool, **kw): return nn.Sequential(nn.Conv2d(1, 2, 3, **kw), pool, nn.Conv2d(2, 2, 3, **kw), pool)
+
+@pytest.mark.parametrize('make,words', [
+    (lambda: macro_layers(row(nn.MaxPool2d(3, 2))), 'macro1 ends in a pool whose blocks overlap'),
+    (lambda: macro_layers(row(nn.MaxPool2d(2), stride=2)), 'macro1 has a convolution with stride'),
+    (lambda: macro_encoder(3, 64, 64, of='timm:test_resnet'), 'no row of convolutions and max-pools'),
+    (lambda: MacroDecoder(Staged(dict(a=nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 1, 3))))), "take an encoder of"),
+    (lambda: MacroDecoder(conv_encoder(1, 8, 8)), "stage 'conv1' is no macro-layer"),
+    (lambda: macro_decoder(vgg_encoder(1, 8, 8, widths=(4, 4)), 1, 8, 8, position='middle'), "unknown position 'middle'"),
+    (lambda: macro_decoder(vgg_encoder(1, 8, 8, widths=(4, 4)), 1, 8, 8, losses='last'), "unknown losses 'last'"),
+    (lambda: LevelLoss('odd'), "unknown weights 'odd'")])
+def test_what_cannot_be(make, words):
+    with pytest.raises(ValueError, match=words) as e: make()
+    assert '\n' not in str(e.value)
+
+def test_losses_by_hand():
+    r,t = (dict(macro1=torch.rand(5, 4, 3, 3, generator=gen(i)), input=torch.rand(5, 1, 6, 6, generator=gen(i+9))) for i in (0, 1))
+    def slow(n, w): return w*sum(((r[n][i]-t[n][i])**2).sum() for i in range(5))/10
+    torch.testing.assert_close(LevelLoss('final')(r, t), slow('input', 1e-4)+slow('macro1', 1e-10))
+    torch.testing.assert_close(LevelLoss('first_upload')(r, t), slow('input', 1e-4)+slow('macro1', 2e-5))
+    torch.testing.assert_close(LevelLoss('first_upload')(dict(input=r['input']), t), slow('input', 1e-5))
+    even = sum(((r[n]-t[n])**2).mean()/((t[n]-t[n].mean())**2).mean() for n in r)/2
+    torch.testing.assert_close(LevelLoss()(r, t), even)
+
+@pytest.mark.parametrize('losses', LOSSES)
+def test_targets_are_moved_unless_detached(losses):
+    "The gradient of the lowest filters differs by what the targets say; the image is none of them"
+    enc,x = vgg_encoder(1, 8, 8, gen(), widths=(4, 6)).eval(),torch.rand(4, 1, 8, 8, generator=gen(2))
+    def grad(detach):
+        dec = macro_decoder(enc, 1, 8, 8, gen(1), losses=losses, detach_targets=detach)
+        enc.zero_grad()
+        code = coded(enc, dec, x)
+        dec.loss(dec(code), code.taps).backward()
+        return enc.stages.macro1[0].weight.grad.clone()
+    assert torch.equal(grad(False), grad(True))==(losses=='first')
+
+# Steps
+
+digits = dataset('digits')
+
+@pytest.fixture(scope='module')
+def ran():
+    "Carries out the steps of an arm, each once for all tests: their kinds, the nets, and what was measured"
+    known = {}
+    def found(step):
+        if step.key not in known:
+            known[step.key] = carry_out(step, digits, [(found(o.step)[1].state_dict(), o.names) for o in step.start])
+        return step.do,*known[step.key]
+    def run(steps, reading='fair', **kw):
+        check_recipe(r := recipe('smoke', reading, arms=dict(own=dict(steps=steps)), **kw))
+        return [found(step) for step in chain(plan(digits, r, labels=[100], seeds=1)[0])]
+    return run
+
+def own(net): return {k: t for k,t in net.state_dict().items() if not k.startswith('decoder.')}
+def same(a, b): return all(torch.equal(t, own(b)[k]) for k,t in own(a).items())
+
+@pytest.mark.parametrize('kind', POSITIONS)
+@pytest.mark.parametrize('losses', LOSSES)
+def test_a_frozen_classifier_stays(ran, kind, losses):
+    (_,first,res),*decoded,(_,last,_) = ran(variant_steps(kind, losses), joint=dict(weight=.1))
+    assert all(same(first, net) and o['value']==res['value'] for _,net,o in decoded)
+    assert not same(first, last)
+    assert any('running_mean' in k for k in own(first))
+
+FURTHER = recipe('smoke')['arms']['further']['steps']
+
+@pytest.mark.parametrize('kind', POSITIONS)
+def test_without_a_price_it_is_the_control(ran, kind):
+    "At a price of zero a decoder moves nothing, so the variant ends where the control of equal steps does"
+    free = ran(variant_steps(kind, 'all'), joint=dict(weight=0.))[-1]
+    control = ran(FURTHER, joint=dict(weight=0.))[-1]
+    assert same(free[1], control[1]) and free[2]['value']==control[2]['value']
+
+def test_one_first_step(ran):
+    "All arms of a seed begin with the same bytes; that which ends with them has a key of its own"
+    steps = plan(digits, recipe('smoke'), labels=[100], seeds=2)
+    firsts = {(o.arm, o.seeds['head']): chain(o)[0].key for o in steps}
+    assert len({k for (a,s),k in firsts.items() if s==0 and a!='classifier'})==1
+    alone,on = ran(recipe('smoke')['arms']['classifier']['steps']),ran(FURTHER, joint=dict(weight=1.))
+    assert same(alone[0][1], on[0][1])
+
+@pytest.mark.parametrize('weights,found', [(None, 'even'), ('first_upload', 'first_upload'), ('final', 'final')])
+def test_weights_of_an_upload(weights, found):
+    last = recipe('smoke', weights=weights)['arms']['SAE-all']['steps'][-1]['decoder']
+    assert last.get('weights', 'even')==found
+
+def test_as_written_runs(ran):
+    r = recipe('smoke', 'as_written')
+    assert 'further' not in r['arms'] and not r['encoder']['norm']
+    found = ran(r['arms']['SWWAE-first']['steps'], reading='as_written')
+    assert [o[0] for o in found]==['classify', 'decode', 'decode', 'augment']
+    assert all(math.isfinite(o[2]['valid_loss']) for o in found)
+
+def test_unlabelled_images(ran):
+    "Two streams: reconstruction of images without labels moves the net elsewhere"
+    one,two = (ran(variant_steps('SAE', 'all'), joint=dict(weight=1., unlabelled=o))[-1] for o in (False, True))
+    assert not same(one[1], two[1]) and math.isfinite(two[2]['value'])
+
+def test_bf16(ran):
+    assert math.isfinite(ran(variant_steps('SWWAE', 'all'), joint=dict(weight=1., precision='bf16'))[-1][2]['value'])
+
+def test_prices_are_chosen_on_validation(ran):
+    res = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=[.1, 10.]))[-1][2]
+    alone = {w: ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=w))[-1][2] for w in (.1, 10.)}
+    w = res['columns']['weight']
+    assert res['valid']==max(o['valid'] for o in alone.values()) and res['value']==alone[w]['value']
+
+def test_each_price_is_a_training():
+    one,two = (plan(digits, recipe('smoke', joint=dict(weight=w)), ['SAE-all'], [100], 1)[0] for w in (1., [.1, 1.]))
+    assert batches_of(two, digits)==2*batches_of(one, digits)==2*recipe('smoke')['joint']['steps']
+
+def test_two_classifiers_are_not_compared(ran):
+    a,b = (ran(variant_steps(k, 'layerwise')[:2], finetune=dict(steps=n))[-1][1] for k,n in (('SWWAE', 2), ('SAE', 3)))
+    with pytest.raises(ValueError, match='different encoders'): operator_errors(a, b, torch.rand(2, 1, 8, 8))
+
+@pytest.mark.parametrize('setting', ['smoke', 'digits', 'quick', 'paper'])
+@pytest.mark.parametrize('reading', ['fair', 'as_written'])
+def test_settings(setting, reading):
+    if setting=='paper' and reading=='as_written': setting = 'quick'
+    check_recipe(find_recipe('zhang', setting, reading=reading))
+
+def test_what_a_comparison_keeps_is_the_net_that_was_scored(tmp_path):
+    arms,r = ['SWWAE-layerwise', 'further'],find_recipe('zhang', 'smoke', joint=dict(weight=.1))
+    res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    kept = fitted(tmp_path/'s', 'SWWAE-layerwise')
+    right = kept.logits(digits.test).argmax(1)==digits.test.y
+    assert list(res.rows.arm)==arms and 100*right.double().mean().item()==pytest.approx(res.rows.value[0], abs=.01)
