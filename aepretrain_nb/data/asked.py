@@ -11,9 +11,10 @@ __all__ = ['ASKED', 'read_asked', 'fitting_sizes', 'sizes_asked', 'named_or_own'
 from ..imports import *
 from .arrays import DataError
 from .ground import near, place
-from .masks import looks_masked, read_masked
+from .masks import read_masked
 from .named import DATASETS, dataset
 from .own import Own, read_own
+from .pairs import looks_masked
 from .splits import Splits
 
 # %% ../../nbs/data/24_asked.ipynb #85218977

@@ -35,7 +35,7 @@ def read_mask(
     if str(path).lower().endswith(('.jpg', '.jpeg', '.jfif')): raise DataError('JPEG alters the numbers of a mask: PNG')
     with opened(path) as im: a = np.array(im)
     if a.ndim==3:
-        a = a[...,:max(1, a.shape[2]//2*2-1)]  # without transparency
+        a = a[...,:1 if a.shape[2]<3 else 3]  # without transparency
         if (a!=a[...,:1]).any(): raise DataError(_COLOURS)
         a = a[...,0]
     if a.dtype.kind=='f' or a.size and not 0<=int(a.min())<=int(a.max())<=255:
