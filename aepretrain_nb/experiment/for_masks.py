@@ -22,12 +22,12 @@ def _arms(): return {k: corners()[k] for k in ('both', 'encoder', 'neither')}
 # %% ../../nbs/experiment/33_for_masks.ipynb #3a4a2c02
 _adamw = dict(opt='adamw', fused=True, weight_decay=.01)
 _base = dict(
-    encoder=dict(make='residual', width=16),
+    encoder=dict(make='residual', width=8),
     decoder=dict(make='skip', every=1, norm=True, out_act='identity'),
-    pretrain=_adamw | METHODS['skips'].pretrain | dict(lr=.003, bs=16, steps=2000, evals=20, valid_bs=16, patience=5,
+    pretrain=_adamw | METHODS['skips'].pretrain | dict(lr=.003, bs=8, steps=1000, evals=20, valid_bs=16, patience=5,
         least_gain=.005, keep='best'),
-    finetune=_adamw | dict(lr=[.0003, .001, .003, .01, .03], seek='outward', first_lr=.003, tune='first',
-        schedule='one_cycle', bs=8, valid_bs=16, steps={'0': 300, '100': 600, '1000': 2000}, evals=10, keep='last'),
+    finetune=_adamw | dict(lr=[.001, .003, .01, .03, .1], seek='outward', first_lr=.01, tune='first',
+        schedule='one_cycle', bs=4, valid_bs=16, steps={'0': 200, '100': 400, '1000': 1000}, evals=5, keep='last'),
     labels=dict(n=[20, 60], policy='uniform'), seeds=dict(n=5),
     images=dict(norm='train', augment=crops_and_flips()))
 _settings = dict(quick={},
