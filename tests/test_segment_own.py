@@ -1,5 +1,6 @@
 "Folders of images and masks as people have them: layouts, numbers, sizes, parts, what is refused; compared and looked at from the command line"
 import numpy as np, pandas as pd, pytest, torch
+from types import SimpleNamespace
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from aepretrain_nb.cli import main
@@ -8,7 +9,8 @@ from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.asked import look_at, named_or_own
 from aepretrain_nb.data.decode import RESIZES, to_size
 from aepretrain_nb.data.masks import mask_to_size, read_mask, read_masked, settle_numbers
-from aepretrain_nb.data.pairs import pair_masks
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.experiment.run import judged_dl
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch): monkeypatch.setenv('AEPRETRAIN_CACHE', str(tmp_path_factory.mktemp('cache')))
@@ -219,3 +221,7 @@ def test_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, args, wo
     assert main(['compare', 'squares', '--setting', 'smoke', *args])==2
     said = capsys.readouterr().err.strip().splitlines()
     assert words in said[-1] and [o.name for o in tmp_path.iterdir()]==['squares']
+
+def test_large_images_are_judged_a_few_at_a_time():
+    def most(h, w): return judged_dl(SimpleNamespace(data={}), ImageSet(torch.zeros(3, 1, h, w)), target='x').bs
+    assert (most(96, 96), most(144, 192), most(2000, 2000))==(1000, 37, 1)
