@@ -81,6 +81,7 @@ from .experiment.segment import *
 from .experiment.probes import *
 from .experiment.augmented import *
 from .experiment.for_masks import *
+from .experiment.masks_out import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
