@@ -8,8 +8,10 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.asked import look_at, named_or_own
 from aepretrain_nb.data.decode import RESIZES, to_size
-from aepretrain_nb.data.masks import mask_to_size, read_mask, read_masked, settle_numbers
+from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked, settle_numbers
 from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.experiment.fitted import fitted
+from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.run import judged_dl
 
 @pytest.fixture(autouse=True)
@@ -153,6 +155,16 @@ def test_a_mask_is_cut_as_its_image(h, w, H, W, how):
     flat = to_size(np.full((1,h,w), 200, 'uint8'), (H,W), how)[0]
     assert np.array_equal(flat==0, m==255)  # bars of the image are what does not count
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.sampled_from(RESIZES))
+def test_a_mask_comes_back(h, w, k, how):
+    y = np.random.default_rng(h*w).integers(0, 3, (h,w)).astype('uint8')
+    large = np.kron(y, np.ones((k,k), 'uint8'))
+    back = mask_from_size(mask_to_size(large, (h,w), how), large.shape, how)
+    assert np.array_equal(back, large)  # nearest pixels of whole blocks lose nothing
+    wide = mask_from_size(mask_to_size(large, (9,9), how), large.shape, how)
+    assert wide.shape==large.shape and set(np.unique(wide))<=set(np.unique(large)) | ({255} if how=='crop' else set())
+
 def test_images_and_masks_move_together(tmp_path):
     splits = read_masked(folder(tmp_path), size=(8,12)).splits()
     assert splits.train.shape==(3,8,12) and splits.train.y.shape==(8,8,12)
@@ -197,13 +209,18 @@ def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert 'mean IoU' in said.out and 'squares/images' not in said.out and '14 train, 4 test, 6 unlabelled' in said.err and (tmp_path/'o'/'report.html').exists()
     res = read_results('o')
     assert res.about['command']=='aepretrain compare squares --task segment --recipe segment --setting smoke --arms both,neither --labels 6,all --seeds 1'
+    assert main(['predict', 'o', 'squares/images', '-o', 'drawn.csv'])==0 and '24 masks: ' in capsys.readouterr().out
+    new = fitted('o').read('squares/images')
+    assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
+    assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
     again = compare('squares', ['both', 'neither'], [6, 'all'], task='segment', setting='smoke', seeds=1, store='o', progress=False)
     pd.testing.assert_series_equal(again.rows.seconds, rows.seconds)  # nothing was done again
 
-def test_python_asks_the_same(tmp_path):
+def test_python_asks_the_same():
     res = compare((X, Y), task='segment', setting='smoke', arms='neither', labels='all', seeds=1, progress=False)
     assert res.rows.labels.tolist()==[10] and res.score.title=='mean IoU'
     with pytest.raises(DataError, match='for images of your own'): compare('digits', task='segment')
+    with pytest.raises(ExperimentError, match='no class of an image: masks'): fitted(res.store.path).predict(X[:2])
 
 def test_a_look(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -29,7 +29,7 @@ def read_asked(
     "Images of one's own for a task; a `DataError` where they cannot be used."
     if task not in (None, *ASKED): raise DataError(f'unknown task {task!r}{near(task, ASKED)}')
     if task=='segment':
-        if kwargs.pop('columns', None): raise DataError('columns are those of a table, and masks are read from a folder')
+        if kwargs.pop('columns', None): raise DataError('columns are those of a table: masks are read from a folder')
         return read_masked(data, ignored, **kwargs)
     if ignored is not None: raise DataError("ignored speaks of masks: task='segment' reads them")
     if task is None and isinstance(data, (str, Path)) and looks_masked(place(data)):
@@ -54,7 +54,8 @@ def sizes_asked(
 ): # numbers; None for None
     "Sizes as numbers."
     if isinstance(labels, str): labels = [labels]
-    return [len(splits.train) if n=='all' else n for n in labels] if isinstance(labels, (list, tuple)) else labels
+    if not isinstance(labels, (list, tuple)): return labels
+    return [len(splits.train) if n=='all' else n for n in labels]
 
 # %% ../../nbs/data/25_asked.ipynb #f0cf2ada
 def _is_there(path): return bool(path) and os.path.exists(place(path))

@@ -66,10 +66,11 @@ def mask_from_size(
     if mask.shape==tuple(size): return mask
     (left,top,right,bottom),(h,w) = frame(*size, mask.shape, how)
     y,x = (mask.shape[0]-h)//2,(mask.shape[1]-w)//2
-    box = [round(o) for o in (left, top, right, bottom)]
-    inner = Image.fromarray(mask[y:y+h,x:x+w]).resize((box[2]-box[0], box[3]-box[1]), Image.Resampling.NEAREST)
+    left,top = round(left),round(top)
+    wide,high = max(1, round(right)-left),max(1, round(bottom)-top)
     out = np.full(size, 255, 'uint8')
-    out[box[1]:box[3],box[0]:box[2]] = np.asarray(inner)
+    inner = Image.fromarray(mask[y:y+h,x:x+w]).resize((wide, high), Image.Resampling.NEAREST)
+    out[top:top+high,left:left+wide] = np.asarray(inner)
     return out
 
 # %% ../../nbs/data/24_masks.ipynb #faf2496d
@@ -113,8 +114,8 @@ def settle_numbers(
             f'name it, or say that it does not count (ignored={top})')
     if len(known)<2: raise DataError(f'masks hold no class but {known or "255"}: nothing to tell apart')
     if not names and top>=32 and 2*len(known)<top+1:
-        raise DataError(f'masks hold {len(known)} numbers up to {top} ({listed(known)}): number the classes 0, 1, 2 and '
-            f'so on, or name all {top+1} in classes.txt')
+        raise DataError(f'masks hold {len(known)} numbers up to {top} ({listed(known)}): number the classes 0, 1, 2 '
+            f'and so on, or name all {top+1} in classes.txt')
     meant = np.arange(256, dtype='uint8')
     meant[255] = last
     if ignored is not None:
@@ -254,10 +255,11 @@ def _named_arrays(data):
     "name -> array, of what is in memory or in a file of NumPy"
     if isinstance(data, (str, Path)): return read_numpy(place(data))
     if isinstance(data, (tuple, list)) and len(data)==2: return dict(x=data[0], y=data[1])
-    if not isinstance(data, dict): raise DataError(f'a {type(data).__name__} gives no masks: give (x, y), x (n,c,h,w) and y (n,h,w)')
-    pairs = {k: v for k,v in data.items() if isinstance(v, tuple)}
-    return {k: v for k,v in data.items() if k not in pairs} | {
-        f'{a}_{k}': o for k,v in pairs.items() for a,o in zip('xy', v)}
+    if not isinstance(data, dict):
+        raise DataError(f'a {type(data).__name__} gives no masks: give (x, y), images (n,c,h,w) and masks (n,h,w)')
+    out = {}
+    for k,v in data.items(): out |= {f'x_{k}': v[0], f'y_{k}': v[1]} if isinstance(v, tuple) else {k: v}
+    return out
 
 def _whole(y, x, part):
     "Masks (n,h,w) of uint8; a `DataError` where they do not fit the images"
@@ -276,7 +278,7 @@ def _of_arrays(data, size, how, layout):
     ys = {part: arrays[k] for k,(part,kind) in kinds.items() if kind=='y'}
     names = next(([str(c) for c in arrays[k]] for k,(_,kind) in kinds.items() if kind=='classes'), None)
     parts = of_arrays({k: v for k,v in arrays.items() if kinds[k][1]!='y'}, layout)
-    size = size or shape_of_most([s for o in parts for s in o.sizes.elements()])
+    size = size or shape_of_most(sum((o.sizes for o in parts), Counter()).elements())
     found = {}
     for o in parts:
         part = o.table.part.iloc[0]

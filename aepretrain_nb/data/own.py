@@ -33,7 +33,7 @@ class Own:
     "Images of one's own, before they are splits"
     given:Given # pixels and rows, each of which has its part
     account:Account
-    lack = 'no image to train on has a label: put images into a folder for each class, or name files and labels in a CSV'
+    lack = 'no image to train on has a label: put images into a folder for each class, or files and labels into a CSV'
 
 _ORDER = 'test', 'train', 'unlabelled'
 

@@ -11,6 +11,7 @@ __all__ = ['NAMED', 'folder_words', 'pair_masks', 'looks_masked']
 from ..imports import *
 from .arrays import DataError
 from .listing import PART_NAMES, listing_of, unfit, walk
+from itertools import chain as joined
 from typing import NamedTuple
 
 # %% ../../nbs/data/23_pairs.ipynb #5b277605
@@ -75,24 +76,27 @@ def pair_masks(
     beside = {n: 'in a folder neither of images nor of masks' for n,o in places.items() if not o.role}
     found = _partners(images, masks)
     pairs = {n: o[0] for n,o in found.items() if len(o)==1}
-    alone = {m: 'a mask without an image' for m in masks if m not in set(pairs.values())}
+    used = set(pairs.values())
+    alone = {m: 'a mask without an image' for m in masks if m not in used}
     for n,several in found.items():
         alone |= {m: f'one of {len(several)} masks of {n}' for m in several if len(several)>1}
     for what,o in dict(images=images, masks=masks).items():
-        if not o: raise DataError(f'{root} holds no {what}: put images into images/, masks of the same names into masks/')
+        if not o: raise DataError(f'{root} holds no {what}: images go into images/, masks of their names into masks/')
     def part(n): return images[n].part or (masks[pairs[n]].part if n in pairs else '')
     rows = [(n, part(n), 'mask' if n in pairs else None, None) for n in images]
     return listing_of(root, rows, sorted((why | beside | alone).items()), [], root, tree.hidden),pairs
 
 # %% ../../nbs/data/23_pairs.ipynb #1d58e502
+def _folders(path): return [o for o in path.iterdir() if o.is_dir()]
+
 def looks_masked(
     root # a folder
 )->bool:
     "Do the names of its folders speak of masks beside images?"
     root = Path(root)
     if not root.is_dir(): return False
-    first = [o for o in root.iterdir() if o.is_dir()]
-    parts = [o for o in first if folder_words(o.name)==(folder_words(o.name)[0], '') and folder_words(o.name)[0]]
-    below = [o for p in parts for o in p.iterdir() if o.is_dir()]
+    first = _folders(root)
+    parts = [o for o in first if folder_words(o.name)[0]]
+    below = joined.from_iterable(map(_folders, parts))
     roles = {folder_words(o.name)[1] for o in [*first, *below]}
     return 'mask' in roles and ('image' in roles or bool(parts))

@@ -228,7 +228,8 @@ def masks(self:Fitted,
 )->np.ndarray: # (n, h, w) of uint8
     "The likeliest class of each pixel; raises `ExperimentError` for a net that tells none."
     task = task_of(self.said['task'])
-    if task.name!='segment': raise ExperimentError(f'{task.name} tells no class of a pixel: predict tells those of images')
+    if task.name!='segment':
+        raise ExperimentError(f'{task.name} tells no class of a pixel: predict tells those of images')
     return self._batches(images, lambda net, x: task.read(net(x)).argmax(1).byte(), bs, device).byte().numpy()
 
 @patch
