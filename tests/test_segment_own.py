@@ -143,6 +143,9 @@ def test_names_and_what_does_not_count(tmp_path):
     says(lambda: read_masked(tmp_path, ignored='Viod'), "did you mean 'Void'?")
     (tmp_path/'codes.txt').write_text('ground\nsquare\n')
     says(lambda: read_masked(tmp_path), 'masks hold the number 2, and 2 classes are named', 'ignored=2')
+    says(lambda: read_masked(tmp_path, ignored=300), 'a number up to 255')
+    (tmp_path/'codes.txt').write_text('none\nsquare\nVoid\n')
+    assert list(read_masked(tmp_path).account.classes.index)==['none','square','Void']
     (tmp_path/'codes.txt').write_text('ground\nground\n')
     says(lambda: read_masked(tmp_path), "'ground' twice")
 
@@ -192,7 +195,7 @@ def test_a_file_of_arrays(tmp_path):
     own = read_masked(tmp_path/'a.npz')
     assert own.splits().train.classes==['ground','square'] and own.account.asked[-2:]==['--task','segment']
 
-@pytest.mark.parametrize('data,words', [(lambda: (X, Y[:,1:]), 'for images of shape'), (lambda: (X, Y/2), 'whole numbers'), (lambda: (X, Y.astype(int)*300), 'up to 300'), (lambda: X, 'gives no masks')])
+@pytest.mark.parametrize('data,words', [(lambda: (X, Y[:,1:]), 'for images of shape'), (lambda: (X, Y/2), 'whole numbers'), (lambda: (X, Y.astype(int)*300), 'up to 300'), (lambda: X, 'gives no masks'), (lambda: dict(x=X, y=Y, classes=['a','a']), "'a' is named twice")])
 def test_arrays_that_do_not_fit(data, words): says(lambda: read_masked(data()), words)
 
 # Asked
@@ -202,18 +205,18 @@ SMALL = ['--task', 'segment', '--setting', 'smoke', '--seeds', '1']
 def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path/'squares', 24, 18)
-    assert main(['compare', 'squares', *SMALL, '--arms', 'both,neither', '--labels', '6,all', '--out', 'o'])==0
+    assert main(['compare', 'squares', *SMALL, '--arms', 'both,neither', '--labels', 'all', '--out', 'o'])==0
     said = capsys.readouterr()
     rows = pd.read_csv('o/results.csv')
-    assert len(rows)==4 and set(rows.arm)=={'both','neither'} and set(rows.labels)=={6,14} and set(rows.metric)=={'miou'} and set(rows.encoder)=={'pretrained','random'}
+    assert list(rows.arm)==['both','neither'] and set(rows.labels)=={14} and set(rows.metric)=={'miou'} and set(rows.encoder)=={'pretrained','random'}
     assert 'mean IoU' in said.out and 'squares/images' not in said.out and '14 train, 4 test, 6 unlabelled' in said.err and (tmp_path/'o'/'report.html').exists()
     res = read_results('o')
-    assert res.about['command']=='aepretrain compare squares --task segment --recipe segment --setting smoke --arms both,neither --labels 6,all --seeds 1'
+    assert res.about['command']=='aepretrain compare squares --task segment --recipe segment --setting smoke --arms both,neither --labels all --seeds 1'
     assert main(['predict', 'o', 'squares/images', '-o', 'drawn.csv'])==0 and '24 masks: ' in capsys.readouterr().out
     new = fitted('o').read('squares/images')
     assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
     assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
-    again = compare('squares', ['both', 'neither'], [6, 'all'], task='segment', setting='smoke', seeds=1, store='o', progress=False)
+    again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o', progress=False)
     pd.testing.assert_series_equal(again.rows.seconds, rows.seconds)  # nothing was done again
 
 def test_python_asks_the_same():

@@ -11,7 +11,7 @@ __all__ = ['read_mask', 'mask_to_size', 'mask_from_size', 'mask_names', 'settle_
 # %% ../../nbs/data/24_masks.ipynb #5f653465
 from ..imports import *
 from .account import Account
-from .arrays import DataError
+from .arrays import DataError, class_names
 from .check import listed
 from .decode import frame, header, opened
 from .given import of_arrays, read_numpy, what_is
@@ -89,15 +89,15 @@ def mask_names(
 # %% ../../nbs/data/24_masks.ipynb #e3821dd8
 def _ignored(what, names):
     "A number that does not count, given by itself or by its name"
-    if what is None or isinstance(what, int): return what
-    if str(what).isdecimal(): return int(what)
+    if what is None: return None
     if what in (names or ()): return names.index(what)
-    raise DataError(f'ignored is {what!r}: a number in the masks, or the name of a class{near(what, names or [])}')
+    if str(what).isdecimal() and int(what)<256: return int(what)
+    raise DataError(f'ignored is {what!r}: a number up to 255, or the name of a class{near(what, names or [])}')
 
 def _meaning(seen, names, ignored):
     "(numbers that are classes, what 255 stands for, lines)"
-    known = [int(v) for v in seen if v not in (255, ignored)]
-    if known!=[0] or 255 not in seen or ignored==255 or len(names or 'ab')!=2: return known,255,[]
+    known,two = [int(v) for v in seen if v not in (255, ignored)],names is None or len(names)==2
+    if known!=[0] or 255 not in seen or ignored==255 or not two: return known,255,[]
     return [0, 1],1,['masks hold 0 and 255 only: 255 is taken for the foreground']
 
 def settle_numbers(
@@ -128,18 +128,19 @@ def settle_numbers(
 @dataclass(repr=False)
 class MaskAccount(Account):
     "What became of images and masks"
-    seen:pd.DataFrame=None # a row for each labelled image, a column for each class: its pixels; and `none`
+    seen:pd.DataFrame=None # a row for each labelled image, a column for each class: its pixels; '' for the others
     @property
     def classes(self)->pd.DataFrame: # a row for each class, a column for each part
         "In how many images of each part a class occurs."
-        there = (self.seen.drop(columns='none')>0).groupby(self.table.part[self.seen.index]).sum().T
+        there = (self.seen.drop(columns='')>0).groupby(self.table.part[self.seen.index]).sum().T
         return there.reindex(columns=[k for k in self.parts if k!='unlabelled'], fill_value=0)
 
 def _shares(seen):
     "The share of each class of the pixels that count, and of those that do not, in a line"
     n = seen.sum()
-    said = [f'{k} {100*v/n.drop("none").sum():.1f} %' for k,v in n.drop('none').items()]
-    return f'pixels that count: {", ".join(said)}; {100*n["none"]/n.sum():.1f} % of all do not'
+    count = n.drop('')
+    said = ', '.join(f'{k} {100*v/count.sum():.1f} %' for k,v in count.items())
+    return f'pixels that count: {said}; {100*n[""]/n.sum():.1f} % of all do not'
 
 @dataclass
 class OwnMasks(Own):
@@ -245,7 +246,7 @@ def _with_masks(own, s, source, asked):
         if n in s.masks: y[i] = s.masks[n]
     at = own.account.table.index[own.account.table.label.notna()]
     counts = np.array([np.bincount(m.ravel(), minlength=256) for m in y[at]]).reshape(-1, 256)
-    seen = pd.DataFrame(counts[:,[*range(len(s.classes)), 255]], at, [*s.classes, 'none'])
+    seen = pd.DataFrame(counts[:,[*range(len(s.classes)), 255]], at, [*s.classes, ''])
     account = MaskAccount(**vars(own.account), seen=seen)
     account.source,account.asked,account.notes = source,asked,[*own.account.notes, *s.notes, _shares(seen)]
     return OwnMasks(replace(own.given, classes=s.classes), account, y)
@@ -276,7 +277,7 @@ def _of_arrays(data, size, how, layout):
     arrays = _named_arrays(data)
     kinds = {k: what_is(k) for k in arrays}
     ys = {part: arrays[k] for k,(part,kind) in kinds.items() if kind=='y'}
-    names = next(([str(c) for c in arrays[k]] for k,(_,kind) in kinds.items() if kind=='classes'), None)
+    names = next((class_names(arrays[k]) for k,(_,kind) in kinds.items() if kind=='classes'), None)
     parts = of_arrays({k: v for k,v in arrays.items() if kinds[k][1]!='y'}, layout)
     size = size or shape_of_most(sum((o.sizes for o in parts), Counter()).elements())
     found = {}
