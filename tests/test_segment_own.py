@@ -1,8 +1,11 @@
 "Folders of images and masks as people have them: layouts, numbers, sizes, parts, what is refused; compared and looked at from the command line"
+import importlib.util
 import numpy as np, pandas as pd, pytest, torch
+from pathlib import Path
 from types import SimpleNamespace
 from hypothesis import given, settings, strategies as st
 from PIL import Image
+from aepretrain_nb.answers.results import Results
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
@@ -245,3 +248,20 @@ def test_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, args, wo
 def test_large_images_are_judged_a_few_at_a_time():
     def most(h, w): return judged_dl(SimpleNamespace(data={}), ImageSet(torch.zeros(3, 1, h, w)), target='x').bs
     assert (most(96, 96), most(144, 192), most(2000, 2000))==(1000, 37, 1)
+
+@pytest.mark.slow
+def test_the_guide_is_recorded(tmp_path):
+    "Streets as SegNet has them: 11 does not count, parts lie side by side"
+    for p,at in dict(train=range(12), val=range(12, 15), test=range(15, 20)).items():
+        for i in at:
+            x,y = scene(i)
+            y[0] = 11
+            save(x, tmp_path/'CamVid'/p/f'{i}.png'); save(y, tmp_path/'CamVid'/f'{p}annot'/f'{i}.png')
+    small = ['--setting', 'smoke', '--seeds', '2', '--labels', 'all', '--size', '12x16']
+    spec = importlib.util.spec_from_file_location('tools_camvid', Path(__file__).resolve().parents[1]/'tools'/'camvid.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.record(tmp_path/'CamVid', tmp_path/'store', small, tmp_path)==0
+    res = Results.read(tmp_path/'camvid.csv')
+    assert (res.metric, res.labels, res.arms, res.told('n_test'))==('miou', [15], ['both','encoder','neither'], 5) and len(res.encoders)==4
+    assert '--ignored Void' in res.told('command') and '11 classes' in res.told('images') and set(res.verdict().table.control)=={'encoder','neither'}
