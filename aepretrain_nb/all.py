@@ -21,6 +21,9 @@ from .data.given import *
 from .data.items import *
 from .data.account import *
 from .data.own import *
+from .data.pairs import *
+from .data.masks import *
+from .data.asked import *
 from .nets.layers import *
 from .nets.upsampling import *
 from .nets.encoder import *
@@ -77,6 +80,8 @@ from .experiment.cost import *
 from .experiment.segment import *
 from .experiment.probes import *
 from .experiment.augmented import *
+from .experiment.for_masks import *
+from .experiment.masks_out import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

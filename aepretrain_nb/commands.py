@@ -85,12 +85,12 @@ number.form = 'N'
 
 # %% ../nbs/00_commands.ipynb #03c4aa44
 def whole(
-    s:str # such as '50,200'
-)->list:  # of integers
-    "Whole numbers from 1, separated by commas."
-    try: return [number(o) for o in s.split(',')]
+    s:str # such as '50,200,all'
+)->list:  # of integers, and of 'all'
+    "Whole numbers from 1, or all, separated by commas."
+    try: return [o if o=='all' else number(o) for o in s.split(',')]
     except argparse.ArgumentTypeError: pass
-    raise argparse.ArgumentTypeError(f'{s!r} is not a list of whole numbers from 1, such as 100,1000')
+    raise argparse.ArgumentTypeError(f'{s!r} is not a list of whole numbers from 1, such as 100,1000, or all')
 whole.form = 'N,...'
 
 def words(

@@ -16,10 +16,10 @@ from .answers.results import Results
 from .answers.rows import check_treatment
 from .answers.scores import check_metric
 from .answers.seeds import PILOT, check_seeds, second_stage, stage_words
+from .data.asked import fitting_sizes, named_or_own, sizes_asked
 from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
 from .data.named import dataset
-from .data.own import fitting_sizes, named_or_own
 from .data.splits import Splits
 from .experiment.chosen import chosen, published, with_files
 from .experiment.cost import cost_of
@@ -42,7 +42,7 @@ from .gather import asked_of, described, gather, run_of, unread
 
 # %% ../nbs/03_compare.ipynb #902544b6
 _ASKED = dict(crossed='seeds', one_encoder='seeds', policy='labels', valid='labels', n_valid='labels',
-    n_unlabelled='images')
+    n_unlabelled='images', lr='finetune', tune='finetune')
 _NAMES = dict(n_unlabelled='n')
 
 def _changes(asked):
@@ -55,9 +55,7 @@ def _changes(asked):
 def _asked(recipe, lr, tune, precision, options):
     "The recipe with what was asked for; raises `ExperimentError` where it cannot be followed"
     check_recipe(recipe)
-    r = merged(recipe, _changes(options))
-    own = {k: v for k,v in dict(lr=lr, tune=tune).items() if v is not None}
-    if own: r = merged(r, dict(finetune=own))
+    r = merged(recipe, _changes(dict(options, lr=lr, tune=tune)))
     fits = [p for p,cls in SECTIONS.items() if cls is Fit and p in r]
     if precision: r = merged(r, {p: dict(precision=precision) for p in fits})
     check_recipe(r)
@@ -159,7 +157,7 @@ def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
     splits = data if isinstance(data, Splits) else dataset(data, root, download)
     if 'view' in r: splits = load_object(r['view'])(splits)
     others = _others(splits, arms, pretrain_sets or {}, root, download)
-    return Plan(splits, r, arms, labels, seeds, others)
+    return Plan(splits, r, arms, sizes_asked(labels, splits), seeds, others)
 
 def _for_now(progress):
     "A folder for results that nobody wants to keep"
@@ -229,7 +227,7 @@ def _listed(o): return o.tolist() if hasattr(o, 'tolist') else list(o)
 def compare(
     data, # name of a data set (see `DATASETS`), `Splits`, or images of your own: a path or whatever `read_own` takes
     arms=None, # names of arms; all of the recipe's by default
-    labels=None, # numbers of labels; the recipe's by default
+    labels=None, # numbers of labels (of masks), or 'all'; the recipe's by default
     seeds=None, # a number of seeds, the seeds, or 'auto' (see `margin`); the recipe's by default
     recipe=None, # name of a recipe, an import path, or a recipe; as `recipe_for` says by default
     setting=None, # 'smoke' (seconds), 'quick' (two cores), 'paper' ...; as `setting_for` says by default
@@ -261,9 +259,10 @@ def compare(
     keep='best', # fitted classifiers that stay in the store: the 'best' of each arm and size, 'all' or 'none'
     dry_run:bool=False, # say what there is to do and how long it takes, and end?
     timeout:float=None, # seconds after which a step counts as hung, where it runs in another process
+    task=None, # of images of your own: classify, as by default, or segment, where each comes with a mask
 )->Results: # the tables, with differences and intervals; of a dry run its `Cost`
     "Does pre-training help? Run every arm at every size with every seed, and compare."
-    data = named_or_own(data)
+    data = named_or_own(data, task=task)
     if progress and getattr(data, 'account', None): tell(f'{data.account.text()}\n')
     name,setting = getattr(data, 'name', data),setting or setting_for(data)
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe or recipe_for(data), setting, name)

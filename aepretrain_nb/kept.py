@@ -34,11 +34,21 @@ def _new(fit, images, strict, columns):
     return new,[f'warning: {said}']
 
 # %% ../nbs/06_kept.ipynb #acc9fafb
+def _draw(fit, new, folder, device, said):
+    "Write masks, and say what they hold"
+    from aepretrain_nb.experiment.masks_out import save_masks
+    shares = save_masks(folder, fit, new, device=device)
+    tell('\n'.join(said))
+    mean = shares[fit.classes].mean().sort_values(ascending=False).head(10)
+    counts = ', '.join(f'{k} {100*v:.1f} %' for k,v in mean.items())
+    print(f'{len(shares):,} masks: {counts}\nwritten to {folder}')
+    return 0
+
 @hands_to(**_FITTED)
 def predict(
     folder:str, # that compare wrote, or that export did
     images:str, # a folder, CSV, image, .npy or .npz file; labels are not needed
-    out='predictions.csv', # the table: file, prediction, confidence, and p_CLASS for each class
+    out='predictions.csv', # the table: file, prediction, confidence, p_CLASS for each class; of masks the folder
     arm=None, # whose classifier; that of the arm which validation prefers by default
     labels=None, # trained on so many labels; the most by default
     columns=None, # of a CSV: what holds which, such as file=path, where its first line does not say so
@@ -49,6 +59,7 @@ def predict(
     "Label images with a classifier that a comparison has kept."
     fit,said = _classifier(folder, arm, labels, trust)
     new,odd = _new(fit, images, strict, columns)
+    if fit.said['task']=='segment': return _draw(fit, new, Path(out).with_suffix(''), device, said + odd)
     table,how = fit.predict(new, device=device),dict(index=False, float_format='%.6g', lineterminator='\n')
     write_whole(out, lambda f: table.to_csv(f, encoding='utf-8', errors='surrogateescape', **how))
     tell('\n'.join(said + odd))

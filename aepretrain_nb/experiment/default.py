@@ -64,6 +64,7 @@ def recipe_for(
     data # name of a data set, or `Splits`
 )->str: # name of a recipe
     "The recipe where none is asked for."
+    if isinstance(data, Splits) and data.train.task=='segment': return 'segment'
     return 'default' if getattr(data, 'account', None) else 'kohlbrenner'
 
 def setting_for(

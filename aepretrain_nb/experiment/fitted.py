@@ -147,6 +147,7 @@ class NewImages:
     images:ImageSet # without targets
     table:pd.DataFrame # file and label of each, None where it has none
     skipped:pd.DataFrame # name and why, of each file that is not among them
+    root:Path=None # folder of the files; None for images in memory
 
 def _files(paths):
     "A listing of single files"
@@ -183,12 +184,13 @@ def read_images(
 )->NewImages:
     "Images as a classifier knows them; a `DataError` where there are none."
     found,(c,*hw) = _found(data, columns),shape
+    root = getattr(found, 'root', None)
     if isinstance(found, Listing): x,t,lost = _decoded(found, dict(size=hw, channels=c, kind=kind, how=resize))
     else:
         g = joined_parts(found, tuple(hw), c, resize)
         x,t,lost = g.x,g.table,pd.DataFrame(columns=['name', 'why'])
     table = t.rename(columns=dict(name='file'))[['file', 'label']].reset_index(drop=True)
-    return NewImages(ImageSet(x, layout='nchw'), table, lost)
+    return NewImages(ImageSet(x, layout='nchw'), table, lost, root)
 
 @patch
 def read(self:Fitted,
@@ -219,6 +221,18 @@ def logits(self:Fitted,
     return self._batches(images, lambda net, x: task.read(net(x)), bs, device)
 
 @patch
+def masks(self:Fitted,
+    images:ImageSet, # in the shape that it takes
+    bs:int=500, # images at a time; fewer where they are large
+    device='cpu' # where the net runs
+)->np.ndarray: # (n, h, w) of uint8
+    "The likeliest class of each pixel; raises `ExperimentError` for a net that tells none."
+    task = task_of(self.said['task'])
+    if task.name!='segment':
+        raise ExperimentError(f'{task.name} tells no class of a pixel: predict tells those of images')
+    return self._batches(images, lambda net, x: task.read(net(x)).argmax(1).byte(), bs, device).byte().numpy()
+
+@patch
 def probabilities(self:Fitted,
     images:ImageSet, # in the shape that it takes
     **kwargs # of `logits`
@@ -226,7 +240,7 @@ def probabilities(self:Fitted,
     "How likely each class is, as far as validation could tell."
     task,name = task_of(self.said['task']),self.step.fit.get('loss')
     if task.name not in ('classify', 'multi-label'):
-        raise ExperimentError(f'{task.name} gives no class of an image: predict reads classify and multi-label')
+        raise ExperimentError(f'{task.name} gives no class of an image: masks tells those of its pixels')
     return task.loss(name).activation(self.logits(images, **kwargs)/self.said['temperature'])
 
 # %% ../../nbs/experiment/26_fitted.ipynb #a1840e3f

@@ -87,15 +87,22 @@ def stream(
     return dls
 
 # %% ../../nbs/experiment/08_run.ipynb #c2f74e4a
+_LARGE,_PIXELS = 96*96,2**20 # a net whose maps have the size of the image holds many of them
+
+def _at_once(images, bs):
+    "How many images to judge at a time: fewer where they are large"
+    n = math.prod(images.shape[1:])
+    return min(bs, max(1, _PIXELS//n)) if n>_LARGE else bs
+
 def judged_dl(
     step, # for its normalisation and augmentation
     images, # an `ImageSet`
-    bs:int=1000, # images at a time
+    bs:int=1000, # images at a time; fewer where they are large
     **kw # of `ImageDL`
 )->ImageDL:
     "Batches of images as a step's net is judged by them."
     augment = augmentation(step.data.get('augment'))
-    return ImageDL(images, bs, norm=step.data.get('norm'), augment=augment and augment.evaluation(),
+    return ImageDL(images, _at_once(images, bs), norm=step.data.get('norm'), augment=augment and augment.evaluation(),
         memory_format=torch.channels_last, **kw)
 
 # %% ../../nbs/experiment/08_run.ipynb #c43dd1a8
