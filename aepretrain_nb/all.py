@@ -21,6 +21,7 @@ from .data.given import *
 from .data.items import *
 from .data.account import *
 from .data.own import *
+from .data.examples import *
 from .nets.layers import *
 from .nets.upsampling import *
 from .nets.encoder import *
@@ -72,6 +73,7 @@ from .experiment.fitted import *
 from .experiment.exported import *
 from .experiment.alone import *
 from .experiment.cost import *
+from .experiment.subgroups import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
