@@ -118,8 +118,9 @@ def subgroups(
     from aepretrain_nb.compare import read_results
     from aepretrain_nb.data.own import own_images
     from aepretrain_nb.experiment.subgroups import column_of, rescored, subgroups_of
+    said = column_of(data, by, kw.get('columns'))
     res,splits = read_results(folder, trust=trust),own_images(data, **kw)
-    groups = subgroups_of(splits, column_of(data, by, kw.get('columns')))
+    groups = subgroups_of(splits, said)
     rows = rescored(res.rows, folder, splits, groups, trust, device)
     by_file = re.sub(r'\W+', '_', by)
     out = Path(out or Path(folder)/f'subgroups-{by_file}.csv')

@@ -71,9 +71,8 @@ def test_validation_and_rows_go_by_the_score_that_was_asked_for(solar):
     assert rows.valid.between(0, 100).all() and set(solar.curves.valid.round(6))<={round(100*(a/4+b/8)/2, 6) for a in range(5) for b in range(9)}
 
 def test_a_leak_shows_that_validation_has_the_score_of_the_test(cells, tmp_path):
-    table = tmp_path/'o'
-    assert main(['compare', str(cells), *FEW, '--arms', 'random', '--valid', 'test', '--out', str(table)])==0
-    rows = Results.read(table).rows
+    assert main(['compare', str(cells), *FEW, '--arms', 'random', '--set', 'labels.valid=test', '--out', str(tmp_path/'o')])==0
+    rows = Results.read(tmp_path/'o').rows
     assert (rows.valid-rows.value).abs().max()<1e-3 and (rows.value==rows.balanced).all()
 
 @pytest.mark.parametrize('score,words', [('balancd', 'balanced'), ('miou', "has no score 'miou'")])
@@ -119,6 +118,7 @@ def test_a_folder_has_no_columns(cells, solar, capsys):
 
 # What is recorded
 
+@pytest.mark.slow
 def test_the_tool_records_what_the_guide_reads(tmp_path, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location('solar_tool', ROOT/'tools'/'solar.py')
     tool = importlib.util.module_from_spec(spec)
