@@ -49,7 +49,7 @@ def solar_cells(
 def _glow(rng, kind, size):
     "The light of a whole cell, `size` a multiple of 8"
     y,x = np.mgrid[:size,:size]/size
-    light = 150+rng.normal(0, 4, (size, size))
+    light = 150+rng.normal(0, 8, (size, size))
     if kind=='poly': light += np.kron(rng.normal(0, 18, (size//8, size//8)), np.ones((8, 8)))
     else: light[np.abs(x-.5)+np.abs(y-.5)>.92] = 20
     light[:,[size//4, 3*size//4]] = 60
@@ -69,7 +69,7 @@ def made_cell(
 )->np.ndarray: # (size, size) uint8
     "A solar cell as it glows under current."
     light,x,y = _glow(rng, kind, size)
-    if cracked: light[_crack(rng, x, y)] *= .6
+    if cracked: light[_crack(rng, x, y)] *= rng.uniform(.65, .9)
     return light.clip(0, 255).astype('uint8')
 
 # %% ../../nbs/data/22_examples.ipynb #611ddc83
