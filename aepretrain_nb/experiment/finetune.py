@@ -35,14 +35,15 @@ def movement(
     cosine = F.cosine_similarity(start.flatten(1), end.flatten(1)).mean().item()
     return dict(filters=(start, end), cosine=cosine)
 
-# %% ../../nbs/experiment/11_finetune.ipynb #55eeeb8d
-def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
-
+# %% ../../nbs/experiment/11_finetune.ipynb #02dbebcf
 def judged_by(
     step # that sees labels
 )->Task: # its primary score is the one that chooses and decides
     "The task of a step, with the score that its section asks for."
     return task_of(step.data['task'], step.fit.get('score'))
+
+# %% ../../nbs/experiment/11_finetune.ipynb #55eeeb8d
+def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
 
 def _told(score, v):
     "What a Learner recorded of a score, in the score's unit: fastai has accuracy as a share"
