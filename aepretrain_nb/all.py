@@ -21,6 +21,7 @@ from .data.given import *
 from .data.items import *
 from .data.account import *
 from .data.own import *
+from .data.examples import *
 from .data.pairs import *
 from .data.masks import *
 from .data.asked import *
@@ -82,6 +83,7 @@ from .experiment.probes import *
 from .experiment.augmented import *
 from .experiment.for_masks import *
 from .experiment.masks_out import *
+from .experiment.subgroups import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

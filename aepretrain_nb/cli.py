@@ -257,7 +257,7 @@ class _Complete(argparse.Action):
         parser.exit()
 
 # %% ../nbs/04_cli.ipynb #76053b9d
-_AFTER = [f'aepretrain_nb.kept:{k}' for k in ('predict', 'embed', 'export', 'pretrain')]
+_AFTER = [f'aepretrain_nb.kept:{k}' for k in ('predict', 'embed', 'export', 'subgroups', 'pretrain')]
 _VERBS = compare, *_AFTER, look, settings, report, power, ledger
 
 def parser()->Parser: # of the whole command line

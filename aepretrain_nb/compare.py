@@ -41,8 +41,8 @@ from .again import again
 from .gather import asked_of, described, gather, run_of, unread
 
 # %% ../nbs/03_compare.ipynb #902544b6
-_ASKED = dict(crossed='seeds', one_encoder='seeds', policy='labels', valid='labels', n_valid='labels',
-    n_unlabelled='images', lr='finetune', tune='finetune')
+_ASKED = dict(lr='finetune', tune='finetune', crossed='seeds', one_encoder='seeds', policy='labels', valid='labels',
+    n_valid='labels', n_unlabelled='images')
 _NAMES = dict(n_unlabelled='n')
 
 def _changes(asked):
@@ -52,10 +52,11 @@ def _changes(asked):
         if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v.item() if isinstance(v, np.generic) else v
     return out
 
-def _asked(recipe, lr, tune, precision, options):
+def _asked(recipe, precision, score, options):
     "The recipe with what was asked for; raises `ExperimentError` where it cannot be followed"
     check_recipe(recipe)
-    r = merged(recipe, _changes(dict(options, lr=lr, tune=tune)))
+    r = merged(recipe, _changes(options))
+    if score: r = merged(r, {p: dict(score=score) for p in ('finetune', 'joint') if p in r})
     fits = [p for p,cls in SECTIONS.items() if cls is Fit and p in r]
     if precision: r = merged(r, {p: dict(precision=precision) for p in fits})
     check_recipe(r)
@@ -240,6 +241,7 @@ def compare(
     lr=None, # learning rate of the classifiers, or several to choose from by validation; the recipe's by default
     tune=None, # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric=None, # score that is compared, such as error, balanced or f1; the usual one of the task by default
+    score=None, # score that validation goes by, too, such as balanced for unequal classes; the recipe's by default
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
     encoder=None, # another encoder: of timm (resnet18), torchvision:NAME, residual, a paper's, package.module:function
@@ -271,7 +273,7 @@ def compare(
         found = chosen(found, data.train.shape, encoder, method, name)
     own = [published(found, data.train.shape[0], root)] if pretrained else []
     arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *own])
-    r = _asked(found, lr, tune, precision, dict(crossed=crossed, one_encoder=one_encoder, valid=valid,
+    r = _asked(found, precision, score, dict(lr=lr, tune=tune, crossed=crossed, one_encoder=one_encoder, valid=valid,
         n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled))
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
     picked,how = pick_arms(r, arms),r.get('seeds', {})

@@ -16,6 +16,7 @@ from ..data.ground import near
 from ..train.learner import OPTIMISERS
 from ..train.callbacks import PENALTIES
 from ..train.schedule import Phase
+from ..train.scores import SCORES
 from .kinds import ExperimentError, Kind, Rate, Section, Share, Whole, Word, Words, Yes
 from .kinds import one_of, several, whole
 from .factory import NETS, factory, parameters
@@ -79,6 +80,7 @@ class Fit:
     every:Whole=None # steps between looks, of a phase
     valid_bs:Whole=None # images at a time on validation; `bs` by default
     loss:Word=None # of the task; cross_entropy or mse by default
+    score:one_of(SCORES)=None # that validation goes by and rows tell, such as balanced; the usual one by default
     reduction:one_of(('mean', 'sum_pixels'))='mean' # of a reconstruction loss: over everything, or summed over an image
     keep:one_of(('best', 'last'))=None # which weights are kept
     momentum:Share=None # of SGD

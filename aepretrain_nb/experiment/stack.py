@@ -14,13 +14,13 @@ from ..data.sets import seed_of
 from ..train.one_head import HEAD_OPTS, HeadJob
 from ..train.heads import fit_heads
 from ..train.probe import knn
-from ..train.task import task_of
 from ..train.transfer import features
 from .seen import labelled
 from .run import StepFailed, alone, looks, own_failures
 from .build import build_classifier
 from .schema import Fit
-from .finetune import audit, beside, finetune, first_filters, movement, preferred, rates
+from aepretrain_nb.experiment.finetune import (audit, beside, finetune, first_filters, judged_by, movement,
+    preferred, rates)
 
 # %% ../../nbs/experiment/12_stack.ipynb #2a9c8e9d
 _linear = {}
@@ -45,7 +45,7 @@ def together(
     f = step.fit
     classes = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
     if not classes or step.data.get('augment'): return None
-    usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule'))
+    usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule', 'score'))
     plain = usual and f.get('opt', Fit.opt) in HEAD_OPTS
     if not plain or f.get('weight_decay') or f.get('partial') or not _is_linear(step, splits): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
@@ -107,10 +107,12 @@ def _try(seen, heads, k, job, bs):
 
 # %% ../../nbs/experiment/12_stack.ipynb #ddad33b1
 def _scored(step, logits, y):
-    "(scores and counts, accuracy) of the answers of a head"
-    tally = task_of(step.data['task']).tally()
+    "(scores and counts, the score that counts) of the answers of a head"
+    task = judged_by(step)
+    tally = task.tally()
     tally.add(logits, y)
-    return tally,_share((logits.argmax(1)==y).float().mean())
+    accuracy = _share((logits.argmax(1)==y).float().mean())
+    return tally,accuracy if task.primary=='accuracy' else tally.scores()[task.primary]
 
 def _headed(step, splits, net, part, tries, heads, frozen, seconds):
     "The classifier with the best of its heads, and its results"
@@ -180,10 +182,10 @@ def vote(
         k = min(step.fit.get('k', Fit.k), len(train))
         told = knn(frozen.x[train], frozen.y[train], torch.cat([frozen.x[valid], frozen.x[frozen.test]]), k)
         net = build_classifier(step, splits, weights)
-    answers = F.one_hot(told[len(valid):], splits.train.n_classes).float()
-    v = _share((told[:len(valid)]==frozen.y[valid].cpu()).float().mean())
+    answers = F.one_hot(told, splits.train.n_classes).float()
+    v = _scored(step, answers[:len(valid)], frozen.y[valid].cpu())[1]
     seen = dict(lr=rates(step)[0], best=0, valid=v, valid_loss=1-v/100, curve=[v], losses=[[0., 1-v/100]])
     n_valid = 0 if step.data.get('valid')=='test' else len(valid)
     which = dict(subset=subset, n_train=len(train), n_valid=n_valid, steps=0, images=len(train))
-    found = beside(step, splits, *_scored(step, answers, frozen.y[frozen.test].cpu()))
+    found = beside(step, splits, *_scored(step, answers[len(valid):], frozen.y[frozen.test].cpu()))
     return net, found | seen | which | dict(tuning=audit([seen]), seconds=time.perf_counter()-start)
