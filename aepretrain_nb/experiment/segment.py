@@ -57,6 +57,8 @@ def build_segmenter(
     weights=() # pairs of a state dict and a map of prefixes
 )->Segmenter: # before its training
     "The net of a step that segments, its head from the head's stream."
+    if 'decoder' not in step.net:
+        raise ExperimentError(f'{step.recipe}: a segmenter keeps the decoder, and this way to pre-train leaves none')
     ae,shape = build_autoencoder(step, splits),shape_of(step, splits)
     head = nn.Conv2d(levels(ae.encoder, *shape)[1][0], splits.train.n_classes, 3, padding=1)
     init_(head, dict(dist='default'), generator('head', step.seeds['head']))
