@@ -14,7 +14,9 @@ from aepretrain_nb.data.decode import RESIZES, to_size
 from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked, settle_numbers
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.experiment.fitted import fitted
+from aepretrain_nb.experiment.for_masks import segment_recipe
 from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.recipe import pick_arms
 from aepretrain_nb.experiment.run import judged_dl
 
 @pytest.fixture(autouse=True)
@@ -219,6 +221,7 @@ def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     new = fitted('o').read('squares/images')
     assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
     assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
+    assert pick_arms(segment_recipe(), 'file:net/model.safetensors')['file:model']['steps']==['segment']
     again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o', progress=False)
     pd.testing.assert_series_equal(again.rows.seconds, rows.seconds)  # nothing was done again
 

@@ -223,6 +223,13 @@ def told_apart(
 # %% ../../nbs/experiment/04_recipe.ipynb #ac81e729
 def _whole(arm): return dict(steps=list(Arm.steps)) | arm
 
+def _of_file(path, recipe):
+    "An arm that starts from a file, and segments where all arms of the recipe do"
+    name,spec = file_arm(path)
+    ends = [_whole(a)['steps'][-1] for a in recipe['arms'].values()]
+    own = all(e=='segment' or isinstance(e, dict) and e.get('do')=='segment' for e in ends)
+    return name,spec | (dict(steps=['segment']) if ends and own else {})
+
 def pick_arms(
     recipe:dict, # a recipe
     arms=None # name of an arm, or several; 'file:PATH' for an encoder of your own; all of the recipe's, or as chosen
@@ -236,6 +243,6 @@ def pick_arms(
         if a not in recipe['arms'] and not str(a).startswith('file:'):
             raise ExperimentError(f'unknown arm {a!r}{near(a, there)}')
     if not arms: raise ExperimentError(f'no arms. There are: {", ".join(there)}')
-    found = [(a, _whole(recipe['arms'][a])) if a in recipe['arms'] else file_arm(a[5:]) for a in arms]
+    found = [(a, _whole(recipe['arms'][a])) if a in recipe['arms'] else _of_file(a[5:], recipe) for a in arms]
     called = told_apart((a, spec.get('start')) for a,spec in found)
     return {called[a, spec.get('start')]: spec for a,spec in found}
