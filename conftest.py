@@ -56,14 +56,13 @@ def as_found():
 
 class NotebookItem(pytest.Item):
     def runtest(self):
-        from IPython.core.interactiveshell import InteractiveShell
         from nbdev.config import get_config
-        from nbdev.test import test_nb
+        from nbdev.test import CaptureShell, test_nb
         flags = get_config(ROOT).tst_flags.split()
         force = ['slow'] if self.config.getoption('slow') else []
         with as_found(), patch.object(sys, '__stderr__', io.StringIO()) as err:
             ok, _ = test_nb(self.path, skip_flags=flags, force_flags=force, basepath=ROOT, profile=False)
-        atexit.unregister(InteractiveShell._instance.atexit_operations)  # which takes a second at the end, for each notebook
+        atexit.unregister(CaptureShell._instance.atexit_operations)  # which takes a second at the end, for each notebook
         if not ok: raise NotebookError(self.describe(err.getvalue()))
 
     def describe(self, tb):

@@ -276,14 +276,14 @@ def compare(
     r = _asked(found, precision, score, dict(lr=lr, tune=tune, crossed=crossed, one_encoder=one_encoder, valid=valid,
         n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled))
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
-    picked,how = pick_arms(r, arms),r.get('seeds', {})
+    picked,how,usual = pick_arms(r, arms),r.get('seeds', {}),r.get('labels', {}).get('n', (100, 1000))
     treatment,metric = check_treatment(treatment, picked),metric and check_metric(metric)
     executor,keep = check_executor(executor),check_keep(keep)
     check_timeout(timeout, executor)
     seeds = how.get('n', 5) if seeds is None else seeds
     auto = check_seeds(seeds, margin, max_seeds, len(picked), how.get('crossed'), how.get('one_encoder'))
     own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
-    if own and labels is None: labels = fitting_sizes(r.get('labels', {}).get('n', (100, 1000)), data)
+    if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
     for other in encoders: experiment(other)
     files,odd = _files(arms),_odd(plan)

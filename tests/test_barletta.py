@@ -77,7 +77,9 @@ def test_arms_differ_in_the_one_thing_under_test():
     assert before['sparse_fashion'].data['digest']==others['fashion_mnist'].digest!=before['sparse'].data['digest']
     assert ts['plain'].fit['steps']==100*(128//16)
 
-@pytest.mark.parametrize('study', [s for s in studies() if s!='main'])
+LONGER = 'knn','finetuned','momentum'
+
+@pytest.mark.parametrize('study', [pytest.param(s, marks=pytest.mark.slow if s in LONGER else []) for s in studies() if s!='main'])
 def test_every_study_runs(study):
     got = compare(digits, recipe=recipe('smoke', 'fair', study), labels=[64], seeds=1, pretrain_sets=others, progress=False)
     assert not len(got.missing) and got.rows.value.between(0, 100).all() and got.rows.never.notna().all()

@@ -40,7 +40,7 @@ ENCODERS = dict(residual=dict(make='residual', width=4, pool='max'), conv=dict(m
     timm=dict(make='test_resnet', depth=3), torchvision=dict(make='torchvision:mnasnet0_5', depth=1))
 REFUSED = {(m, e) for m in ('tied', 'what-where') for e in ENCODERS} - {('tied', 'conv'), ('what-where', 'conv'), ('what-where', 'residual')}
 
-@pytest.mark.parametrize('encoder', ENCODERS)
+@pytest.mark.parametrize('encoder', [*list(ENCODERS)[:3], pytest.param('torchvision', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('method', METHODS)
 def test_every_method_goes_with_every_encoder_or_says_in_one_line_why_not(method, encoder):
     "One batch of every step of every arm; what is refused names the method before anything is built from it"

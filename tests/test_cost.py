@@ -78,8 +78,9 @@ def test_a_busy_machine_takes_longer():
     told = Cost(pd.DataFrame([dict(what='fit', arm='a', labels=5, n=2, steps=9, seconds=240.)]), 120., 3., 2, 'demo')
     assert str(told)=='2 fits, about 6 min (2 min on idle cores) on 2 processes, in demo/; Ctrl-C is safe'
 
-def test_workers_that_nobody_has_counted_are_no_single_process(tmp_path):
-    cost = cost_of(Plan(digits, small, labels=[50], seeds=1), Store(tmp_path/'none'), None)
+def test_workers_that_nobody_has_counted_are_no_single_process(folder):
+    asked = merged(small, dict(finetune=dict(lr=[.003, .01, .03], tune='first')))
+    cost = cost_of(Plan(digits, asked, labels=[50], seeds=4), Store(folder), None)
     assert str(cost).endswith('on one core, shared by the workers') and cost.idle>0
 
 def test_a_finished_folder_has_nothing_left(folder):

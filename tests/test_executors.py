@@ -176,6 +176,7 @@ def test_dask_by_address_with_own_images_and_a_relative_folder(tmp_path, client,
     a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=str(i), executor=ex, progress=False) for i,ex in enumerate((None, f'dask:{client.scheduler.address}')))
     assert table(a)==table(b) and len(b.rows)==1
 
+@pytest.mark.slow
 def test_dask_tries_a_failed_step_again(tmp_path, client):
     "Equal arguments are one task to dask, which would give the old answer."
     bad = merged(smoke, dict(finetune=dict(opt='sgd', lr=1e38)))

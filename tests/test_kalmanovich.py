@@ -207,6 +207,7 @@ def test_labels_judge_no_rate_of_a_phase(study, arm, judge, fit_rates):
     assert phase_of(rates.judge(key, .2)).name==judge
     assert rates.key('pretrain', 'none' if study=='figure4' else 'random_paper', 50, (0, 0, 0)) is None
 
+@pytest.mark.slow
 def test_figure4_is_paired_and_chooses_on_validation(monkeypatch):
     res = run('figure4', 'fair')
     rows = as_recorded(res)

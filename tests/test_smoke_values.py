@@ -4,7 +4,7 @@ from smoke_values import CASES, departures, read, rows_of, same_machine
 
 RECORDED_ON,RECORDED = read()
 
-FEW = list(CASES)[::7]  # of each recipe, both readings
+FEW = list(CASES)[::10]  # of each recipe, both readings
 
 def test_every_case_is_recorded(): assert set(RECORDED)==set(CASES)
 

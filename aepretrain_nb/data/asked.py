@@ -39,13 +39,15 @@ def read_asked(
 # %% ../../nbs/data/25_asked.ipynb #f737b28d
 def fitting_sizes(
     sizes, # numbers of labels of a recipe, one or several
-    splits:Splits # the data
-)->list: # those that the training images have; all of them where none fits, and for masks
+    splits:Splits, # the data
+    whole:bool=True # all masks as one more size?
+)->list: # those that the training images have; all of them where none fits
     "Which sizes can be had; each takes two labels of every class, or two masks."
     masks,most = splits.train.task=='segment',len(splits.train)
     least = 2 if masks else 2*len(splits.train.present())
     fit = [n for n in np.ravel(sizes).tolist() if least<=n<=most]
-    return list(dict.fromkeys([*fit, most])) if masks else fit or [most]
+    if masks and whole: fit.append(most)
+    return list(dict.fromkeys(fit)) or [most]
 
 # %% ../../nbs/data/25_asked.ipynb #4244ae5d
 def sizes_asked(
