@@ -142,6 +142,7 @@ def test_shuffled_test_labels_change_no_head(tmp_path):
     (a,ra),(b,rb) = (classify(t, s) for s in (digits, Swapped(other, digits.digest)))
     assert all(torch.equal(p, q) for p,q in zip(a.parameters(), b.parameters())) and ra['lr']==rb['lr'] and ra['curve']==rb['curve'] and ra['value']!=rb['value']
 
+@pytest.mark.slow
 def test_as_written_from_the_command_line_says_that_it_leaks(tmp_path, capsys):
     from aepretrain_nb.cli import main
     main(['compare', 'digits', '--recipe', 'barletta', '--set', 'reading=as_written', '--set', 'study=frozen', '--arms', 'plain,random', '--labels', '64', '--seeds', '1', '--out', str(tmp_path/'s')])

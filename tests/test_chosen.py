@@ -200,6 +200,7 @@ def test_digits_do_not_flip_and_own_images_do_unless_told():
     told = find_recipe('default', 'smoke', 'mine', images=dict(augment=dict(crop=2)))
     assert told['images']['augment']==dict(crop=2)
 
+@pytest.mark.slow
 def test_every_arm_seeks_its_rate():
     r = merged(find_recipe('default', 'digits', 'digits'), SHORT)
     res = compare(digits, recipe=r, progress=False)

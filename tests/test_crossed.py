@@ -96,7 +96,7 @@ def test_grids_with_gaps(vs, ve):
     print(f'gaps, variances {vs} and {ve}: {100-100*np.mean(bad):.1f} %')
     assert np.mean(bad)<=.05+error(n)
 
-@pytest.mark.parametrize('ve', [0, 1, 10])
+@pytest.mark.parametrize('ve', [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(10, marks=pytest.mark.slow)])
 def test_encoders_that_serve_several_pairs(ve):
     "Six encoders, each with three subsets of its own."
     rng = np.random.default_rng(ve)

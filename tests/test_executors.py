@@ -184,6 +184,7 @@ def test_dask_tries_a_failed_step_again(tmp_path, client):
     assert len(go().missing)==len(go().missing)==1
     assert (tmp_path/'s'/'log.txt').read_text().count(' failed ')==2
 
+@pytest.mark.slow
 def test_dask_and_this_process_share_one_store(tmp_path, whole, client):
     other = threading.Thread(target=run, args=(tmp_path/'s', client), kwargs=dict(seeds=10))
     other.start()

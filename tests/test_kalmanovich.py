@@ -166,6 +166,7 @@ def test_a_head_starts_as_its_section_says():
     def head(**init): return build_classifier(Plan(DIGITS, r | dict(head=dict(make='linear', **init)), 'none', 50).steps()[0], DIGITS).head.out
     assert head(init=dict(dist='xavier_uniform')).bias.abs().max()==0<head().bias.abs().max()
 
+@pytest.mark.slow
 def test_arms_seek_their_rates_on_validation_images(monkeypatch):
     rates = [.05, .02, .01]
     own = run('figure3', 'fair', seeds=2, rates=rates)
@@ -178,6 +179,7 @@ def test_arms_seek_their_rates_on_validation_images(monkeypatch):
     assert other.rows.key.tolist()==own.rows.key.tolist() and other.rows.valid.tolist()==own.rows.valid.tolist()
     assert other.rows.value.tolist()!=own.rows.value.tolist()
 
+@pytest.mark.slow
 def test_joint_tuning_has_a_rate_for_each_decoder():
     before = as_recorded(run('figure3', 'fair', rates=[.05, .02, .01])).set_index(['arm', 'decoder'])
     res = run('joint', 'fair', rates=[.05, .02, .01])

@@ -106,6 +106,7 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
 
 # Workers that begin
 
+@pytest.mark.slow
 def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
     c = Child([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o'], tmp_path)
     me = psutil.Process(c.pid)

@@ -244,6 +244,7 @@ def own_head(encoder, c, h, w, n_out, gen=None):
 def test_names_of_nets_and_of_files_are_no_modules():
     assert paths_in(dict(encoder=dict(make='timm:resnet18'), arms={'file:a': dict(steps=['classify'], start='file:b')}))==set()
 
+@pytest.mark.slow
 def test_the_folder_of_the_call_is_no_place_for_modules(folder):
     "`python -m` puts it first on the path, before the library's own"
     for name in ('torch', 'numpy', 'timm', 'argparse', 'shlex'): (folder/f'{name}.py').write_text(CODE)

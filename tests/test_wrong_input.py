@@ -308,6 +308,7 @@ def test_one_size_one_arm_and_numbers_of_numpy_are_what_they_say(tmp_path):
     assert a.rows.value.tolist()==b.rows.value.tolist()==c.rows.value.tolist()
     json.loads((tmp_path/'b'/'steps'/f'{b.rows.key[0]}.json').read_text())
 
+@pytest.mark.slow
 def test_call_and_command_agree(tmp_path, monkeypatch, capsys):
     "The same words give the same trials: which setting the digits get is no matter of who asks"
     monkeypatch.chdir(tmp_path)
