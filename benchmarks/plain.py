@@ -20,7 +20,7 @@ from aepretrain_nb.experiment.recipe import find_recipe
 from aepretrain_nb.experiment.seen import labelled
 from fastai.callback.schedule import fit_one_cycle  # adds the method
 from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import IndexSplitter
+from fastai.data.transforms import IndexSplitter, ItemGetter
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.vision.augment import CropPad, FlipItem, RandomCrop
@@ -51,14 +51,15 @@ def script(step, splits, lr):
     side,augment,bs = splits.train.shape[-1],step.data['augment'],step.fit['bs']
     tfms = [CropPad(side+2*round(side*augment['crop'])), RandomCrop(side)] + [FlipItem()]*augment.get('flip', False)
     block = DataBlock((ImageBlock(type(items[0][0])), CategoryBlock(vocab=list(range(splits.train.n_classes)))),
-        get_x=lambda o: o[0], get_y=lambda o: o[1], splitter=IndexSplitter(range(len(tr), len(items))), item_tfms=tfms)
+        get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(len(tr), len(items))), item_tfms=tfms)
     torch.manual_seed(step.seeds['head'])
     dls = block.dataloaders(items, bs=min(bs, len(tr)), num_workers=0)
     learn = Learner(dls, build_classifier(step, splits, ()), metrics=accuracy)
     begun = time.perf_counter()
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(step.fit['steps']/len(dls.train))), lr)
-    seconds = time.perf_counter()-begun
-    scores = learn.get_preds(dl=dls.test_dl(pictures(splits.test), with_labels=True))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(max(1, round(step.fit['steps']/len(dls.train))), lr)
+        seconds = time.perf_counter()-begun
+        scores = learn.get_preds(dl=dls.test_dl(pictures(splits.test), with_labels=True))
     return 100*accuracy(*scores).item(), round(seconds, 2)
 
 def beside(name, store):
