@@ -60,7 +60,7 @@ def predict(
     "Label images with a classifier that a comparison has kept."
     fit,said = _classifier(folder, arm, labels, trust)
     new,odd = _new(fit, images, strict, columns)
-    if fit.said['task']=='segment': return _draw(fit, new, Path(out).with_suffix(''), device, said + odd)
+    if fit.said['task']=='segment': return _draw(fit, new, Path(str(out).removesuffix('.csv')), device, said + odd)
     table,how = fit.predict(new, device=device),dict(index=False, float_format='%.6g', lineterminator='\n')
     write_whole(out, lambda f: table.to_csv(f, encoding='utf-8', errors='surrogateescape', **how))
     tell('\n'.join(said + odd))

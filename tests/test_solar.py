@@ -49,6 +49,13 @@ def package(cells, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     return data
 
+def test_what_is_no_link_stays(package, tmp_path):
+    (tmp_path/'solar').mkdir()
+    mine = tmp_path/'solar'/'images'
+    mine.write_text('mine')
+    with pytest.raises(DataError, match='images is there already, and no link'): solar_cells(tmp_path/'solar')
+    assert mine.read_text()=='mine' and [f.name for f in mine.parent.iterdir()]==['images']
+
 def test_photographs_are_reached_by_a_link_and_labelled_at_one_half(package, tmp_path):
     table = solar_cells(tmp_path/'solar')
     assert table==solar_cells(tmp_path/'solar') and (tmp_path/'solar'/'images').resolve()==package/'images'

@@ -36,12 +36,13 @@ def _table(path, cells):
 def solar_cells(
     folder # a new one, for the table and for a link to the photographs
 )->Path: # of the table
-    "Photographs of solar cells in a CSV: file, label, type, certainty; a `DataError` where they are not installed."
+    "Photographs of solar cells in a CSV: file, label, type, certainty; `DataError` where there are none, or no place."
     photographs,folder = _photographs(),place(folder)
     cells = pd.read_csv(photographs/'labels.csv', sep=r'\s+', names=['file', 'probability', 'type'])
     folder.mkdir(parents=True, exist_ok=True)
     link = folder/'images'
-    link.unlink(missing_ok=True)
+    if link.is_symlink(): link.unlink()
+    if link.exists(): raise DataError(f'{link} is there already, and no link: name another folder')
     link.symlink_to(photographs/'images')
     return _table(folder/'cells.csv', cells)
 

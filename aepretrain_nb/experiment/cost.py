@@ -68,14 +68,12 @@ def _spent(unit, splits, device, n, batches=1, judged=2):
         else: carry_out(steps[0], few_images, (), device)
     return _clock(device)-start
 
+_WITHOUT_BATCHES = 'knn', 'probe'
 _JUDGED,_MOST = 200,256 # more images to judge, and most batches to learn from, to see what one takes
 
 def _on_features(step, splits):
     "Does a step compute the features of all images once?"
     return step.do in _WITHOUT_BATCHES or together(step, splits) is not None
-
-_WITHOUT_BATCHES = 'knn', 'probe'
-
 def timed(
     unit, # steps that are trained as one; one, as a rule
     splits:Splits, # their data
