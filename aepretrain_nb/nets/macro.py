@@ -69,10 +69,9 @@ def macro_encoder(
     return macro_layers(getattr(enc, 'net', enc))
 
 # %% ../../nbs/nets/11_macro.ipynb #5a100013
-def _block(ni, nf, norm):
-    "A convolution, perhaps a BatchNorm, a ReLU"
-    conv = nn.Conv2d(ni, nf, 3, padding=1, bias=not norm)
-    return [conv, nn.BatchNorm2d(nf), nn.ReLU()] if norm else [conv, nn.ReLU()]
+def _after(conv, norm):
+    "What follows a convolution: perhaps a BatchNorm, and a ReLU"
+    return [nn.BatchNorm2d(conv.out_channels), nn.ReLU()] if norm else [nn.ReLU()]
 
 def vgg_encoder(
     c:int, # channels of the images
@@ -89,7 +88,9 @@ def vgg_encoder(
         raise ValueError(f"{len(widths)} pools leave nothing of {h}x{w} pixels: give fewer widths")
     layers = []
     for ni,nf in zip((c, *widths), widths):
-        for i in range(convs): layers += _block(nf if i else ni, nf, norm)
+        for i in range(convs):
+            conv = nn.Conv2d(nf if i else ni, nf, 3, padding=1, bias=not norm)
+            layers += [conv, *_after(conv, norm)]
         layers.append(nn.MaxPool2d(2))
     return started(macro_layers(nn.Sequential(*layers)), gen, (init or dict(dist='he_uniform')) if gen else init)
 
@@ -108,8 +109,10 @@ class MacroUp(nn.Module):
         if (pool := end_pool(stage)) is not None:
             k = pool.kernel_size
             self.unpool = SwitchUnpool(k) if position=='switches' else FixedUnpool(k, position)
-        for conv in convs: layers += [conv, *[nn.BatchNorm2d(conv.out_channels)]*norm, nn.ReLU()]
-        self.layers = nn.Sequential(*(layers[:-1-norm] if linear else layers))
+        for conv in convs:
+            bare = linear and conv is convs[-1]
+            layers += [conv] if bare else [conv, *_after(conv, norm)]
+        self.layers = nn.Sequential(*layers)
     def forward(self,
         z:Tensor, # output of the macro-layer, or an estimate of it
         size:tuple, # (h, w) before its pool; None where it has none
