@@ -188,15 +188,23 @@ class MacroDecoder(nn.Module):
         self.below,self.losses,self.loss = dict(zip(names, ['input', *names])),losses,loss or LevelLoss()
         ups = {n: MacroUp(s, position, norm, n==names[0]) for n,s in encoder.stages.items()}
         self.ups,self.wants = nn.ModuleDict(ups),dict(taps=('input', *names[:-1]), switches=True)
+    def down(self,
+        code:Code, # from `encoder.encode`, with what the decoder `wants`
+        level:str, # a macro-layer
+        z:Tensor=None # an estimate of its output; the encoder's own values if not given
+    )->Tensor: # an estimate of its input
+        "One macro-layer down"
+        if z is None: z = code.z if level==list(self.below)[-1] else code.taps[level]
+        return self.ups[level](z, code.pools[level], code.switches[level])
     def forward(self,
         code:Code, # from `encoder.encode`, with what the decoder `wants`
         encoder=None # not used: the filters are its own
     )->dict: # level -> its reconstruction; the target is the code's tap of that name
         "Down through all macro-layers"
-        out,z = {},code.z
-        for n in reversed(self.below):
-            if self.losses=='layerwise' and out: z = code.taps[n]
-            z = out[self.below[n]] = self.ups[n](z, code.pools[n], code.switches[n])
+        out,z = {},None
+        for n,below in reversed(self.below.items()):
+            out[below] = self.down(code, n, z)
+            if self.losses!='layerwise': z = out[below]
         return dict(input=out['input']) if self.losses=='first' else out
 
 # %% ../../nbs/nets/11_macro.ipynb #5a100026
@@ -208,8 +216,8 @@ def image_from(
     "The image as the values of one macro-layer tell it; `ValueError` where there is none of that name"
     names = list(decoder.below)
     if level not in names: raise ValueError(f"no macro-layer {level!r}: one of {', '.join(names)}")
-    z = code.z if level==names[-1] else code.taps[level]
-    for n in names[names.index(level)::-1]: z = decoder.ups[n](z, code.pools[n], code.switches[n])
+    z = None
+    for n in names[names.index(level)::-1]: z = decoder.down(code, n, z)
     return z
 
 # %% ../../nbs/nets/11_macro.ipynb #5a100028

@@ -149,11 +149,8 @@ def level_errors(
     "How much of each macro-layer's input cannot be had back from its output."
     with at_rest(net):
         code = net.encoder.encode(x, **net.decoder.wants)
-        taps,out = code.taps | {list(net.decoder.below)[-1]: code.z},{}
-        for n,below in net.decoder.below.items():
-            back = net.decoder.ups[n](taps[n], code.pools[n], code.switches[n])
-            out[n] = _share(back, taps[below])
-    return out
+        below = net.decoder.below
+        return {n: _share(net.decoder.down(code, n), code.taps[b]) for n,b in below.items()}
 
 # %% ../../nbs/papers/zhang.ipynb #5c100021
 def operator_errors(
@@ -162,8 +159,8 @@ def operator_errors(
     x:Tensor, # images as the nets see them, (n, c, h, w)
 )->pd.DataFrame: # macro-layer; image_known, image_fixed; known, fixed, places: shares of variance
     "Errors of the image and of its own input from each macro-layer; `ValueError` for two classifiers."
-    a,b = ({k: t for k,t in n.encoder.state_dict().items()} for n in (known, fixed))
-    if any(not torch.equal(t, b[k]) for k,t in a.items()):
+    a,b = (net.encoder.state_dict() for net in (known, fixed))
+    if a.keys()!=b.keys() or any(not torch.equal(t, b[k]) for k,t in a.items()):
         raise ValueError('the two nets have different encoders: take decoders of one classifier')
     def image(net): return {n: _share(o, x) for n,o in inversion(net, x).items()}
     one,two = level_errors(known, x),level_errors(fixed, x)
