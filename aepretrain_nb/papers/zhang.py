@@ -121,7 +121,8 @@ def recipe(
     **overrides # sections to change, as in `joint={'weight': .1}`
 )->dict: # plain JSON
     "The paper's experiment as a recipe; raises `ExperimentError` for a setting, reading or weights there are not."
-    _known('setting', setting, SETTINGS), _known('reading', reading, READINGS)
+    _known('setting', setting, SETTINGS)
+    _known('reading', reading, READINGS)
     if weights is not None: _known('weights', weights, _UPLOADS)
     elif reading=='as_written': weights = 'final'
     r = dict(name='zhang', setting=setting, reading=reading, arms={}, **_base)
