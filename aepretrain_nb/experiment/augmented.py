@@ -38,7 +38,7 @@ def build_augmented(
     "A classifier with a decoder; all but the decoder stands still where only that is trained."
     net = build_joint(step, splits, weights, AugmentedNet)
     if step.do!='decode': return net
-    freeze(net.encoder), freeze(net.head)
+    for part in (net.encoder, net.head): freeze(part)
     net.decodes = True
     return net
 
@@ -63,10 +63,12 @@ def _batches(step, *args):
     "Labelled images, and unlabelled ones beside them where they are asked for"
     return (two_streams if step.fit.get('unlabelled') else PLAIN.batches)(step, *args)
 
-def _decoder_loss(step, task): return AugmentedLoss()
-def _loss(step, task): return AugmentedLoss(task.loss(step.fit.get('loss')), step.fit.get('weight', Fit.weight))
+def _loss(step, task):
+    "That of reconstruction alone while decoders are trained, else of labels, too"
+    if step.do=='decode': return AugmentedLoss()
+    return AugmentedLoss(task.loss(step.fit.get('loss')), step.fit.get('weight', Fit.weight))
 
-_DECODE,_AUGMENT = Kit(build_augmented, _batches, _decoder_loss),Kit(build_augmented, _batches, _loss)
+_AUGMENTED = Kit(build_augmented, _batches, _loss)
 
 # %% ../../nbs/experiment/32_augmented.ipynb #5b100010
 def train_decoder(
@@ -76,7 +78,7 @@ def train_decoder(
     device='cpu' # where it runs
 )->tuple: # (the `AugmentedNet`, results for its row, whose `valid_loss` is the reconstruction's)
     "Train the decoder alone; scores are those of the classifier, which does not change."
-    return finetune(step, splits, weights, device, _DECODE)
+    return finetune(step, splits, weights, device, _AUGMENTED)
 
 def train_augmented(
     step, # of kind 'augment'
@@ -85,4 +87,4 @@ def train_augmented(
     device='cpu' # where it runs
 )->tuple: # (the trained `AugmentedNet`, results for its row)
     "Train on labels and on reconstruction at once; as `priced` otherwise."
-    return priced(step, splits, weights, device, _AUGMENT)
+    return priced(step, splits, weights, device, _AUGMENTED)

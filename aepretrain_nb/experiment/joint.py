@@ -79,17 +79,19 @@ def priced(
     kit:Kit # what it is made of
 )->tuple: # (the trained net, results for its row); of several prices, the chosen one in the column `weight`
     "`finetune` at each price of a reconstruction; raises `StepFailed` where none gives a finite loss."
-    asked,tries,why = step.fit.get('weight', Fit.weight),{},None
+    asked = step.fit.get('weight', Fit.weight)
     if not isinstance(asked, (list, tuple)): return finetune(step, splits, weights, device, kit)
+    tries,why = {},None
     for w in asked:
         try: tries[w] = finetune(replace(step, fit=step.fit | dict(weight=w)), splits, weights, device, kit)
         except StepFailed as e: why = e
     if not tries: raise why
-    best = preferred([res | dict(weight=w) for w,(_,res) in tries.items()], step)
+    best = preferred([res for _,res in tries.values()], step)
+    chosen = next(w for w,(_,res) in tries.items() if res is best)
     spent = {k: sum(res[k] for _,res in tries.values()) for k in ('seconds', 'images')}
-    chosen = best.pop('weight')
     return tries[chosen][0], best | spent | dict(columns=dict(weight=chosen))
 
+# %% ../../nbs/experiment/14_joint.ipynb #0c4ac00b
 def _loss(step, task):
     "The loss of the labels, and that of the reconstruction at its price"
     recon = task_of('reconstruct', out_act=out_act(step.net))

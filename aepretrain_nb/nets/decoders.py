@@ -11,7 +11,7 @@ __all__ = ['DECODERS', 'UpsampleDecoder', 'SkipDecoder', 'pool_side', 'UnpoolDec
 # %% ../../nbs/nets/05_decoders.ipynb #fa60dbd6
 from ..imports import *
 from .autoencoder import MirrorDecoder, TiedDecoder, ratio, transposed, way_back
-from .encoder import Code, ConvStage, Staged, end_pool, has_raw, levels
+from .encoder import Code, ConvStage, Staged, end_pool, levels
 from .upsampling import FixedUnpool, SwitchUnpool, UpConv, resized
 from .layers import started
 
