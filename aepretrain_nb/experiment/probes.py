@@ -12,7 +12,7 @@ from ..imports import *
 from itertools import product
 from ..data.sets import generator
 from ..nets.autoencoder import Autoencoder
-from ..train.probe import LAMS, ProbeError, choose_lam, knn, softmax_regression
+from ..train.probe import LAMS, ProbeError, choose_lam, knn, pooled, softmax_regression
 from ..train.task import task_of
 from ..train.transfer import at_rest, freeze
 from .build import encoder_at_start, fill, kwargs_of, out_act, shape_of
@@ -36,11 +36,8 @@ def build_layer(
 
 def _rows(encoder, step, images, device):
     "What a layer gives for images, a row each"
-    n = step.fit.get('cells', Fit.cells)
-    def row(z):
-        if z.dim()==4: z = F.adaptive_avg_pool2d(z, [min(n, s) for s in z.shape[2:]])
-        return z.flatten(1).float().cpu()
-    with at_rest(encoder): return torch.cat([row(encoder(x)) for x,_ in judged_dl(step, images, device=device)])
+    cells,dl = step.fit.get('cells', Fit.cells),judged_dl(step, images, device=device)
+    with at_rest(encoder): return torch.cat([pooled(encoder(x), cells).flatten(1).cpu() for x,_ in dl])
 
 # %% ../../nbs/experiment/31_probes.ipynb #72ed38d8
 def _teller(step, x, y, n):
