@@ -226,3 +226,5 @@ def test_reported_rows():
     d = reported_rows()
     assert len(d)==25 and d.value.between(60, 100).all() and (d.reading=='reported').all()
     assert d[(d.table==2) & (d.arm=='skips')].value.item()==80.22
+    said = dict(zip(d[d.table==2].arm, d[d.table==2].value.round(1))) # at the top of the page
+    assert said==dict(skips=80.2, no_skips=74.1, random_paper=70.9)

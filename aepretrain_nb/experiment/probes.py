@@ -12,15 +12,13 @@ from ..imports import *
 from itertools import product
 from ..data.sets import generator
 from ..nets.autoencoder import Autoencoder
-from ..nets.loss import recon_error
-from ..train.probe import LAMS, ProbeError, choose_lam, knn, softmax_regression
-from ..train.scores import SCORES
+from ..train.probe import LAMS, ProbeError, choose_lam, knn, pooled, softmax_regression
 from ..train.task import task_of
 from ..train.transfer import at_rest, freeze
 from .build import encoder_at_start, fill, kwargs_of, out_act, shape_of
 from .factory import factory
 from .finetune import beside
-from .pretrain import best_of
+from .pretrain import best_of, error_of, mse_marks
 from .run import StepFailed, alone, judged_dl
 from .schema import Fit
 from .seen import labelled
@@ -38,11 +36,8 @@ def build_layer(
 
 def _rows(encoder, step, images, device):
     "What a layer gives for images, a row each"
-    n = step.fit.get('cells', Fit.cells)
-    def row(z):
-        if z.dim()==4: z = F.adaptive_avg_pool2d(z, [min(n, s) for s in z.shape[2:]])
-        return z.flatten(1).float().cpu()
-    with at_rest(encoder): return torch.cat([row(encoder(x)) for x,_ in judged_dl(step, images, device=device)])
+    cells,dl = step.fit.get('cells', Fit.cells),judged_dl(step, images, device=device)
+    with at_rest(encoder): return torch.cat([pooled(encoder(x), cells).flatten(1).cpu() for x,_ in dl])
 
 # %% ../../nbs/experiment/31_probes.ipynb #72ed38d8
 def _teller(step, x, y, n):
@@ -101,20 +96,19 @@ def redraw(
     held = splits.test if step.data.get('valid')=='test' else splits.train.take(va)
     parts = splits.train.take(tr).unlabelled(),held.unlabelled()
     ae,res = best_of(step, splits, parts, weights, device, build_redrawn)
-    dl = judged_dl(step, splits.test, 500, target='x', norm_target=step.fit.get('norm_target', False))
-    with alone('scored'): value = recon_error(ae, dl)
-    score = dict(metric='mse', unit=SCORES['mse'].unit, better='lower', value=value, valid=res['mse'])
-    return ae, res | score | dict(subset=subset, n_train=len(tr), n_valid=len(va), n_test=len(splits.test))
+    marks = mse_marks(error_of(ae, step, splits.test), res['mse'], len(splits.test))
+    return ae, res | marks | dict(subset=subset, n_train=len(tr), n_valid=len(va))
 
 # %% ../../nbs/experiment/31_probes.ipynb #6c6cc47a
 def layer_arms(
     nets:dict, # name -> steps that make the net; none for a random one
     layers, # names of its stages
     do:str='probe', # 'probe' or 'redraw'
+    net:dict={}, # fields of the asking step beside its fit, such as the `decoder` that draws
     **fit # fields of `Fit`: `kind`, `k`, `cells`, or how a decoder is trained
 )->dict: # name -> fields of `Arm`
     "Arms that ask each layer of each net; the name is that of the net, then that of the layer."
-    def arm(net, layer):
-        steps = [*nets[net], dict(do=do, probe=dict(layer=layer) | fit)]
-        return dict(steps=steps, columns=dict(net=net, layer=layer))
+    def arm(name, layer):
+        asks = dict(do=do, probe=dict(layer=layer) | fit) | net
+        return dict(steps=[*nets[name], asks], columns=dict(net=name, layer=layer))
     return {f'{n}_{layer}': arm(n, layer) for n,layer in product(nets, layers)}

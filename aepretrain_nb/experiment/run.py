@@ -87,12 +87,12 @@ def stream(
     return dls
 
 # %% ../../nbs/experiment/08_run.ipynb #c2f74e4a
-_LARGE,_PIXELS = 96*96,2**20 # a net whose maps have the size of the image holds many of them
+_LARGE,_MOST = 96*96,2**20 # most numbers in an image that is not large, and in large ones judged at once
 
 def _at_once(images, bs):
-    "How many images to judge at a time: fewer where they are large"
+    "How many images to judge at a time: fewer where they are large, as maps of that size fill the memory"
     n = math.prod(images.shape[1:])
-    return min(bs, max(1, _PIXELS//n)) if n>_LARGE else bs
+    return bs if n<=_LARGE else min(bs, max(1, _MOST//n))
 
 def judged_dl(
     step, # for its normalisation and augmentation
@@ -157,11 +157,11 @@ def spend(
     "Fit for the budget; raises `StepFailed` when the loss is not finite."
     start,f = time.perf_counter(),step.fit
     stops = None if f.get('partial') else looks(f['steps'], f.get('evals') or f['steps'])
-    fit,plan = learn.fit_one_cycle if f.get('schedule')=='one_cycle' else learn.fit,[]
-    if f.get('schedule')=='drops': plan.append(ParamScheduler(dict(lr=dropping(lr))))
+    fit = learn.fit_one_cycle if f.get('schedule')=='one_cycle' else learn.fit
+    cbs = [ParamScheduler(dict(lr=dropping(lr)))] if f.get('schedule')=='drops' else []
+    if stops: cbs.append(PartsCB(stops))
     with torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=f.get('precision')=='bf16'), learn.no_logging():
-        if stops: plan.append(PartsCB(stops))
-        fit(len(stops) if stops else f['epochs'], lr, cbs=plan)
+        fit(len(stops) if stops else f['epochs'], lr, cbs=cbs)
     spent_on = getattr(learn.dls.train, 'labelled', learn.dls.train).dataset
     size = min(f.get('bs', Fit.bs), len(spent_on))
     did = dict(seconds=time.perf_counter()-start, steps=learn.train_iter, images=learn.train_iter*size)

@@ -141,24 +141,29 @@ def end_pool(
     if (p.stride, p.padding, p.dilation)==(p.kernel_size, 0, 1): return p
 
 # %% ../../nbs/nets/02_encoder.ipynb #fe9d1ac3
-def _switched(stage, x, raw=False):
-    "What a stage gives, where its pool found the maxima and in which size (None without one), what a tap gets"
+def _switched(stage, x):
+    "A stage's output, where its pool found the maxima, and in which size; None twice where it ends in no max-pool"
     if isinstance(stage, ConvStage):
-        z,sw,made = stage(x, True, True)
-        return z, sw, None if sw is None else stage.conv_size(*x.shape[2:]), made if raw and has_raw(stage) else z
-    if (pool := end_pool(stage)) is None: return (z := stage(x)),None,None,z
+        z,sw = stage(x, True)
+        return z, sw, None if sw is None else stage.conv_size(*x.shape[2:])
+    if (pool := end_pool(stage)) is None: return stage(x),None,None
     y = stage[:-1](x)
     z,sw = F.max_pool2d(y, pool.kernel_size, ceil_mode=pool.ceil_mode, return_indices=True)
-    return z,sw,tuple(y.shape[2:]),z
+    return z,sw,tuple(y.shape[2:])
 
 # %% ../../nbs/nets/02_encoder.ipynb #9cbac34c
+def _given(stage, x, switches, raw):
+    "As `_switched`, and what a tap gets: the output, or raw features, which are of stages without a max-pool"
+    if raw and has_raw(stage):
+        z,made = stage(x, raw=True)
+        return z,None,None,made
+    z,sw,size = _switched(stage, x) if switches else (stage(x),None,None)
+    return z,sw,size,z
+
 def _step(name, stage, x, switches, raw=False):
-    "One stage, as `_switched`; `ValueError` where it does not take the size of `x`"
+    "One stage, as `_given`; `ValueError` where it does not take the size of `x`"
     if isinstance(stage, ConvStage): _fits(name, stage, tuple(x.shape[2:]))
-    try:
-        if switches: return _switched(stage, x, raw)
-        z,tap = stage(x, raw=True) if raw and has_raw(stage) else [stage(x)]*2
-        return z,None,None,tap
+    try: return _given(stage, x, switches, raw)
     except RuntimeError as e:
         if isinstance(e, torch.OutOfMemoryError) or not re.search('size|shape', str(e)): raise
         shape,why = 'x'.join(map(str, x.shape[1:])),str(e).splitlines()[0]

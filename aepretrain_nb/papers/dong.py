@@ -82,9 +82,7 @@ def _nets():
 def _layers(r, do='probe', **fit):
     "An arm for each net and each of its layers"
     names = [f'conv{i+1}' for i,_ in enumerate(read_layers(r['encoder']['layers']))]
-    arms = layer_arms(_nets(), names, do, **fit)
-    if do=='redraw': arms = {k: a | dict(steps=[*a['steps'][:-1], a['steps'][-1] | _drawing]) for k,a in arms.items()}
-    return arms
+    return layer_arms(_nets(), names, do, _drawing if do=='redraw' else {}, **fit)
 
 # %% ../../nbs/papers/dong.ipynb #d6ce86a8
 class Study(NamedTuple):
