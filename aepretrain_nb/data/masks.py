@@ -193,7 +193,7 @@ def _settled(found, where, names, ignored):
     "What `_counted` gave, its numbers settled; a `DataError` where no mask can be used"
     why = {n: o for n,o in found.items() if isinstance(o, str)}
     good = {n: o for n,o in found.items() if n not in why}
-    first = next((f'; {n}: {o}' for n,o in why.items()), '')
+    first = next((f'; {n}: {o}' for n,o in why.items()), '; there is none')
     if not good: raise DataError(f'{where}: no mask can be used{first}')
     try: classes,meant,notes = settle_numbers(np.flatnonzero(sum(o[1] for o in good.values())), names, ignored)
     except DataError as e: raise DataError(f'{where}: {e}') from None
