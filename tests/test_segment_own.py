@@ -220,6 +220,11 @@ def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(['predict', 'o', 'squares/images', '-o', 'drawn.csv'])==0 and '24 masks: ' in capsys.readouterr().out
     new = fitted('o').read('squares/images')
     assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
+    files = {o: o.read_bytes() for o in Path('squares/images').iterdir()}
+    assert main(['predict', 'o', 'squares/images', '-o', 'squares/images'])==2 and 'is one of the images' in capsys.readouterr().err
+    assert {o: o.read_bytes() for o in Path('squares/images').iterdir()}==files
+    for n in ('0.png', '0.jpg'): save(scene(0)[0], tmp_path/'twice'/n)
+    assert main(['predict', 'o', 'twice', '-o', 'shared'])==2 and '0.png would be the mask of several images' in capsys.readouterr().err and not Path('shared').exists()
     assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
     assert pick_arms(segment_recipe(), 'file:net/model.safetensors')['file:model']['steps']==['segment']
     again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o', progress=False)
