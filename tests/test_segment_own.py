@@ -11,7 +11,7 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.asked import look_at, named_or_own
 from aepretrain_nb.data.decode import RESIZES, to_size
-from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked, settle_numbers
+from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.for_masks import segment_recipe
