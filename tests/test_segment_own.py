@@ -1,5 +1,5 @@
 "Folders of images and masks as people have them: layouts, numbers, sizes, parts, what is refused; compared and looked at from the command line"
-import importlib.util
+import importlib
 import numpy as np, pandas as pd, pytest, torch
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.arrays import DataError
 from aepretrain_nb.data.asked import look_at, named_or_own
 from aepretrain_nb.data.decode import RESIZES, to_size
-from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked, settle_numbers
+from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.for_masks import segment_recipe
@@ -220,6 +220,11 @@ def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(['predict', 'o', 'squares/images', '-o', 'drawn.csv'])==0 and '24 masks: ' in capsys.readouterr().out
     new = fitted('o').read('squares/images')
     assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
+    files = {o: o.read_bytes() for o in Path('squares/images').iterdir()}
+    assert main(['predict', 'o', 'squares/images', '-o', 'squares/images'])==2 and 'is one of the images' in capsys.readouterr().err
+    assert {o: o.read_bytes() for o in Path('squares/images').iterdir()}==files
+    for n in ('0.png', '0.jpg'): save(scene(0)[0], tmp_path/'twice'/n)
+    assert main(['predict', 'o', 'twice', '-o', 'shared'])==2 and '0.png would be the mask of several images' in capsys.readouterr().err and not Path('shared').exists()
     assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
     assert pick_arms(segment_recipe(), 'file:net/model.safetensors')['file:model']['steps']==['segment']
     again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o', progress=False)
@@ -253,7 +258,7 @@ def test_large_images_are_judged_a_few_at_a_time():
     assert (most(96, 96), most(144, 192), most(2000, 2000))==(1000, 37, 1)
 
 @pytest.mark.slow
-def test_the_guide_is_recorded(tmp_path):
+def test_the_guide_is_recorded(tmp_path, monkeypatch):
     "Streets as SegNet has them: 11 does not count, parts lie side by side"
     for p,at in dict(train=range(12), val=range(12, 15), test=range(15, 20)).items():
         for i in at:
@@ -261,9 +266,8 @@ def test_the_guide_is_recorded(tmp_path):
             y[0] = 11
             save(x, tmp_path/'CamVid'/p/f'{i}.png'); save(y, tmp_path/'CamVid'/f'{p}annot'/f'{i}.png')
     small = ['--setting', 'smoke', '--seeds', '2', '--labels', 'all', '--size', '12x16']
-    spec = importlib.util.spec_from_file_location('tools_camvid', Path(__file__).resolve().parents[1]/'tools'/'camvid.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1]/'tools')
+    tool = importlib.import_module('camvid')
     assert tool.record(tmp_path/'CamVid', tmp_path/'store', small, tmp_path)==0
     res = Results.read(tmp_path/'camvid.csv')
     assert (res.metric, res.labels, res.arms, res.told('n_test'))==('miou', [15], ['both','encoder','neither'], 5) and len(res.encoders)==4

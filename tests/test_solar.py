@@ -1,5 +1,5 @@
 "A user's case from table to tables: solar cells by link, a score for unequal classes, subgroups, and what is recorded of it"
-import importlib.util, shutil, sys
+import importlib, shutil, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from aepretrain_nb.answers.results import Results
@@ -127,9 +127,8 @@ def test_a_folder_has_no_columns(cells, solar, capsys):
 
 @pytest.mark.slow
 def test_the_tool_records_what_the_guide_reads(tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('solar_tool', ROOT/'tools'/'solar.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    monkeypatch.syspath_prepend(ROOT/'tools')
+    tool = importlib.import_module('solar')
     (tmp_path/'out').mkdir()
     asked = [o for o in FEW if o not in ('--score', 'balanced')]
     assert tool.record(lambda f: made_cells(f, 120, size=16), tmp_path/'store', 16, asked, tmp_path/'out')==0

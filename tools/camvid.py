@@ -5,20 +5,13 @@
 Reads CamVid in SegNet's folders (train, trainannot, val ...) below the folder of the data sets, AEPRETRAIN_DATA. STORE is a folder that goes on where it
 stopped; the same command again finds what is finished. Writes results/camvid.csv (a row per fit and per autoencoder) and results/camvid_curves.csv.
 """
-import os, sys
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+import guide  # before torch is imported
 
-from contextlib import chdir
+import sys
 from pathlib import Path
 
-import pandas as pd
-
-from aepretrain_nb.cli import main
-from aepretrain_nb.compare import read_results
-from aepretrain_nb.data.ground import write_whole
 from aepretrain_nb.data.named import data_root
 
-RESULTS = Path(__file__).resolve().parents[1]/'results'
 CLASSES = 'Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist Void'.split()
 ASKED = '--task segment --ignored Void --size 144x192 --labels 20,60,all --seeds 3'.split()
 SHORT = '--set pretrain.steps=300 --set pretrain.evals=6 --set finetune.steps=100'.split() # about 20 minutes of an idle core
@@ -32,22 +25,10 @@ def linked(camvid, folder):
     (folder/'codes.txt').write_text('\n'.join([*CLASSES, '']), encoding='utf-8')
     return folder
 
-def tables(folder):
-    "Rows of fits and autoencoders, and curves, of a folder of results."
-    res = read_results(folder)
-    said = dict(command=res.told('command'), images=res.told('images'))
-    return pd.concat([res.rows, res.encoders]).assign(**said), res.curves.round(4)
-
-def record(camvid, store, argv=SHORT, results=RESULTS):
+def record(camvid, store, argv=SHORT, results=guide.RESULTS):
     "Compare on a folder of images and masks, and write the tables; gives the exit code."
     data = linked(camvid, store/'CamVid')
-    with chdir(store):
-        code = main(['compare', data.name, *ASKED, *argv, '--out', 'camvid'])
-        if code: return code
-        found = dict(zip(('camvid', 'camvid_curves'), tables('camvid')))
-    for name,t in found.items(): write_whole(results/f'{name}.csv', lambda f: t.to_csv(f, index=False))
-    print(', '.join(f'{len(t)} rows in {name}.csv' for name,t in found.items()))
-    return 0
+    return guide.record('camvid', store, [data.name, *ASKED, *argv], 'camvid', results)
 
 if __name__=='__main__':
     if len(sys.argv)<2: sys.exit(__doc__)

@@ -45,7 +45,8 @@ def _place(name):
     part,role,rest = '','',[]
     for f in folders:
         p,r = folder_words(f)
-        if p and not part or r and not role: part,role = part or p,role or r
+        new = (p and not part) or (r and not role)
+        if new: part,role = part or p,role or r
         else: rest.append(f)
     if not role and (part or not folders): role = 'image'
     return _Place(part, role, '/'.join([*rest, os.path.splitext(file)[0]]))

@@ -13,9 +13,23 @@ from ..data.decode import header
 from ..data.ground import place, write_whole
 from ..data.masks import mask_from_size, palette
 from .fitted import Fitted, NewImages
+from .kinds import ExperimentError
+from collections import Counter
 from PIL import Image
 
-# %% ../../nbs/experiment/34_masks_out.ipynb #927aca26
+# %% ../../nbs/experiment/34_masks_out.ipynb #adbf8d79
+def _files_of(folder, new):
+    "The name of each mask; an `ExperimentError` where two would share one, or an image would be written over"
+    names = [f'{os.path.splitext(o)[0]}.png' for o in new.table.file]
+    twice = next((n for n,k in Counter(names).items() if k>1), None)
+    if twice: raise ExperimentError(f'{twice} would be the mask of several images: give each a name of its own')
+    if new.root is None: return names
+    images = {os.path.realpath(os.path.join(new.root, o)) for o in new.table.file}
+    lost = next((n for n in names if os.path.realpath(folder/n) in images), None)
+    if lost: raise ExperimentError(f'{folder/lost} is one of the images: name another folder for the masks')
+    return names
+
+# %% ../../nbs/experiment/34_masks_out.ipynb #4566e6cf
 def _size_before(new, i):
     "The size that an image had before it was read"
     if new.root is None: return new.images.shape[1:]
@@ -28,16 +42,18 @@ def _png(mask, file):
     im.putpalette(palette())
     im.save(file, format='png')
 
+# %% ../../nbs/experiment/34_masks_out.ipynb #927aca26
 def save_masks(
     folder, # a new one, or one whose files of the same names are written again
     fit:Fitted, # that tells classes of pixels
     new:NewImages, # from its `read`
     **kwargs # of `Fitted.masks`: bs, device
 )->pd.DataFrame: # file, mask, and the share of each class
-    "Write a mask for each image, and the names of the classes."
-    folder,masks,rows = place(folder),fit.masks(new.images, **kwargs),[]
-    for i,(file,mask) in enumerate(zip(new.table.file, masks)):
-        name = f'{os.path.splitext(file)[0]}.png'
+    "Write a mask for each image, and the names of the classes; an `ExperimentError` where an image would be lost."
+    folder,rows = place(folder),[]
+    names = _files_of(folder, new)
+    masks = fit.masks(new.images, **kwargs)
+    for i,(file,name,mask) in enumerate(zip(new.table.file, names, masks)):
         whole = mask_from_size(mask, _size_before(new, i), fit.resize)
         write_whole(folder/name, partial(_png, whole))
         shares = np.bincount(mask.ravel(), minlength=len(fit.classes))/mask.size
