@@ -169,9 +169,9 @@ def test_search(browser, size):
     box = browser.find('.sidebar-search')
     box.send_keys('label_subset')
     box.submit()
-    hits = browser.wait(lambda: browser.js('return [...document.querySelectorAll("ul.search li a")].map(e => e.href)'))
+    browser.wait(lambda: 'finished' in browser.find('#search-results').text.lower())  # hits come one by one
+    hits = browser.js('return [...document.querySelectorAll("ul.search li a")].map(e => e.href)')
     place = next(h for h in hits if '/data/labels.html' in h and '#' in h)
-    browser.wait(lambda: 'finished' in browser.find('#search-results').text.lower())
     assert browser.complaints()==[]
     browser.d.get(place)
     assert 'label_subset' in browser.js('return document.getElementById(location.hash.slice(1)).textContent')
