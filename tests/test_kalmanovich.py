@@ -197,7 +197,7 @@ def test_as_written_a_rate_is_judged_after_joint_tuning():
     res = run('joint', arms=['gradual'], rates=[.05, .02])
     rates = Rates(Plan(DIGITS, res.about['recipe'], ['gradual'], seeds=1))
     assert phase_of(rates.judge(('pretrain', 'gradual', None, None), .02)).name=='joint'
-    assert not any(k in res.steps[0].fit for k in ('tune', 'seek', 'first_lr'))
+    assert not any(k in res.steps[0].fit for k in ('tune', 'seek', 'first_lr', 'ties'))
 
 @pytest.mark.parametrize('study,arm,judge', [('figure4', 'gradual', 'grow l2'), ('conv_fits', 'stacked', 'stack conv3')])
 @pytest.mark.parametrize('fit_rates', ([.05], [.05, .01]))

@@ -96,7 +96,7 @@ def in_steps(
     size:int=0 # labels
 )->dict: # without rules
     "A training without rules: epochs as steps, steps for this size, no way of seeking a rate."
-    out = {k: v for k,v in fit.items() if k not in ('tune', 'seek', 'first_lr')}
+    out = {k: v for k,v in fit.items() if k not in ('tune', 'seek', 'first_lr', 'ties')}
     if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})

@@ -145,6 +145,8 @@ def check_fit(
         raise ExperimentError(f'{part}.masked counts hidden pixels: corrupt has to be one of {", ".join(HIDES)}')
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
         raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
+    if fit.get('ties')=='smaller' and fit.get('seek')!='outward':
+        raise ExperimentError(f"{part}.ties is 'smaller', which only {part}.seek='outward' knows")
 
 # %% ../../nbs/experiment/04_recipe.ipynb #70e6f7c2
 def check_recipe(

@@ -22,12 +22,13 @@ def seek(
     keys, # whose rates are sought
     score, # called with a list of (key, rate): gives (error, loss) of each, inf where there is none
     rates:list, # to choose from
-    start:float=None # where to begin, outwards; all rates are tried if not given
+    start:float=None, # where to begin, outwards; all rates are tried if not given
+    by_loss:bool=True # does the loss decide among equal errors? Else the smaller rate
 )->dict: # key -> rate -> (error, loss)
     "Errors of the rates that a search had to try."
     seen = {k: {} for k in keys}
     def ask():
-        if start is not None: return _next(seen, sorted({*rates, start}), start)
+        if start is not None: return _next(seen, sorted({*rates, start}), start, by_loss)
         return [(k, r) for k,r in product(seen, rates) if r not in seen[k]]
     while todo := ask():
         for (k,r),found in zip(todo, score(todo)): seen[k][r] = found
@@ -40,11 +41,11 @@ def best_rate(
     "The rate of least error."
     return min(tries, key=lambda r: (tries[r][0], tries[r][1] if by_loss else 0., r))
 
-def _next(seen, rates, start):
+def _next(seen, rates, start, by_loss):
     "What has to be tried next, outwards from the best so far"
     out = []
     for k,tries in seen.items():
-        at = rates.index(best_rate(tries, False) if tries else start)
+        at = rates.index(best_rate(tries, by_loss) if tries else start)
         out += [(k, r) for r in rates[max(0, at-1):at+2] if r not in tries]
     return out
 
@@ -145,13 +146,14 @@ def search(self:Rates,
     store:Store # where they are then
 )->list: # of dicts, a row per rate that was tried
     "Choose the rates of some keys; raises `ExperimentError` where no rate of a list gave a result."
-    outward,out = fit.get('seek')=='outward',[]
+    outward,by_loss,out = fit.get('seek')=='outward',fit.get('ties')!='smaller',[]
+    start = fit.get('first_lr') if outward else None
     def score(asked):
         steps = [self.judge(*o) for o in asked]
         go(list({s.key: s for s in steps}.values()))
         return [_error(s, store) for s in steps]
-    for key,tries in seek(keys, score, _several(fit), fit.get('first_lr') if outward else None).items():
-        self.found[key] = best = best_rate(tries, not outward)
+    for key,tries in seek(keys, score, _several(fit), start, by_loss).items():
+        self.found[key] = best = best_rate(tries, by_loss)
         if math.isinf(tries[best][0]) and not outward: raise _no_result(key)
         record = store.get(self.judge(key, best).key)
         out += _lines(key, tries, best, -1 if record and record['row']['better']=='higher' else 1)

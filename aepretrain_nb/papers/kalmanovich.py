@@ -100,7 +100,8 @@ def _sgd(s): return dict(opt='sgd', momentum=s['momentum'], weight_decay=s['weig
 def _sought(rates, start, tune):
     "A rate that is sought outwards from `start`"
     lrs = list(dict.fromkeys([*rates, start]))
-    return dict(lr=lrs, seek='outward', first_lr=start, tune=tune) if len(lrs)>1 else dict(lr=start)
+    seek = dict(seek='outward', first_lr=start, ties='smaller', tune=tune)
+    return dict(lr=lrs) | seek if len(lrs)>1 else dict(lr=start)
 
 def _phase_fits(s, conv, seek):
     "How autoencoders, decoders drawn anew, and all layers at once are trained"
