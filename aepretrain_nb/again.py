@@ -57,8 +57,7 @@ def _options(call):
 
 def _line(recipe, data, call, sets):
     "A command line"
-    usual = recipe['name']=='kohlbrenner' and data[0] in DATASETS
-    words = ['aepretrain', 'compare', *data, *([] if usual else ['--recipe', recipe['name']])]
+    words = ['aepretrain', 'compare', *data, '--recipe', recipe['name']]
     words += ['--setting', recipe['setting']] if recipe.get('setting') else []
     for k in ('reading', 'study'):
         if recipe.get(k): words += ['--set', f'{k}={recipe[k]}']

@@ -84,8 +84,8 @@ _FROM = 'aepretrain_nb.compare:compare', 'aepretrain_nb.data.asked:read_asked', 
 @hands_to(*_FROM, **_COMPARE)
 def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
-    recipe=None,          # name or import path of a recipe; by default kohlbrenner; for your images default, or segment
-    setting=None,         # smoke (seconds), quick (two cores), paper (as published); quick by default, or digits
+    recipe=None,          # name or import path of a recipe: default, segment (of masks), a paper's
+    setting=None,         # smoke (seconds), quick (two cores), paper (as published); quick by default; digits have their own
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many trials run at a time
@@ -139,8 +139,8 @@ def look(
 # %% ../nbs/04_cli.ipynb #ace5003b
 @hands_to(words=dict(recipe='recipe'))
 def settings(
-    recipe='kohlbrenner', # name or import path of a recipe
-    setting='smoke', # smoke (seconds), quick (two cores), paper (as published)
+    recipe='default', # name or import path of a recipe
+    setting='quick', # smoke (seconds), quick (two cores), paper (as published)
     set:list[setting_of]=() # change a part of the recipe first, such as reading=fair; may be repeated
 )->int: # exit code
     "Every field of a recipe that can be set: its value there, its default, and what it means."

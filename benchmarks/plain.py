@@ -32,12 +32,11 @@ SIZES,USUAL = dict(digits=[50, 200, 800]),[100, 500, 2000]
 RATES = .001,.003  # fastai's own, and the one that our search begins with
 SHARED = 'data','setting','labels','subset_seed','encoder_seed','head_seed','subset','unit','chance','device','versions','revision'
 
-def held_out(name):
-    "Training images alone, a fifth of them in the place of the test images"
-    images = dataset(name).train
-    order = torch.randperm(len(images), generator=generator('held out')).tolist()
-    n = len(images)//5
-    return Splits(name, images.take(order[n:]), images.take(order[:n]))
+def held_out(splits, most=None):
+    "At most `most` training images alone, a fifth of them in the place of the test images"
+    order = torch.randperm(len(splits.train), generator=generator('held out')).tolist()[:most]
+    n = len(order)//5
+    return Splits(splits.name, splits.train.take(order[n:]), splits.train.take(order[:n]))
 
 def pictures(images):
     "Pairs of a picture and its label, for a `DataBlock`"
@@ -64,7 +63,7 @@ def script(step, splits, lr):
 
 def beside(name, store):
     "The rows of a data set: the control's, as its grid recorded them, and the script's"
-    splits,sizes = held_out(name),SIZES.get(name, USUAL)
+    splits,sizes = held_out(dataset(name)),SIZES.get(name, USUAL)
     recipe = find_recipe('default', 'digits' if name=='digits' else 'quick', name)
     res = compare(splits, 'random', sizes, 5, recipe, store=store/name)
     rows,own = res.rows,[]

@@ -92,7 +92,7 @@ WRONG = [('--encoder resnet_18', "unknown encoder 'resnet_18'; did you mean 'res
 @pytest.mark.parametrize('words,say', WRONG)
 def test_what_is_misspelt_is_said_in_one_line_and_nothing_is_written(words, say, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(f'compare digits --setting smoke {words}'.split())==2
+    assert main(f'compare digits --recipe kohlbrenner --setting smoke {words}'.split())==2
     err = capsys.readouterr().err.strip()
     assert say in err and '\n' not in err and not list(tmp_path.iterdir())
 
@@ -155,7 +155,7 @@ def hub(tmp_path, monkeypatch):
 
 def test_without_a_network_one_line_says_what_was_wanted(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main('compare digits --setting smoke --encoder test_resnet --pretrained --root here'.split())==2
+    assert main('compare digits --recipe kohlbrenner --setting smoke --encoder test_resnet --pretrained --root here'.split())==2
     said,error = capsys.readouterr().err.strip().splitlines()
     assert said=='weights of test_resnet come from the network: https://huggingface.co/timm/test_resnet.r160_in1k, about 2 MB'
     assert 'could not be fetched: this needs the network' in error and 'Name or service not known' in error

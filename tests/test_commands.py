@@ -58,7 +58,7 @@ def test_words_of_the_shell_reach_the_call(monkeypatch, tmp_path):
     class Stop(Exception): pass
     def fake(*args, **kw): raise Stop(args, kw)
     monkeypatch.setattr(core, 'compare', fake)
-    line = 'compare digits --setting smoke --lr .1,.3 --labels 50,200 --seeds auto --margin 2 --crossed --n-valid 10 --out o --set reading=fair'
+    line = 'compare digits --recipe kohlbrenner --setting smoke --lr .1,.3 --labels 50,200 --seeds auto --margin 2 --crossed --n-valid 10 --out o --set reading=fair'
     with pytest.raises(Stop) as e: call(parser().parse_args(line.split()))
     args,kw = e.value.args
     assert args==('digits',) and kw.pop('recipe')['reading']=='fair'

@@ -71,7 +71,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     while '[2/' not in c.err() and c.ended() is None: time.sleep(.01)
     c.send(signal.SIGINT, 'parent')
     assert c.wait(60)==130 and 'Traceback' not in c.err()
-    assert 'give the same command again' in c.err() and 'aepretrain compare digits --setting smoke' in c.err() and str(out) in c.err()
+    assert 'give the same command again' in c.err() and 'aepretrain compare digits --recipe kohlbrenner --setting smoke' in c.err() and str(out) in c.err()
     assert len(list(out.glob('steps/*.json')))>=2
 
 def test_ctrl_c_after_the_last_step_says_how_to_go_on(tmp_path, monkeypatch, capsys):

@@ -117,7 +117,7 @@ def test_every_recipe_has_a_price(recipe, tmp_path):
     cost = cost_of(plan, Store(tmp_path))
     assert (cost.table.seconds>0).all() and cost.table.n.sum()>=len(plan.arms)
 
-ARGS = 'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out'.split()
+ARGS = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out'.split()
 
 def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -134,7 +134,7 @@ def test_a_dry_run_refuses_what_a_run_would(tmp_path, monkeypatch, capsys):
 
 def test_what_is_taken_where_nothing_is_asked():
     pictures = own_images((digits.train.x[:60], digits.train.y[:60]))
-    assert [recipe_for(o) for o in ('digits', digits, 'mnist', pictures)]==['kohlbrenner']*3 + ['default']
+    assert [recipe_for(o) for o in ('digits', digits, 'mnist', pictures)]==['default']*4
     assert [setting_for(o) for o in ('digits', digits, 'mnist', pictures)]==['digits']*2 + ['quick']*2
 
 def test_alone_it_helps(capsys):

@@ -23,7 +23,7 @@ from torture.child import Child
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
-ARGS = 'compare digits --setting smoke --labels 50 --arms random_default'.split()
+ARGS = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --arms random_default'.split()
 
 def end(child):
     "Exit code and what was said"

@@ -19,7 +19,7 @@ from aepretrain_nb.train.transfer import save_encoder
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
 digits,smoke = dataset('digits'),find_recipe('kohlbrenner', 'smoke')
-ARGS = 'compare digits --setting smoke --labels 50 --seeds 1'.split()
+ARGS = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1'.split()
 ONE = dict(labels=[50], seeds=1, progress=False)
 
 def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)

@@ -21,7 +21,7 @@ def small(monkeypatch, no_pictures):
     "One grid of four fits and two autoencoders, fewer cases, no pictures."
     for name in ('frozen', 'rates'): monkeypatch.delitem(grid.GRIDS, name)
     for name in ('auto', 'frozen', 'own'): monkeypatch.delitem(edits.CALLS, name)
-    monkeypatch.setattr(grid, 'USUAL', 'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'.split())
+    monkeypatch.setattr(grid, 'USUAL', 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'.split())
     monkeypatch.setattr(races, 'ADOPTIONS', 5)
     monkeypatch.setattr(torture.determinism, 'WAYS', [torture.determinism.order])
 

@@ -143,7 +143,7 @@ def test_a_named_data_set_that_was_edited_does_not_go_by_its_name(edit):
 def kept(tmp_path_factory):
     "A store of two arms, filled from the command line"
     store = tmp_path_factory.mktemp('kept')/'s'
-    line = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default --out'
+    line = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default --out'
     assert main([*line.split(), str(store)])==0
     return store
 
@@ -225,7 +225,7 @@ def test_who_trusts_a_module_has_it_imported(folder):
 def test_a_comparison_in_a_folder_that_names_modules_imports_none(folder, capsys):
     "Going on in it, borrowing from it, and reading what was borrowed"
     rename(folder, lambda s: otherwise(s, net=dict(encoder=EVIL)))
-    line = 'compare digits --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
+    line = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
     assert main([*line, 'own', '--encoders', '.'])==0
     change(folder/'own/experiment.json', recipe_with(encoder=EVIL))
     assert main([*line, 'own'])==2 and 'another recipe' in capsys.readouterr().err

@@ -32,10 +32,10 @@ _arms = dict(pretrained=dict(steps=['reconstruct', 'classify']), random=dict(ste
 _rates = [.0003, .001, .003, .01, .03, .1]
 _adamw = dict(opt='adamw', fused=True, weight_decay=.01)
 _base = dict(
-    encoder=dict(make='residual', width=16),
+    encoder=dict(make='residual', width=32, stem='auto'),
     decoder=METHODS['masked'].decoder | dict(out_act='identity'),
     head=dict(make='linear', average=True),
-    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=3000, evals=30, patience=5,
+    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=1500, evals=15, patience=5,
         least_gain=.005, norm_target=True, keep='best'),
     finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, tune='first', schedule='one_cycle', bs=32,
         steps={'0': 300, '500': 500, '2000': 1000}, evals=10, keep='last'),
@@ -64,8 +64,7 @@ def recipe_for(
     data # name of a data set, or `Splits`
 )->str: # name of a recipe
     "The recipe where none is asked for."
-    if isinstance(data, Splits) and data.train.task=='segment': return 'segment'
-    return 'default' if getattr(data, 'account', None) else 'kohlbrenner'
+    return 'segment' if isinstance(data, Splits) and data.train.task=='segment' else 'default'
 
 def setting_for(
     data # name of a data set, or `Splits`

@@ -23,7 +23,7 @@ from .kinds import ExperimentError, Whole, Word
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
 def find_recipe(
-    name:str='kohlbrenner', # the name of an installed recipe, or an import path
+    name:str='default', # the name of an installed recipe, or an import path
     setting:str='smoke', # 'smoke' (seconds), 'quick' (two cores), 'paper' (as published) or another of the recipe
     data:str=None, # name of the data set, for a recipe that depends on it
     **overrides # sections to change, such as `finetune=dict(steps=100)`
@@ -145,8 +145,6 @@ def check_fit(
         raise ExperimentError(f'{part}.masked counts hidden pixels: corrupt has to be one of {", ".join(HIDES)}')
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
         raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
-    if fit.get('ties')=='smaller' and fit.get('seek')!='outward':
-        raise ExperimentError(f"{part}.ties is 'smaller', which only {part}.seek='outward' knows")
 
 # %% ../../nbs/experiment/04_recipe.ipynb #70e6f7c2
 def check_recipe(

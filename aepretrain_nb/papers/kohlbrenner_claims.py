@@ -63,7 +63,7 @@ def _commands(
 ): # reading -> command
     study = f' --set study={study}' if study else ''
     rest = f'{study} --labels {labels} --seeds {seeds}{more}'
-    return {r: f'aepretrain compare {data} --setting {setting} --set reading={r}{rest}' for r in readings}
+    return {r: f'aepretrain compare {data} --recipe kohlbrenner --setting {setting} --set reading={r}{rest}' for r in readings}
 
 def _helps(
     name, # of the claim

@@ -19,7 +19,7 @@ def without_pictures():
 def warm():
     "Run a small grid here: what is imported and made at its first use is there in every process that is forked."
     with tempfile.TemporaryDirectory(prefix='torture-') as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        main(f'compare digits --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out {folder}/out'.split())
+        main(f'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out {folder}/out'.split())
     gc.freeze() # nobody's to collect, so that nobody copies it
 
 class Child:

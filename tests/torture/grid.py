@@ -8,7 +8,7 @@ import pandas as pd
 from aepretrain_nb.cli import main
 from .child import Child
 
-USUAL = 'compare digits --setting smoke --labels 50,100 --seeds 3 --arms pretrained,random_default'.split()
+USUAL = 'compare digits --recipe kohlbrenner --setting smoke --labels 50,100 --seeds 3 --arms pretrained,random_default'.split()
 GRIDS = dict(plain=[], frozen=['--set', 'finetune.freeze=["encoder."]'], rates=['--lr', '.03,.1', '--tune', 'first'])
 MOVES = ['seconds', 'images_s', 'revision'] # what another undisturbed run says otherwise, too
 TOUCHES = 'open', 'os.rename', 'os.remove', 'os.mkdir', 'os.listdir', 'os.scandir' # what Python says before it is done
