@@ -65,7 +65,7 @@ def test_the_three_ends_say_the_same(words, say, tmp_path, monkeypatch, capsys):
     "Typed, given from Python, and written into a recipe"
     monkeypatch.chdir(tmp_path)
     (part,change), = setting_of(words).items()
-    assert main(['compare', 'digits', '--setting', 'smoke', '--seeds', '1', '--set', words])==2
+    assert main(['compare', 'digits', '--recipe', 'kohlbrenner', '--setting', 'smoke', '--seeds', '1', '--set', words])==2
     line = capsys.readouterr().err
     with pytest.raises(ValueError) as python: check_recipe(find_recipe('kohlbrenner', 'smoke', **{part: change}))
     with pytest.raises(ValueError) as file: compare('digits', recipe=smoke | {part: smoke.get(part, {}) | change}, seeds=1, progress=False) if part in smoke else merged(smoke, {part: change})
@@ -84,6 +84,6 @@ def test_settings_lists_every_field_with_its_meaning(capsys):
     assert t.meaning.ne('').all() and not t.path.duplicated().any()
     want = {f'{part}.{f.name}' for part,cls in SECTIONS.items() if part in smoke for f in fields(cls)}
     assert want<=set(t.path) and {'encoder.width', 'decoder.out_act', 'head.dropout'}<=set(t.path)
-    assert main(['settings'])==0
+    assert main(['settings', 'kohlbrenner'])==0
     said = capsys.readouterr().out
     assert all(p in said for p in t.path)
