@@ -1,0 +1,62 @@
+"""What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
+
+Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the first would take thirteen times as long, and
+is left out). Methods: three ways to pre-train the net that was chosen, beside none. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
+Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
+"""
+import os
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from aepretrain_nb.compare import compare
+from aepretrain_nb.data.examples import solar_cells
+from aepretrain_nb.data.ground import write_whole
+from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.own import own_images
+from aepretrain_nb.experiment.default import default_recipe
+from aepretrain_nb.experiment.methods import with_method
+from plain import held_out
+
+OUT = Path(__file__).resolve().parents[1]/'results'/'default.csv'
+SIZES = dict(digits=[50, 200])
+USUAL,SCORES = [100, 500],dict(cells='balanced')  # the cells' classes are unequal
+NETS = dict(whole=dict(width=16, stem=1), early=dict(width=32, stem='auto'))
+METHODS = 'masked','skips','plain'
+
+def splits_of(name, folder, n=10_000):
+    "At most `n` training images of a data set, a fifth of them in the place of the test images"
+    splits = own_images(solar_cells(folder/'cells'), size=64) if name=='cells' else dataset(name)
+    return held_out(splits, n)
+
+def variants(name, shape):
+    "(choice, its name, arm, recipe) of everything that is tried on a data set"
+    r = default_recipe('digits' if name=='digits' else 'quick', name)
+    for k,net in NETS.items():
+        if k=='early' or shape[-1]<64: yield 'net',k,'random',r | dict(encoder=r['encoder'] | net)
+    for m in METHODS: yield 'method',m,'pretrained',with_method(r, m, shape)
+
+def rows_of(name, store, processes):
+    "The rows of a data set, of fits and of autoencoders"
+    splits,out = splits_of(name, store),[]
+    for choice,which,arm,recipe in variants(name, splits.train.shape):
+        res = compare(splits, arm, SIZES.get(name, USUAL), 3, recipe, store=store/name/which,
+            score=SCORES.get(name), executor=f'processes:{processes}')
+        out.append(pd.concat([res.rows, res.encoders]).assign(data=name, choice=choice, variant=which))
+        print(name, which, res.rows.groupby('labels').value.mean().round(1).to_dict(), flush=True)
+    return pd.concat(out)
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('data', nargs='*', default=['digits', 'fashion_mnist', 'cifar10', 'cells'])
+    p.add_argument('--store', type=Path, default=Path('default'), help='folder of the grids')
+    p.add_argument('--processes', type=int, default=1, help='worker processes')
+    args = p.parse_args(argv)
+    for name in args.data:
+        new = rows_of(name, args.store.resolve(), args.processes)
+        old = pd.read_csv(OUT) if OUT.exists() else new[:0]
+        table = pd.concat([old[old['data']!=name], new]).dropna(axis=1, how='all')
+        write_whole(OUT, lambda t: table.to_csv(t, index=False))
+
+if __name__=='__main__': main()
