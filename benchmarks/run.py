@@ -19,6 +19,7 @@ from torchvision import transforms
 from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.loader import image_dls, next_order
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import fit_heads
@@ -29,12 +30,14 @@ from aepretrain_nb.gather import gather
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.step import chain, sealed, to_json
 from aepretrain_nb.experiment.work import revision
-from aepretrain_nb.experiment.recipe import find_recipe
+from aepretrain_nb.experiment.recipe import find_recipe, merged
+from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, slow_matmul
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory
 from aepretrain_nb.train.learner import ImageLearner, torch_opt
+from stock import classify, reconstruct
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
 BS,STEPS = 16,400
@@ -149,6 +152,41 @@ def grid():
         pairs = [(run(None), run(ex)) for _ in range(5)]
     one,two = (statistics.median(v) for v in zip(*pairs))
     yield row('grid of 20 fits', 'two processes', 'one process', statistics.median(a/b for a,b in pairs), 1.7, '>=', us_ours=1e6*two/20, us_peer=1e6*one/20)
+
+# The default comparison ----------------------------------------------------------------------------------------------------------
+
+def photographs(n=10_000):
+    "The first images of CIFAR-10, as a person's own set"
+    splits = dataset('cifar10')
+    return Splits('photographs', splits.train.take(range(n)), splits.test.take(range(n//10)))
+
+def minutes():
+    "Minutes of the whole default comparison, 3 arms x 3 sizes x 5 seeds, on two processes"
+    seconds = timed(lambda: compare(photographs(), recipe=default_recipe('quick'), executor=2, store=tempfile.mkdtemp(), progress=False))
+    yield row('the default comparison, 10,000 images of 32x32, two processes', 'minutes', 'one minute', seconds/60, 10.)
+
+def shorter(recipe, by=10):
+    "A recipe with a tenth of its steps, one rate and one seed"
+    fits = recipe['finetune']['steps']
+    one = dict(lr=.003, seek='all', first_lr=None, tune='each', steps={k: v//by for k,v in fits.items()})
+    return merged(recipe, dict(pretrain=dict(steps=recipe['pretrain']['steps']//by), finetune=one, seeds=dict(n=1)))
+
+def stock(splits, fits):
+    "Seconds that fastai as it is takes for the same nets, images, batches and steps"
+    first = {p.key: p for s in fits for p in s.parents}
+    return sum(reconstruct(s, splits, .003) for s in first.values()) + sum(classify(s, splits, .003)[1] for s in fits)
+
+def default():
+    "Seconds of an arm of the default grid, all sizes of a seed at a tenth of the steps, against the same with a stock Learner and a DataLoader; `minutes` has the whole"
+    splits,recipe,ours,peer = photographs(),shorter(default_recipe('quick')),0,0
+    for arm in recipe['arms']:
+        fits = plan(splits, recipe, [arm])
+        run = lambda: timed(lambda: compare(splits, arm, recipe=recipe, store=tempfile.mkdtemp(), progress=False))
+        med,ratio = interleaved({'fastai': lambda: stock(splits, fits), 'ours': run}, 3)
+        n = sum(s.fit['steps'] for f in fits for s in chain(f))
+        yield row(f'the default comparison, a step of {arm}', 'compare', 'stock fastai', ratio['ours'], None, us_ours=1e6*med['ours']/n, us_peer=1e6*med['fastai']/n)
+        ours,peer = ours+med['ours'],peer+med['fastai']
+    yield row('the default comparison, all arms of a seed', 'compare', 'stock fastai', ours/peer, .5)
 
 # Grids that are finished ---------------------------------------------------------------------------------------------------------
 
@@ -380,7 +418,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
