@@ -42,7 +42,8 @@ _base = dict(
     labels=dict(n=[100, 500, 2000]), seeds=dict(n=5), images=dict(norm='train'))
 
 _settings = dict(quick={},
-    digits=dict(pretrain=dict(steps=1000, evals=20), finetune=dict(steps=200, evals=8), labels=dict(n=[50, 200, 800])),
+    digits=dict(encoder=dict(width=16), pretrain=dict(steps=1000, evals=20), finetune=dict(steps=200, evals=8),
+        labels=dict(n=[50, 200, 800])),
     smoke=dict(encoder=dict(width=8), pretrain=dict(bs=32, steps=40, evals=4),
         finetune=dict(lr=.01, seek='all', first_lr=None, steps=60, evals=3),
         labels=dict(n=[100, 300]), seeds=dict(n=2)))
