@@ -35,6 +35,7 @@ def variants(name, shape):
     r = default_recipe('digits' if name=='digits' else 'quick', name)
     for k,net in NETS.items():
         if k=='early' or shape[-1]<64: yield 'net',k,'random',r | dict(encoder=r['encoder'] | net)
+    yield 'method','none','random',r
     for m in METHODS: yield 'method',m,'pretrained',with_method(r, m, shape)
 
 def rows_of(name, store, processes):
