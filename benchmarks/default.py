@@ -1,7 +1,7 @@
 """What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
 
 Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the first would take thirteen times as long, and
-is left out). Methods: three ways to pre-train the net that was chosen, beside none. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
+is left out). Methods: two ways to pre-train the net that was chosen, beside none. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
 Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
 """
 import os
@@ -23,7 +23,7 @@ OUT = Path(__file__).resolve().parents[1]/'results'/'default.csv'
 SIZES = dict(digits=[50, 200])
 USUAL,SCORES = [100, 500],dict(cells='balanced')  # the cells' classes are unequal
 NETS = dict(whole=dict(width=16, stem=1), early=dict(width=32, stem='auto'))
-METHODS = 'masked','skips','plain'
+METHODS = 'masked','skips'
 
 def splits_of(name, folder, n=10_000):
     "At most `n` training images of a data set, a fifth of them in the place of the test images"
