@@ -1,35 +1,39 @@
 """What a GPU gives here within some minutes: `make gpu`, or `python benchmarks/gpu.py --minutes 8 --out gpu`.
 
-Parts, each in a process of its own: `parity` (a small grid here and on the processor), `throughput` (steps of two autoencoders against the card's
-bf16 peak), `stacked` (five small nets as one), `kohlbrenner` and `dong` (grids at the papers' widths). What has finished is kept in --work, and the same
-command goes on from there; one that starts with an empty --work takes up the state.zip in --out. A part that fails says why, and the next one begins.
+Parts, each in a process of its own: `parity` (a small grid here and on the processor), `throughput` (steps of two
+autoencoders, and their share of the card's bf16 peak), `stacked` (five small nets as one), `kohlbrenner` and `dong`
+(grids at the papers' widths). What has finished is kept in --work, and the same command goes on from there; one that
+begins with an empty --work takes up the state.zip in --out. A part that fails says why, and the next one begins.
 Without a GPU everything runs at smoke size. Nothing is fetched.
 
---out holds rows.csv (what was measured), grid.csv (rows of the grids, as in results/), summary.json and state.zip (what the next call goes on from).
+--out holds rows.csv (what was measured), grid.csv (rows of the grids, in the columns of results/), summary.json (the
+machine, and what each task gave or why it did not) and state.zip (what a later call goes on from).
 
-For a machine with nothing but PyTorch and the usual packages: `--pack gpu.pyz` writes this script, the package, the images (MNIST, and 20,000 of
-CIFAR-10) and the wheels of --wheels into one file, which is run as `python gpu.pyz --minutes 8`. What is missing there is installed from the wheels,
-without a network, into a folder of its own. They come from
+For a machine with little more than PyTorch, `--pack gpu.pyz` writes script, package, images (MNIST, and 20,000 of
+CIFAR-10) and the wheels of --wheels into one file below 60 MB, which runs as `python gpu.pyz --minutes 8`. What is
+missing there is installed from its wheels into a folder of its own, without a network. The wheels come from
 
-    pip download --no-deps --only-binary=:all: -d wheels fastai fastcore fastprogress fasttransform fastdownload plum-dispatch beartype \\
-        python-fasthtml starlette itsdangerous python-multipart cloudpickle tifffile -c constraints.txt
+    pip download --no-deps --only-binary=:all: -c constraints.txt -d wheels fastai fastcore fastprogress \\
+        fasttransform fastdownload plum-dispatch beartype python-fasthtml starlette itsdangerous python-multipart \\
+        cloudpickle tifffile
 
-(with --python-version 3.12 where that machine runs another Python); torch, torchvision, timm, scipy, pandas, scikit-learn, matplotlib and safetensors
-have to be there.
+(with --python-version where that machine runs another Python). torch, torchvision, timm, scipy, pandas, scikit-learn,
+matplotlib, safetensors and filelock are never installed: they have to be there.
 """
-import argparse, csv, importlib.util, io, json, math, os, re, subprocess, sys, time, zipfile
+import argparse, csv, importlib.util, io, json, math, os, re, signal, subprocess, sys, time, zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PARTS = 'parity', 'throughput', 'stacked', 'kohlbrenner', 'dong'
-NEEDED = 'torch', 'torchvision', 'fastai', 'fastcore', 'timm', 'scipy', 'pandas', 'sklearn', 'matplotlib', 'safetensors', 'tifffile', 'filelock'
+NEEDED = ('torch', 'torchvision', 'timm', 'scipy', 'pandas', 'sklearn', 'matplotlib', 'safetensors', 'filelock',
+    'fastai', 'fastcore', 'fastprogress', 'fasttransform', 'plum', 'cloudpickle', 'tifffile')
 MOST = 15.5e6  # bytes of the state that --out holds
 
-# What is carried ------------------------------------------------------------------------------------------------------------------
+# What is carried --------------------------------------------------------------------------------------------
 
-SETS = dict(mnist=(60_000, 10_000), cifar10=(16_000, 4_000))  # the first images of each part, so that all of it stays below 60 MB
+SETS = dict(mnist=(60_000, 10_000), cifar10=(16_000, 4_000))  # images to train and to test: the first, below 60 MB
 
 def mosaic(
     x # (n,c,h,w) bytes
@@ -108,7 +112,7 @@ def pack(
         for f in sorted(wheels.glob('*.whl')) if wheels else (): z.write(f, f'wheels/{f.name}')
     print(f'{file}: {file.stat().st_size/1e6:.1f} MB; run it with: python {file.name} --minutes 8')
 
-# What has to be there -------------------------------------------------------------------------------------------------------------
+# What has to be there ---------------------------------------------------------------------------------------
 
 def plain(name): return re.sub(r'[-_.]+', '-', name).lower()
 
@@ -121,19 +125,22 @@ def add_wheels(
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH'), str(site)]))
     there = {plain(d.metadata['Name'] or '') for d in distributions()}
     new = [str(f) for f in sorted(wheels.glob('*.whl')) if plain(f.name.partition('-')[0]) not in there]
-    how = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-index', '--no-deps', '--no-compile', '--target', str(site)]
-    if new: subprocess.run([sys.executable, *how, *new], check=True)
+    pip = [sys.executable, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-compile']
+    if new: subprocess.run([*pip, '--no-index', '--no-deps', '--target', str(site), *new], check=True)
     importlib.invalidate_caches()
 
 def missing()->list: # names
     "What cannot be imported here."
     return [o for o in NEEDED if not importlib.util.find_spec(o)]
 
-# State and results ------------------------------------------------------------------------------------------------------------------
+# State and results ------------------------------------------------------------------------------------------
 
-def found(work:Path)->dict: # part -> name -> dict of state, why, seconds, rows, grid
+def tasks_of(
+    work:Path # what is kept
+): # (part, name, dict of state, why, said, seconds, rows, grid) of each
     "What the parts have written down."
-    return {f.stem: json.loads(f.read_text(encoding='utf-8')) for f in sorted((work/'parts').glob('[!.]*.json'))}
+    for f in sorted((work/'parts').glob('[!.]*.json'), key=lambda f: PARTS.index(f.stem)):
+        for name,task in json.loads(f.read_text(encoding='utf-8')).items(): yield f.stem,name,task
 
 LOCAL = {'site', 'data', 'copies', 'claims', 'parity_cpu', 'parity_here'}  # folders that the next call does without
 
@@ -154,32 +161,46 @@ def keep_state(
 
 def write_csv(file, rows):
     "Rows as CSV: the columns of all of them, in the order in which they come up"
-    columns = list(dict.fromkeys(k for r in rows for k in r))
+    columns = {}
+    for r in rows: columns |= dict.fromkeys(r)
     with file.open('w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, columns, lineterminator='\n')
         w.writeheader()
         w.writerows(rows)
 
+def summary(
+    work:Path, # what is kept
+    ended:dict, # part -> how its process ended
+    seconds:float # this call took
+)->dict: # plain JSON
+    "The machine, and what each task gave or why it did not."
+    about,tasks = work/'about.json',[]
+    for part,name,t in tasks_of(work):
+        tasks.append(dict(part=part, task=name) | {k: t[k] for k in ('state', 'why', 'said', 'seconds') if t[k]})
+    machine = json.loads(about.read_text(encoding='utf-8')) if about.exists() else {}
+    ill = {k: v for k,v in ended.items() if v}
+    return dict(machine=machine, seconds=round(seconds, 1), ended=ill, tasks=tasks)
+
 def write_out(
     out:Path, # folder
-    work:Path, # from where
-    ended:dict, # part -> how its process ended, where not well
+    work:Path, # what is kept
+    ended:dict, # part -> how its process ended
     seconds:float # this call took
 )->dict: # the summary
-    "Write the rows, the summary and the state; nothing above 16 MB."
-    parts,about = found(work),work/'about.json'
-    every = [(p, k, t) for p,o in parts.items() for k,t in o.items()]
-    write_csv(out/'rows.csv', [dict(part=p) | r for p,_,t in every for r in t['rows']])
-    write_csv(out/'grid.csv', [r for _,_,t in every for r in t['grid']])
-    tasks = {p: {k: {a: v for a,v in t.items() if a not in ('rows', 'grid') and v} for k,t in o.items()} for p,o in parts.items()}
-    said = dict(about=json.loads(about.read_text(encoding='utf-8')) if about.exists() else {}, parts=tasks, ended=ended, seconds=round(seconds, 1))
-    said['not_kept'] = keep_state(work, out/'state.zip')
+    "Write the rows, the summary and the state, each below 16 MB."
+    rows,grid = [],[]
+    for part,_,t in tasks_of(work):
+        rows += [dict(part=part) | r for r in t['rows']]
+        grid += t['grid']
+    write_csv(out/'rows.csv', rows)
+    write_csv(out/'grid.csv', grid)
+    said = summary(work, ended, seconds) | dict(not_kept=keep_state(work, out/'state.zip'))
     (out/'summary.json').write_text(json.dumps(said, indent=1), encoding='utf-8')
     return said
 
-# The parts, one after the other -------------------------------------------------------------------------------------------------------
+# The parts, one after the other -----------------------------------------------------------------------------
 
-SHARE = dict(parity=.15, throughput=.2, stacked=.15, kohlbrenner=.65, dong=1.)  # of the time that is left when a part begins
+SHARE = dict(parity=.15, throughput=.2, stacked=.15, kohlbrenner=.65, dong=1.)  # of what time is left
 
 def one_part(
     name:str, # of `PARTS`
@@ -187,8 +208,9 @@ def one_part(
     until:float # when it has to end, in seconds since the epoch
 )->str: # how its process ended, where not well
     "Run a part in a process of its own, which is ended when it does not end itself."
-    own = [sys.executable, __file__, '--part', name, '--until', str(until), '--work', a.work, '--processes', a.processes]
-    p = subprocess.Popen([*map(str, own), *(['--device', a.device] if a.device else []), *['--smoke']*a.smoke])
+    own = ['--part', name, '--until', until, '--work', a.work, '--wheels', a.wheels, '--processes', a.processes]
+    asked = (['--device', a.device] if a.device else []) + ['--smoke']*a.smoke
+    p = subprocess.Popen([sys.executable, __file__, *map(str, own), *asked])
     try: code = p.wait(max(0, until-time.time())+15)
     except subprocess.TimeoutExpired: return 'did not end in time and was killed'
     finally:
@@ -222,11 +244,14 @@ def begin(a):
     state = a.out/'state.zip'
     if state.exists() and not (a.work/'parts').exists(): zipfile.ZipFile(state).extractall(a.work)
 
+def end_well(*_): sys.exit('ended from outside; what has finished is kept')
+
 def main(argv=None):
     start,a = time.time(),options(argv)
+    signal.signal(signal.SIGTERM, end_well)  # so that the part that runs ends, too
     for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
     add_wheels(a.wheels, a.work/'site')
-    if lacks := missing(): sys.exit(f'not installed: {", ".join(lacks)}; --wheels DIR installs from a folder of wheels (see --help)')
+    if lacks := missing(): sys.exit(f'not installed: {", ".join(lacks)}. --wheels DIR installs wheels (see --help)')
     if a.pack: return pack(a.pack, a.wheels)
     if a.part:
         from gpu_parts import run_part
@@ -236,16 +261,19 @@ def main(argv=None):
     for name in a.parts:
         left = end-time.time()
         ended[name] = one_part(name, a, time.time()+left*SHARE[name]) if left>0 else 'no time was left'
-        said = write_out(a.out, a.work, {k: v for k,v in ended.items() if v}, time.time()-start)
+        said = write_out(a.out, a.work, ended, time.time()-start)
     for line in words(said): print(line)
 
-def words(said):
-    "A line for every task that has not finished, and one for all"
-    tasks = [(p, k, t) for p,o in said['parts'].items() for k,t in o.items()]
-    for p,k,t in tasks:
-        if t['state']!='done': yield f'{p}, {k}: {t["state"]} ({t.get("why", "")})'
-    for p,why in said['ended'].items(): yield f'{p}: {why}'
-    done = sum(t['state']=='done' for *_,t in tasks)
-    yield f'{done} of {len(tasks)} tasks finished on {said["about"].get("name", "?")} in {said["seconds"]:.0f} s; the same command goes on'
+def words(
+    said # from `summary`
+): # lines
+    "What has not finished and why, and how much has."
+    for t in said['tasks']:
+        if t['state']!='done': yield f'{t["part"]}, {t["task"]}: {t["state"]} ({t["why"]})'
+        elif t.get('said'): yield f'{t["part"]}, {t["task"]}: {t["said"].splitlines()[0]}'
+    for part,why in said['ended'].items(): yield f'{part}: {why}'
+    states,machine = [t['state'] for t in said['tasks']],said['machine'].get('name', 'no machine')
+    much = f'{states.count("done")} of {len(states)} tasks finished on {machine} in {said["seconds"]:.0f} s'
+    yield much if {*states}=={'done'} else f'{much}; the same command goes on'
 
 if __name__=='__main__': main()
