@@ -150,13 +150,12 @@ def keep_state(
 )->list: # names of files that found no room
     "Zip what the next call goes on from: first what is small, then weights as long as there is room."
     files = [f for f in work.rglob('*') if f.is_file() and not LOCAL & {*f.relative_to(work).parts}]
-    left,size = [],0
+    left = []
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z:
         for f in sorted(files, key=lambda f: (f.suffix=='.safetensors', f.stat().st_size)):
-            name,n = f.relative_to(work).as_posix(),f.stat().st_size
-            if f.suffix=='.safetensors' and size+n>MOST: left.append(name)
+            name,size = f.relative_to(work).as_posix(),sum(o.compress_size for o in z.infolist())
+            if f.suffix=='.safetensors' and size+f.stat().st_size>MOST: left.append(name)
             else: z.write(f, name)
-            size = file.stat().st_size + (0 if name in left else n)
     return left
 
 def write_csv(file, rows):

@@ -58,7 +58,8 @@ def measured(
     **more # columns of `MEASURED`
 )->Task:
     "A task of one row."
-    return Task([dict.fromkeys(MEASURED) | dict(what=what, variant=variant) | more])
+    told = {k: float(f'{v:.5g}') if isinstance(v, float) else v for k,v in more.items()}
+    return Task([dict.fromkeys(MEASURED) | dict(what=what, variant=variant) | told])
 
 def here(
     device:str=None, # the best there is by default
