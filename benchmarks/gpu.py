@@ -93,7 +93,10 @@ import os, sys, zipfile
 from pathlib import Path
 here = Path(sys.argv[0]).resolve()
 to = here.with_name(here.stem+'.unpacked')
-zipfile.ZipFile(here).extractall(to)
+whole = to/'whole'
+if not whole.exists() or whole.stat().st_mtime<here.stat().st_mtime:
+    zipfile.ZipFile(here).extractall(to)
+    whole.touch()
 os.execv(sys.executable, [sys.executable, str(to/'benchmarks'/'gpu.py'), *sys.argv[1:]])
 '''
 
@@ -199,7 +202,8 @@ def write_out(
 
 # The parts, one after the other -----------------------------------------------------------------------------
 
-SHARE = dict(parity=.15, throughput=.2, stacked=.15, kohlbrenner=.65, dong=1.)  # of what time is left
+SHARE = dict(parity=1, throughput=1.5, stacked=.5, kohlbrenner=4, dong=2)  # of the time, beside those still to come
+GRACE = 10  # seconds that a part has to end itself
 
 def one_part(
     name:str, # of `PARTS`
@@ -210,7 +214,7 @@ def one_part(
     own = ['--part', name, '--until', until, '--work', a.work, '--wheels', a.wheels, '--processes', a.processes]
     asked = (['--device', a.device] if a.device else []) + ['--smoke']*a.smoke
     p = subprocess.Popen([sys.executable, __file__, *map(str, own), *asked])
-    try: code = p.wait(max(0, until-time.time())+15)
+    try: code = p.wait(max(0, until-time.time())+GRACE)
     except subprocess.TimeoutExpired: return 'did not end in time and was killed'
     finally:
         p.kill()
@@ -256,10 +260,10 @@ def main(argv=None):
         from gpu_parts import run_part
         return run_part(a.part, a.work, a.until, a.device, a.smoke, a.processes)
     begin(a)
-    end,ended = start+60*a.minutes-min(15, 6*a.minutes),{}
-    for name in a.parts:
-        left = end-time.time()
-        ended[name] = one_part(name, a, time.time()+left*SHARE[name]) if left>0 else 'no time was left'
+    end,ended = start+60*a.minutes-min(2*GRACE, 6*a.minutes),{}
+    for i,name in enumerate(a.parts):
+        left,share = end-time.time(),SHARE[name]/sum(SHARE[o] for o in a.parts[i:])
+        ended[name] = one_part(name, a, time.time()+left*share) if left>0 else 'no time was left'
         said = write_out(a.out, a.work, ended, time.time()-start)
     for line in words(said): print(line)
 
