@@ -93,19 +93,18 @@ def graded(
     name:str, # of the store
     data, # gives the images
     recipe:dict,
-    sizes, # of labels, the first one first
+    sizes, # of labels
     before # not used: a store knows what is done
 )->Task:
     "Run a grid as far as time allows."
     splits,folder = data(),job.store(name)
     treatment = next(iter(recipe['arms']))
-    call = partial(compare, splits, recipe=recipe, store=folder, device=job.device, treatment=treatment, keep='none',
-        executor=job.processes if job.graphs else None)
     try:
-        for n in sizes: call(labels=[n])
+        compare(splits, labels=sizes, recipe=recipe, store=folder, device=job.device, treatment=treatment, keep='none',
+            executor=job.processes if job.graphs else None)
     except TimeUp: pass
     signal.setitimer(signal.ITIMER_REAL, 0)  # what follows takes a second
-    plan,store = Plan(splits, recipe, labels=list(sizes)),Store(folder)
+    plan,store = Plan(splits, recipe, labels=sizes),Store(folder)
     left = _left(plan, store)
     if left: _spare(plan, store)
     own = {k: recipe.get(k) for k in ('setting', 'reading')} | dict(device=here(job.device)['name'])

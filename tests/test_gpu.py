@@ -3,6 +3,7 @@ import csv, io, json, math, os, shutil, signal, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import pytest, torch
+from pretended import DEVICE, pretended
 from aepretrain_nb.answers.results import Results
 from aepretrain_nb.data.named import dataset
 
@@ -55,6 +56,17 @@ def test_rows_have_their_columns(gpu, tmp_path):
     assert [r['variant'] for r in paces]==['one by one', 'stacked']
     assert all(number(r[k]) for r in paces for k in ('batch', 'us', 'images_s', 'ratio'))
     assert same['within']=='True' and float(same['apart'])<=float(same['tolerance'])
+
+def test_steps_stay_on_the_device(gpu):
+    "Tried on one that is pretended: the processor knows no graphs, and nothing else is different"
+    *_,steps = gpu
+    job = steps.Job('cuda:0', True, Path())
+    with pretended():
+        for name in steps.NETS: steps.bare_step(*steps.autoencoder(name, True), job, 4, last=True)()
+        for way in steps.WAYS.values():
+            step,weights = way(*steps.small_nets(job))
+            step()
+            assert weights().device==DEVICE
 
 def test_a_task_that_fails_says_why_and_the_next_begins(gpu, tmp_path, monkeypatch):
     script,parts,steps = gpu
