@@ -129,7 +129,8 @@ def add_wheels(
     there = {plain(d.metadata['Name'] or '') for d in distributions()}
     new = [str(f) for f in sorted(wheels.glob('*.whl')) if plain(f.name.partition('-')[0]) not in there]
     pip = [sys.executable, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-compile']
-    if new: subprocess.run([*pip, '--no-index', '--no-deps', '--target', str(site), *new], check=True)
+    install = [*pip, '--no-index', '--no-deps', '--target', str(site), *new]
+    if new and subprocess.run(install).returncode: sys.exit(f'the wheels in {wheels} are not for this Python: see above')
     importlib.invalidate_caches()
 
 def missing()->list: # names

@@ -1,5 +1,6 @@
 """`make gpu` at smoke size on the processor: what it measures, what it says, and that it goes on where it was cut."""
 import csv, io, json, math, os, shutil, signal, subprocess, sys, time, zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest, torch
@@ -121,6 +122,22 @@ def test_what_is_missing_is_said_in_one_line(gpu, monkeypatch, tmp_path):
     script,*_ = gpu
     monkeypatch.setattr(script, 'NEEDED', ('torch', 'no_such_module'))
     with pytest.raises(SystemExit, match='^not installed: no_such_module. --wheels DIR'): script.main(['--out', str(tmp_path/'o')])
+
+def test_what_is_missing_comes_from_wheels(gpu, tmp_path, monkeypatch):
+    "Into a folder of its own; what is there already stays as it is, whatever lies among the wheels"
+    script,*_ = gpu
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.setenv('PYTHONPATH', '')
+    about = 'tiny_thing-1.0.dist-info/'
+    files = {'tiny_thing.py': 'size = 3', about+'METADATA': 'Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n',
+        about+'WHEEL': 'Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n', about+'RECORD': ''}
+    with zipfile.ZipFile(tmp_path/'tiny_thing-1.0-py3-none-any.whl', 'w') as z:
+        for k,v in files.items(): z.writestr(k, v)
+    (tmp_path/'torch-9.9-py3-none-any.whl').write_bytes(b'not to be looked at')
+    script.add_wheels(tmp_path, tmp_path/'site')
+    assert Path(find_spec('tiny_thing').origin).parent==tmp_path/'site' and not (tmp_path/'site'/'torch').exists()
+    (tmp_path/'other-1.0-cp20-none-any.whl').write_bytes(b'for another Python')
+    with pytest.raises(SystemExit, match='not for this Python'): script.add_wheels(tmp_path, tmp_path/'site')
 
 @pytest.mark.slow
 def test_a_pack_that_is_killed_goes_on_from_its_state(gpu, tmp_path, monkeypatch):
