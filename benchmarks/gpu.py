@@ -117,6 +117,11 @@ def pack(
 
 # What has to be there ---------------------------------------------------------------------------------------
 
+def stop(line):
+    "Say in one line why nothing is run, and end"
+    print(line, file=sys.stderr)
+    raise SystemExit(2)
+
 def plain(name): return re.sub(r'[-_.]+', '-', name).lower()
 
 def add_wheels(
@@ -130,7 +135,7 @@ def add_wheels(
     new = [str(f) for f in sorted(wheels.glob('*.whl')) if plain(f.name.partition('-')[0]) not in there]
     pip = [sys.executable, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-compile']
     install = [*pip, '--no-index', '--no-deps', '--target', str(site), *new]
-    if new and subprocess.run(install).returncode: sys.exit(f'the wheels in {wheels} are not for this Python: see above')
+    if new and subprocess.run(install).returncode: stop(f'the wheels in {wheels} are not for this Python: see above')
     importlib.invalidate_caches()
 
 def missing()->list: # names
@@ -252,15 +257,15 @@ def end_well(*_): sys.exit('ended from outside; what has finished is kept')
 
 def main(argv=None):
     start,a = time.time(),options(argv)
-    signal.signal(signal.SIGTERM, end_well)  # so that the part that runs ends, too
     for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
     add_wheels(a.wheels, a.work/'site')
-    if lacks := missing(): sys.exit(f'not installed: {", ".join(lacks)}. --wheels DIR installs wheels (see --help)')
+    if lacks := missing(): stop(f'not installed: {", ".join(lacks)}. --wheels DIR installs wheels (see --help)')
     if a.pack: return pack(a.pack, a.wheels)
     if a.part:
         from gpu_parts import run_part
         return run_part(a.part, a.work, a.until, a.device, a.smoke, a.processes)
     begin(a)
+    signal.signal(signal.SIGTERM, end_well)  # so that the part that runs ends, too
     end,ended = start+60*a.minutes-min(2*GRACE, 6*a.minutes),{}
     for i,name in enumerate(a.parts):
         left,share = end-time.time(),SHARE[name]/sum(SHARE[o] for o in a.parts[i:])

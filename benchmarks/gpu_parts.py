@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from aepretrain_nb.data.ground import write_whole
+from gpu import stop
 from gpu_grids import dong, kohlbrenner, parity
 from gpu_steps import Job, Task, TimeUp, here, stacked, throughput
 
@@ -41,7 +42,7 @@ def run_part(name, work, until, device=None, smoke=False, processes=1):
     old = json.loads(file.read_text(encoding='utf-8')) if file.exists() else about
     for k in ('name', 'smoke'):
         if old[k]==about[k]: continue
-        raise SystemExit(f'{work} holds what was measured with {k} {old[k]}, not {about[k]}: choose another --out')
+        stop(f'{work} holds what was measured with {k} {old[k]}, not {about[k]}: choose another --out')
     write_whole(file, lambda f: f.write_text(json.dumps(about), encoding='utf-8'))
     def over(*_): raise TimeUp
     signal.signal(signal.SIGALRM, over)
