@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraint
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs bench torture ledger sync store clean
+.PHONY: help demo test docs bench gpu torture ledger sync store clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -34,6 +34,9 @@ docs: $(STAMP)  ## render the notebooks into _docs/ and look at every page, wher
 bench: $(STAMP)  ## measure the speed ratios; results/benchmarks.csv
 	@$(PIP) -e '.[bench]'
 	@$(BIN)/python benchmarks/run.py
+
+gpu: $(STAMP)  ## what a GPU gives in eight minutes: parity, steps, grids at the papers' scale; goes on where it stopped (ARGS='--minutes 4'); gpu/
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 torture: N = 20
 torture: $(STAMP)  ## kill, fill, edit and fuzz what there is, N=20 trials of each kind (an hour; goes on where it stopped); results/torture.csv

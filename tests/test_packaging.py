@@ -42,7 +42,7 @@ def test_the_package_imports_only_what_it_requires():
 
 def test_tests_and_tools_import_only_what_their_extras_bring():
     brought = 'requirements', 'tests_requirements', 'dev_requirements', 'docs_requirements'
-    here = {p.stem for d in ('tests', 'tools') for p in (ROOT/d).glob('*.py')}
+    here = {p.stem for d in ('tests', 'tools', 'benchmarks') for p in (ROOT/d).glob('*.py')}
     assert [o for o in undeclared([*(ROOT/'tests').glob('*.py'), *(ROOT/'tools').glob('*.py'), ROOT/'conftest.py'], *brought) if o[1] not in here] == []
 
 def test_every_folder_with_modules_is_a_package():

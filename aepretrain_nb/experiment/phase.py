@@ -58,11 +58,13 @@ def denoising_error(
     loss:str='bce' # 'mse' for the squared error of a pixel instead
 )->float: # mean over images: nats an image, or squares a pixel
     "Excess cross-entropy of denoised images over the clean ones (Kalmanovich & Chechik, section 4.1), on one thread."
-    gen,total = generator('test noise', images.digest),0.
+    gen,total,device = generator('test noise', images.digest),0.,next(ae.parameters()).device
     def squared(pre, y): return (ae.squash[0](pre).double()-y).pow(2).flatten(1).mean(1)
     each = excess_bce if loss=='bce' else squared
     with alone('denoising_error'), torch.no_grad():
-        for _,y in ImageDL(images, bs, target='x'): total += each(ae(noise(y, gen), decoder), y).sum().item()
+        for _,y in ImageDL(images, bs, target='x'):
+            noisy,clean = (o.to(device) for o in (noise(y, gen), y))
+            total += each(ae(noisy, decoder), clean).sum().item()
     return total/len(images)
 
 # %% ../../nbs/experiment/13_phase.ipynb #88fc5e6d

@@ -122,7 +122,8 @@ def error_of(
     noise=None # a `Corruption` of what goes in
 )->float: # on the scale of its targets
     "The mean squared error on clean images, on one thread."
-    dl = judged_dl(step, images, 500, target='x', corrupt=noise, norm_target=step.fit.get('norm_target', False))
+    asked = dict(corrupt=noise, norm_target=step.fit.get('norm_target', False), device=next(ae.parameters()).device)
+    dl = judged_dl(step, images, 500, target='x', **asked)
     with alone('scored'): return recon_error(ae, dl)
 
 def mse_marks(
