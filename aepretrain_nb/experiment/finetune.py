@@ -12,10 +12,11 @@ __all__ = ['PLAIN', 'first_filters', 'movement', 'judged_by', 'order_seed', 'Kit
 from ..imports import *
 from fastai.callback.core import Callback, CancelFitException
 from ..data.sets import seed_of
+from ..train.callbacks import TenCropCB
 from ..train.task import ScoresCB, Task, task_of
 from .seen import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
-    stream)
+    stream, ten_windows)
 from .build import build_classifier
 
 # %% ../../nbs/experiment/11_finetune.ipynb #64fa83d9
@@ -119,10 +120,12 @@ def preferred(
 # %% ../../nbs/experiment/11_finetune.ipynb #61ed87c7
 def _tested(step, splits, learn, device):
     "Scores of the test images, and of the training images where they are asked for"
-    task = judged_by(step)
+    task,ten = judged_by(step),ten_windows(step, splits.test.shape)
+    how = dict(bs=100, whole=True) if ten else {}
     def score(images):
         seen = ScoresCB(task)
-        value = learn.validate(dl=judged_dl(step, images, device=device), cbs=seen)[1]
+        cbs = [TenCropCB(ten), seen] if ten else seen
+        value = learn.validate(dl=judged_dl(step, images, device=device, **how), cbs=cbs)[1]
         return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
         out = beside(step, splits, *score(splits.test))
@@ -152,6 +155,7 @@ def finetune(
     kit:Kit=PLAIN # what it is made of
 )->tuple: # (the trained net, results for its row)
     "Train at each rate, choose by validation, test once; raises `StepFailed` where no rate gives a finite loss."
+    ten_windows(step, splits.test.shape)
     tries,why = {},None
     for lr in rates(step):
         try: tries[lr] = _attempt(step, lr, splits, weights, device, kit)
