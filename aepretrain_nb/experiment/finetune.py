@@ -107,7 +107,8 @@ def beside(
     scores,spent = tally.scores(),splits.train.y[torch.cat([tr, va])]
     own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=value)
     chance = round(task.chance(spent)[task.primary], 4)
-    return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts)
+    return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts) | (
+        {} if tally.each is None else dict(each=tally.each))
 
 def preferred(
     tries, # of dicts with `valid` and `valid_loss`
