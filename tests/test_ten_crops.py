@@ -12,7 +12,7 @@ from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.plan import Plan
 from aepretrain_nb.experiment.recipe import check_fit, merged
-from aepretrain_nb.experiment.run import ten_windows
+from aepretrain_nb.experiment.finetune import ten_windows
 from aepretrain_nb.train.task import task_of
 
 digits = dataset('digits')

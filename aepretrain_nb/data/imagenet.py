@@ -49,7 +49,8 @@ def class_folder(
 
 # %% ../../nbs/data/29_imagenet.ipynb #1cf0247d
 _GET = ("put ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar there "
-    "(image-net.org, by agreement), and let torchvision.datasets.ImageNet(FOLDER, 'train') and (FOLDER, 'val') unpack them")
+    "(image-net.org, by agreement), and let torchvision.datasets.ImageNet(FOLDER, 'train') and (FOLDER, 'val') "
+    "unpack them")
 
 class ImageNet:
     "A copy of ILSVRC 2012 on disk"
@@ -67,9 +68,9 @@ class ImageNet:
         "Count the images of each part."
         rows = []
         for part,n in dict(train=1_281_167, val=50_000).items():
-            there = sum(1 for _ in (self.folder/part).glob('n*/*.JPEG'))
-            status = 'missing' if not there else 'ok' if there==n else 'altered'
-            rows.append((f'imagenet/{part}', f'{n} images', f'{there} images' if there else None, status))
+            there = len(list((self.folder/part).glob('n*/*.JPEG')))
+            status = {0: 'missing', n: 'ok'}.get(there, 'altered')
+            rows.append((f'imagenet/{part}', f'{n} images', there and f'{there} images', status))
         return pd.DataFrame(rows, columns=['file', 'expected', 'found', 'status'])
 
 # %% ../../nbs/data/29_imagenet.ipynb #05e8adc2

@@ -108,9 +108,12 @@ def verify(self:VOC)->pd.DataFrame: # a row per list: file, expected, found, sta
     for (year,kind),lists in VOC_PARTS.items():
         for name,n in lists.items():
             file = self.list(year, kind, name)
-            there = sum(Path(o).is_file() for o in self._read(year, kind, name).images) if file.is_file() else None
-            status = 'missing' if there is None else 'ok' if there==n else 'altered'
-            rows.append((str(file.relative_to(self.root)), f'{n} images', there and f'{there} images', status))
+            where = str(file.relative_to(self.root))
+            if not file.is_file():
+                rows.append((where, f'{n} images', None, 'missing'))
+                continue
+            there = sum(Path(o).is_file() for o in self._read(year, kind, name).images)
+            rows.append((where, f'{n} images', f'{there} images', 'ok' if there==n else 'altered'))
     return pd.DataFrame(rows, columns=['file', 'expected', 'found', 'status'])
 
 # %% ../../nbs/data/28_voc.ipynb #218e9df1

@@ -27,9 +27,10 @@ from ..train.callbacks import over_ten
 from ..train.task import task_of
 from ..train.transfer import at_rest
 from .build import built, fill
+from .finetune import ten_windows
 from .kinds import ExperimentError
 from .records import read_kept
-from .run import alone, judged_dl, ten_windows
+from .run import alone, judged_dl
 from .step import Step, read_step
 from .store import Store, experiment
 from .trust import check_trust
