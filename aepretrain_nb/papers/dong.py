@@ -151,9 +151,9 @@ _usual = dict(init=STARTS['default'])
 def _default(width): return dict(encoder=_usual | dict(width=width), decoder=_usual)
 _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
 _few_blocks = dict(corrupt=BLOCKS | dict(n=4, size=2)) # for 9x9 pixels
-SETTINGS = dict(paper={},
-    quick=_default(1/4) | dict(pretrain=dict(lr=1e-3, steps=6000, evals=30),
-        finetune=dict(lr=3e-3, steps=2000, evals=20), probe=dict(lr=3e-3, steps=600, evals=6)),
+_brief = dict(pretrain=dict(lr=1e-3, steps=6000, evals=30), finetune=dict(lr=3e-3, steps=2000, evals=20),
+    probe=dict(lr=3e-3, steps=600, evals=6))
+SETTINGS = dict(paper={}, half=_default(1/2) | _brief, quick=_default(1/4) | _brief,
     digits=_default(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
         finetune=dict(lr=3e-3, steps=300, evals=6, bs=32), probe=dict(lr=3e-3, steps=300, evals=6),
         labels=dict(n=[50, 200, 800])),
@@ -170,7 +170,7 @@ def _known(what, name, names):
     if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {", ".join(filter(None, names))}')
 
 def recipe(
-    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, paper
+    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
     reading:str=None, # 'fair', or 'as_written' (or None) for the paper's protocol
     study:str='main', # one of `STUDIES`: the net and the arms
     **overrides # sections to change, as in `pretrain={'steps': 1000}`
