@@ -25,6 +25,10 @@ from .data.examples import *
 from .data.pairs import *
 from .data.masks import *
 from .data.asked import *
+from .data.photographs import *
+from .data.classes import *
+from .data.voc import *
+from .data.imagenet import *
 from .nets.layers import *
 from .nets.upsampling import *
 from .nets.encoder import *

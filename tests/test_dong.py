@@ -10,6 +10,7 @@ from aepretrain_nb.data.corrupt import corruption
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.data.voc import VOC, VOC_CLASSES, draw_voc
 from aepretrain_nb.nets.allconv import all_conv_encoder, check_exact, read_layers, total_stride
 from aepretrain_nb.nets.autoencoder import Autoencoder
 from aepretrain_nb.nets.decoders import SkipDecoder, skip_decoder
@@ -156,7 +157,7 @@ def test_every_arm_of_the_main_studies_can_be_done():
 
 def test_controls_with_equal_compute_get_two_steps_for_one():
     r = recipe('quick', study='equal')
-    assert {a['change']['finetune']['steps'] for a in r['arms'].values()}=={2000+2*6000}
+    assert {a['change']['finetune']['steps'] for k,a in r['arms'].items() if k!='skips'}=={2000+2*6000}
     r = recipe('quick', study='equal', finetune=dict(steps={'100': 10}))
     assert r['arms']['random_paper_longer']['change']['finetune']['steps']=={'100': 12_010}
 
@@ -165,6 +166,11 @@ def test_an_arm_without_skips_shares_its_start_with_one_that_has_them():
     a,b = (steps[k].parents[0] for k in ('skips', 'no_skips'))
     assert a.key!=b.key and a.net['encoder']==b.net['encoder'] and a.seeds==b.seeds
 
+def test_each_study_can_be_read_by_itself():
+    "The arm with skips stands in each study of the nine layers, and is run once for all of them"
+    studies = 'main', 'equal', 'noise', 'masked', 'switches'
+    assert len({next(s.key for s in Plan(digits, recipe(study=o), ['skips'], seeds=1).steps()) for o in studies})==1
+
 def test_dong_runs_from_the_command_line(tmp_path, capsys):
     assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--arms', 'skips', '--arms', 'random_default', '--out', str(tmp_path/'s')])==0
     assert 'random_default' in capsys.readouterr().out
@@ -172,6 +178,53 @@ def test_dong_runs_from_the_command_line(tmp_path, capsys):
 def test_sizes_that_do_not_invert_end_in_one_line(tmp_path, capsys):
     assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--set', 'images.augment={}', '--out', str(tmp_path/'s')])==2
     assert 'pixels do not invert' in capsys.readouterr().err and not (tmp_path/'s').exists()
+
+# Photographs, animals and vehicles
+
+TINY = dict(pretrain=dict(steps=2, evals=1, bs=4), finetune=dict(steps=2, evals=1, bs=4), encoder=dict(width=1/64))
+
+@pytest.fixture(scope='module')
+def voc(tmp_path_factory): return VOC(draw_voc(tmp_path_factory.mktemp('voc'), 21))
+
+@pytest.fixture
+def no_names(voc):
+    "Unlabelled photographs in the place of ImageNet's"
+    sp = voc.splits(size=40)
+    return {f'imagenet{o}': Splits('x', sp.test, sp.test) for o in ('', '_animals', '_vehicles')}
+
+@pytest.mark.parametrize('study,arms', [('table4', ['skips', 'random_paper']), ('table5', ['animals', 'vehicles', 'random_default'])])
+def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_names, tmp_path, monkeypatch):
+    monkeypatch.setenv('AEPRETRAIN_CACHE', str(tmp_path/'cache'))
+    sp = voc.splits(size=40)
+    res = compare(sp, arms, recipe=recipe(study=study, labels=dict(n=[21]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
+    assert set(res.rows.metric)=={'map'} and res.rows.value.notna().all() and res.rows.map11.notna().all()
+    parents = {s.arm: s.parents[0] for s in res.steps if s.parents}
+    assert {s.data['digest'] for s in parents.values()}=={no_names['imagenet'].digest}!={sp.digest}
+    assert all(s.fit['ten_crops'] and s.data['augment']==dict(stride=32, flip=True) for s in res.steps)
+    rows = as_recorded(res)
+    fits = rows[rows.kind=='fit']
+    each = res.store.get(fits.key.iloc[0])['each']
+    assert len(each)==20 and fits.animal.iloc[0]==pytest.approx(np.mean([each[VOC_CLASSES.index(o)] for o in GROUPS['voc07']['animal']]))
+    assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3)
+
+def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
+    sp = voc.splits('2012', 40)
+    res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
+    assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
+
+def test_animals_are_told_apart_from_vehicles(tmp_path):
+    "On the digits in the place of CIFAR-10: what is recorded, and figure 4"
+    names = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
+    def named(o): return ImageSet(o.x, o.y, names, layout='nchw')
+    ten = Splits('cifar10', named(digits.train), named(digits.test))
+    parts = {f'cifar10_{k}': Splits(k, *(o.take(torch.isin(o.y, torch.tensor([names.index(c) for c in own]))) for o in (ten.train, ten.test)))
+        for k,own in dict(animals=GROUPS['cifar10']['animal'], vehicles=GROUPS['cifar10']['vehicle']).items()}
+    res = compare(ten, recipe=recipe(study='table5_cifar10', encoder=THREE), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=parts)
+    fits = as_recorded(res).query("kind=='fit'").set_index('arm')
+    assert set(fits.index)=={'animals', 'vehicles', 'random_paper', 'random_default', 'random_kaiming'}
+    np.testing.assert_allclose((6*fits.animal+4*fits.vehicle)/10, fits.balanced, atol=1e-2)
+    found = as_pictures(res)
+    assert {k.split('/')[-1] for k in found}=={'images', 'maps'} and all(len(o)==8 for o in found.values())
 
 # Segmentation and probes
 

@@ -16,14 +16,14 @@ GOOD = dict(
         every=5, valid_bs=9, loss='bce', score='f1', reduction='sum_pixels', keep='last', momentum=.9, weight_decay=.01, fused=True, normalised_grad=True, clip=1.5,
         sparsity=.001, penalty='weights', corrupt={'kind': 'masking', 'p': .1}, norm_target=True, unlabelled=True, n_valid=30, checkpoints=[1, 'best'],
         plain_order=True, freeze=['encoder.'], dropout_on=True, score_train=True, k=3, precision='bf16', phase={'name': 'one', 'train': ['l1'], 'top': 'l1'},
-        weight=2., schedule='one_cycle', least_gain=.01, masked=True, choose='noisy', layer='conv1', kind='knn', cells=2),
+        weight=2., schedule='one_cycle', least_gain=.01, masked=True, choose='noisy', layer='conv1', kind='knn', cells=2, ten_crops=True),
     images=dict(n=50, pick='rest', data='mnist', norm=[.1, .2], augment={'flip': True}, fold=[0, 5]),
     labels=dict(n=[10], policy='uniform', valid='extra', n_valid=5), seeds=dict(n=[3, 4], crossed=True, one_encoder='all'))
 CLASSES = dict(fit=Fit, images=Images, labels=Labels, seeds=Seeds)
 WRONG = {Fit: dict(opt=3, lr=-1, tune='never', seek='inward', first_lr=0, ties='larger', bs=0, steps=-2, epochs='two', partial=1, patience=.5, evals=0, every=0,
         valid_bs=0, loss=3, score='auc', reduction='sum', keep='worst', momentum=-.1, weight_decay='much', fused='yes', normalised_grad=1, clip=0, sparsity=0,
         penalty='bias', corrupt=.5, norm_target='no', unlabelled='no', n_valid=0, checkpoints=[0], plain_order=2, freeze='encoder.', dropout_on='on',
-        score_train=1, k=0, precision='fp8', phase='first', weight=-1, schedule='cosine', least_gain=-.1, masked='yes', choose='test', layer=3, kind='tree', cells=0),
+        score_train=1, k=0, precision='fp8', phase='first', weight=-1, schedule='cosine', least_gain=-.1, masked='yes', choose='test', layer=3, kind='tree', cells=0, ten_crops='no'),
     Images: dict(n=0, pick='best', data=3, norm=.5, augment='flips', fold=[1]), Labels: dict(n=0, policy=3, valid='no', n_valid=0),
     Seeds: dict(n=0, crossed=1, one_encoder='some')}
 

@@ -53,8 +53,9 @@ def tables(res, paper):
     fits = res.rows.merge(learning(res.curves), how='left').merge(moved(res), how='left')
     return pd.concat([fits, res.encoders]), res.curves.round(4).assign(**who)
 
-def pictures(res, size=None, root=None, n=8):
-    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`."
+def pictures(res, paper, size=None, root=None, n=8):
+    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`; or a paper's own."
+    if hasattr(paper, 'as_pictures'): return paper.as_pictures(res)
     out,row,seed = {},res.rows.iloc[0],res.steps[0].seeds.get('head')
     for arm in res.arms:
         own = [s for s in res.steps if s.arm==arm and s.seeds.get('head')==seed and res.store.done(s)]
@@ -98,7 +99,7 @@ def main():
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
     if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
-    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, a.confusion, a.root).items()}
+    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, paper, a.confusion, a.root).items()}
     if arrays: write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
     print(f'{len(rows)} rows from {len(found)} stores' + ''.join(f', {len(o)} from {a.rows}' for o in more))
 

@@ -43,6 +43,16 @@ def _raw(reader):
 _CKPLUS = Source(783, 198, 5876, (1,68,65), 7, 0, 'research only, by agreement',
     'Affect Analysis Group, University of Pittsburgh; no download', 'aepretrain_nb.data.ckplus:CKPlus')
 
+_IMAGENET = Source(1_281_167, 50_000, 1_281_167, (3,256,256), 1000, 0, 'research only, by agreement',
+    'Russakovsky et al.; no download', 'aepretrain_nb.data.imagenet:ImageNet')
+_PART = replace(_IMAGENET, train=93_000, unlabelled=93_000)
+_VOC = Source(5011, 4952, 5011, (3,256,256), 20, 0, "Flickr's terms of use", 'Everingham et al.; no download',
+    'aepretrain_nb.data.voc:VOC')
+_ANIMALS = Source(20_000, 6000, 20_000, (3,32,32), 10, 0, 'none stated', 'a part of cifar10',
+    'aepretrain_nb.data.classes:Part', dict(name='cifar10_animals'))
+_VEHICLES = dict(name='cifar10_vehicles', classes=['airplane', 'automobile', 'ship', 'truck'])
+_STAND_IN = replace(_ANIMALS, train=5000, test=10_000, unlabelled=50_000, reader='aepretrain_nb.data.classes:StandIn')
+
 DATASETS = dict(
     digits = Source(1297, 500, 1297, (1,8,8), 10, 0, 'CC BY 4.0', 'UCI, with scikit-learn'),
     mnist = Source(60000, 10000, 60000, (1,28,28), 10, 11.6, 'CC BY-SA 3.0', 'LeCun, Cortes, Burges', _raw(tvd.MNIST)),
@@ -51,7 +61,15 @@ DATASETS = dict(
     cifar100 = Source(50000, 10000, 50000, (3,32,32), 100, 169.0, 'none stated', 'Krizhevsky', tvd.CIFAR100),
     stl10 = Source(5000, 8000, 100000, (3,96,96), 10, 2640.4, 'none stated', 'Coates, Lee, Ng', tvd.STL10),
     ckplus = _CKPLUS,
-    ckplus_transductive = replace(_CKPLUS, options=dict(transductive=True)))
+    ckplus_transductive = replace(_CKPLUS, options=dict(transductive=True)),
+    voc07 = _VOC,
+    voc12 = replace(_VOC, train=1464, test=1449, unlabelled=1464, n_classes=21, options=dict(year='2012')),
+    imagenet = _IMAGENET,
+    imagenet_animals = replace(_PART, options=dict(listed='animals', n=93_000)),
+    imagenet_vehicles = replace(_PART, options=dict(listed='vehicles', n=93_000)),
+    cifar10_animals = _ANIMALS,
+    cifar10_vehicles = replace(_ANIMALS, test=4000, options=_VEHICLES),
+    stl10_standin = replace(_STAND_IN, options={}))
 
 # %% ../../nbs/data/07_named.ipynb #3e1411bf
 def _digits(root=''):

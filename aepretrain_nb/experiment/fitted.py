@@ -23,9 +23,11 @@ from ..data.items import joined_parts
 from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame, printable
 from ..data.sets import ImageSet, label_names
 from ..data.splits import Splits
+from ..train.callbacks import over_ten
 from ..train.task import task_of
 from ..train.transfer import at_rest
 from .build import built, fill
+from .finetune import ten_windows
 from .kinds import ExperimentError
 from .records import read_kept
 from .run import alone, judged_dl
@@ -203,11 +205,11 @@ def read(self:Fitted,
 
 # %% ../../nbs/experiment/26_fitted.ipynb #535ea2e4
 @patch
-def _batches(self:Fitted, images, f, bs, device):
+def _batches(self:Fitted, images, f, bs, device, whole=False):
     "What `f` gives for all images, on the CPU"
     net = self.net.to(device, memory_format=torch.channels_last)
     with alone('answers'), at_rest(net):
-        dl = judged_dl(self.step, images.unlabelled(), bs, target='x', device=device)
+        dl = judged_dl(self.step, images.unlabelled(), bs, whole=whole, target='x', device=device)
         return torch.cat([f(net, x).float().cpu() for x,_ in dl])
 
 @patch
@@ -217,7 +219,8 @@ def logits(self:Fitted,
     device='cpu' # where the net runs
 )->Tensor: # (n, k)
     "What comes out of the net."
-    task = task_of(self.said['task'])
+    task,ten = task_of(self.said['task']),ten_windows(self.step, images.shape)
+    if ten: return self._batches(images, lambda net, x: task.read(over_ten(net, x, ten)), bs//5, device, True)
     return self._batches(images, lambda net, x: task.read(net(x)), bs, device)
 
 @patch

@@ -143,6 +143,8 @@ def check_fit(
         raise ExperimentError(f"{part}.schedule is 'one_cycle', which moves a momentum: {names[0]} has none")
     if fit.get('masked') and (fit.get('corrupt') or {}).get('kind') not in HIDES:
         raise ExperimentError(f'{part}.masked counts hidden pixels: corrupt has to be one of {", ".join(HIDES)}')
+    if fit.get('ten_crops') and part in ('pretrain', 'probe'):
+        raise ExperimentError(f'{part}.ten_crops is for the tests of a classifier: set it in finetune')
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
         raise ExperimentError(f'{part}.seek is outward: first_lr says where it begins')
 

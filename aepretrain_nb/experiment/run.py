@@ -98,10 +98,11 @@ def judged_dl(
     step, # for its normalisation and augmentation
     images, # an `ImageSet`
     bs:int=1000, # images at a time; fewer where they are large
+    whole:bool=False, # are they left as they are, for windows that are cut later?
     **kw # of `ImageDL`
 )->ImageDL:
     "Batches of images as a step's net is judged by them."
-    augment = augmentation(step.data.get('augment'))
+    augment = None if whole else augmentation(step.data.get('augment'))
     return ImageDL(images, _at_once(images, bs), norm=step.data.get('norm'), augment=augment and augment.evaluation(),
         memory_format=torch.channels_last, **kw)
 

@@ -94,6 +94,7 @@ class Fit:
     corrupt:Section=None # noise on the input, such as {'kind': 'masking', 'p': 0.15}
     masked:Yes=False # do only the pixels count that `corrupt` has hidden?
     norm_target:Yes=False # is the target normalised, too?
+    ten_crops:Yes=False # is a test image told by the mean over ten windows: corners and middle, each mirrored, too?
     n_valid:Whole=None # images held out from pre-training
     checkpoints:Looks=() # looks whose weights are kept, too
     plain_order:Yes=False # are batches ordered by the head's seed itself, not by a stream of its own?

@@ -45,7 +45,7 @@ def together(
     f = step.fit
     classes = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
     if not classes or step.data.get('augment'): return None
-    usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule', 'score'))
+    usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule', 'score', 'ten_crops'))
     plain = usual and f.get('opt', Fit.opt) in HEAD_OPTS
     if not plain or f.get('weight_decay') or f.get('partial') or not _is_linear(step, splits): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']

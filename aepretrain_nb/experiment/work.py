@@ -269,7 +269,7 @@ def _record(step, splits, store, net, res, device, keep):
     if 'filters' in res:
         filters = dict(zip(('start', 'end'), res['filters']))
         store.write('filters', step.key, lambda f: save_file(filters, f), 'safetensors')
-    kept = {k: res.get(k) for k in _KEPT}
+    kept = {k: res.get(k) for k in (*_KEPT, *{'each'} & set(res))}
     return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **kept)
 
 def _close(step, out, store):

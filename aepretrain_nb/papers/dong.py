@@ -6,14 +6,17 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'Study', 'recipe', 'reported_rows']
+           'GROUPS', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictures', 'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
 from typing import NamedTuple
+from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
+from ..train.transfer import at_rest
 from ..experiment.probes import layer_arms
 from ..experiment.recipe import merged
+from ..experiment.run import judged_dl
 from ..experiment.segment import corners
 from ..answers.rows import reported
 
@@ -55,21 +58,26 @@ def _main(r):
         f'random_{k}': _random(v) for k,v in STARTS.items()}
 
 def _equal(r):
-    "The random starts with equal compute"
-    return {f'random_{k}_longer': _random(v, **_longer(r)) for k,v in STARTS.items()}
+    "Skips, and the random starts with equal compute"
+    longer = {f'random_{k}_longer': _random(v, **_longer(r)) for k,v in STARTS.items()}
+    return dict(skips=_pretrained()) | longer
 
 # %% ../../nbs/papers/dong.ipynb #63a7f995
-def _noise(r): return {f'gaussian_{s:g}': _pretrained(pretrain=_gaussian(s)) for s in (.1, .4)}
+def _noise(r):
+    "Blocks, and two levels of Gaussian noise"
+    return dict(skips=_pretrained()) | {f'gaussian_{s:g}': _pretrained(pretrain=_gaussian(s)) for s in (.1, .4)}
 
 def _masked(r):
     "Hidden pixels alone, with the skip from input to output and without"
     inner = dict(decoder=dict(image=False))
     only = dict(pretrain=dict(masked=True))
-    return dict(masked=_pretrained(**only), masked_within=_pretrained(**only, **inner), within=_pretrained(**inner))
+    return dict(skips=_pretrained(), masked=_pretrained(**only), masked_within=_pretrained(**only, **inner),
+        within=_pretrained(**inner))
 
 def _switches(r):
-    "Either kind of skip alone"
-    return dict(within=_pretrained(decoder=dict(image=False)), outer=_pretrained(decoder=dict(every=None)))
+    "Both kinds of skips, and either alone"
+    return dict(skips=_pretrained(), within=_pretrained(decoder=dict(image=False)),
+        outer=_pretrained(decoder=dict(every=None)))
 
 # %% ../../nbs/papers/dong.ipynb #35499979
 _drawing = dict(decoder=dict(make='upsample', out_act='identity'))
@@ -82,7 +90,23 @@ def _nets():
 def _layers(r, do='probe', **fit):
     "An arm for each net and each of its layers"
     names = [f'conv{i+1}' for i,_ in enumerate(read_layers(r['encoder']['layers']))]
-    return layer_arms(_nets(), names, do, _drawing if do=='redraw' else {}, **fit)
+    arms = layer_arms(_nets(), names, do, _drawing if do=='redraw' else {}, **fit)
+    for a in arms.values(): a['columns']['probe'] = fit.get('kind', dict(probe='linear', redraw='drawn')[do])
+    return arms
+
+# %% ../../nbs/papers/dong.ipynb #ee05212e
+def _elsewhere(data): return dict(do='reconstruct', images=dict(data=data))
+
+def _seen(arms, data='imagenet'):
+    "The same arms, their autoencoders trained on other images"
+    def other(step): return _elsewhere(data) if step=='reconstruct' else step
+    return {k: a | dict(steps=[other(o) for o in a['steps']]) for k,a in arms.items()}
+
+def _parts(r, data):
+    "Pre-trained on animals alone, on vehicles alone, and the random starts"
+    random = {f'random_{k}': _random(v) for k,v in STARTS.items()}
+    own = {part: dict(steps=[_elsewhere(f'{data}_{part}'), 'classify']) for part in ('animals', 'vehicles')}
+    return own | random
 
 # %% ../../nbs/papers/dong.ipynb #d6ce86a8
 class Study(NamedTuple):
@@ -92,18 +116,25 @@ class Study(NamedTuple):
     flips:bool=False # are images mirrored?
     change:dict={} # sections
 
-_nine = partial(Study, 'all-cnn-c')
+_nine,_sixteen = partial(Study, 'all-cnn-c'),partial(Study, 'vgg-16')
+_photos = dict(pretrain=dict(corrupt=BLOCKS | dict(size=46))) # as large in 225 pixels as 6 are in 29
+_voc07 = _photos | dict(labels=dict(n=[5011], policy='uniform'), finetune=dict(ten_crops=True))
+_voc12 = _photos | dict(labels=dict(n=[1464], policy='uniform'))
 STUDIES = dict(main=_nine(_main), equal=_nine(_equal), noise=_nine(_noise), masked=_nine(_masked),
     switches=_nine(_switches), linear=_nine(_layers), neighbours=_nine(partial(_layers, kind='knn')),
     redrawn=_nine(partial(_layers, do='redraw')),
     segment=_nine(lambda r: corners(), True, dict(labels=dict(policy='uniform'))),
     table1=Study('15-layer', _main, True, dict(labels=dict(n=[50_000]))),
-    table3=Study('stl-10', _main, True, dict(labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))))
+    table3=Study('stl-10', _main, True, dict(labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))),
+    table4=_sixteen(lambda r: _seen(_main(r)), True, _voc07),
+    figure3=_sixteen(lambda r: _seen(corners()), True, _voc12),
+    table5=_sixteen(partial(_parts, data='imagenet'), True, _voc07),
+    table5_cifar10=_nine(partial(_parts, data='cifar10')))
 
 def _windows(study, setting):
     "Fields of `Augment`: crops that the net inverts, flips where the paper has them; digits are padded, not mirrored"
     stride = math.prod(l.stride for l in read_layers(NETS[study.net]))
-    if setting in ('smoke', 'digits'): return dict(stride=stride, crop=1)
+    if setting in ('smoke', 'digits') and study.net!='vgg-16': return dict(stride=stride, crop=1)
     return dict(stride=stride) | (dict(flip=True) if study.flips else {})
 
 # %% ../../nbs/papers/dong.ipynb #d6d68c21
@@ -120,16 +151,16 @@ _usual = dict(init=STARTS['default'])
 def _default(width): return dict(encoder=_usual | dict(width=width), decoder=_usual)
 _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
 _few_blocks = dict(corrupt=BLOCKS | dict(n=4, size=2)) # for 9x9 pixels
-SETTINGS = dict(paper={},
-    quick=_default(1/4) | dict(pretrain=dict(lr=1e-3, steps=6000, evals=30),
-        finetune=dict(lr=3e-3, steps=2000, evals=20), probe=dict(lr=3e-3, steps=600, evals=6)),
+_brief = dict(pretrain=dict(lr=1e-3, steps=6000, evals=30), finetune=dict(lr=3e-3, steps=2000, evals=20),
+    probe=dict(lr=3e-3, steps=600, evals=6))
+SETTINGS = dict(paper={}, half=_default(1/2) | _brief, quick=_default(1/4) | _brief,
     digits=_default(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
         finetune=dict(lr=3e-3, steps=300, evals=6, bs=32), probe=dict(lr=3e-3, steps=300, evals=6),
         labels=dict(n=[50, 200, 800])),
     smoke=_default(1/24) | dict(
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-READINGS = dict(fair=dict(
+READINGS = dict(as_written={}, fair=dict(
     pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
@@ -139,8 +170,8 @@ def _known(what, name, names):
     if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {", ".join(filter(None, names))}')
 
 def recipe(
-    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, paper
-    reading:str=None, # 'fair', or None for the paper's protocol
+    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
+    reading:str=None, # 'fair', or 'as_written' (or None) for the paper's protocol
     study:str='main', # one of `STUDIES`: the net and the arms
     **overrides # sections to change, as in `pretrain={'steps': 1000}`
 )->dict: # plain JSON
@@ -154,6 +185,59 @@ def recipe(
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
     return r | dict(arms=own.arms(r))
+
+# %% ../../nbs/papers/dong.ipynb #89876529
+GROUPS = dict(cifar10=dict(animal=ANIMALS, vehicle=VEHICLES),
+    voc07=dict(animal='bird cat cow dog horse sheep'.split(),
+        vehicle='aeroplane bicycle boat bus car motorbike train'.split()))
+
+def by_group(
+    record:dict, # of a classifier: `confusion`, or `each`
+    classes, # their names
+    groups:dict # name -> names of its classes
+)->dict: # name -> mean over its classes, in %; nothing where the record tells no classes
+    "The score of each group of classes."
+    each,counts = record.get('each'),record.get('confusion')
+    if each is None and counts is None: return {}
+    if each is None: each = 100*np.diag(counts)/np.maximum(1, np.sum(counts, 1))
+    return {k: float(np.mean([each[classes.index(c)] for c in own])) for k,own in groups.items()}
+
+def as_recorded(
+    res # `Results` of this recipe
+)->pd.DataFrame: # a row per fit and per autoencoder
+    "Rows to be recorded, with the scores of animals and of vehicles where the data have both."
+    groups = GROUPS.get(res.told('data'))
+    if not groups: return pd.concat([res.rows, res.encoders])
+    records = {k: res.store.get(k) for k in res.rows.key}
+    told = pd.DataFrame([by_group(records[k], res.splits.train.classes, groups) for k in res.rows.key], res.rows.index)
+    return pd.concat([res.rows.join(told), res.encoders])
+
+# %% ../../nbs/papers/dong.ipynb #28722f36
+def strongest(
+    encoder, # trained
+    x:Tensor, # images as it takes them (n, c, h, w)
+    k:int=3 # maps
+)->Tensor: # (n, k, h, w), the one that answers most first
+    "The maps of an encoder that answer most to some images."
+    with at_rest(encoder): z = encoder(x)
+    return z[:,z.mean((0,2,3)).argsort(descending=True)[:k]]
+
+def as_pictures(
+    res, # `Results` of the study of animals and vehicles
+    n:int=4, # test images of each of the two
+    k:int=3 # maps
+)->dict: # name -> array; nothing for another study
+    "Images, and the strongest maps that the autoencoders of animals and of vehicles make of them."
+    first = {s.arm: s.parents[0] for s in reversed(res.steps) if s.arm in ('animals', 'vehicles')}
+    if not first or not all(map(res.store.done, first.values())): return {}
+    y,own,at = res.splits.test.y,res.splits.test.classes,f'{res.told("data")}/{res.told("reading")}'
+    halves = [torch.isin(y, torch.tensor([own.index(c) for c in o])) for o in GROUPS[res.told('data')].values()]
+    images = res.splits.test.take(torch.cat([o.nonzero()[:n,0] for o in halves]))
+    out = {f'{at}/images': images.x.numpy()}
+    for arm,step in first.items():
+        x, = next(iter(judged_dl(step, images.unlabelled(), target=None)))
+        out[f'{at}/{arm}/maps'] = strongest(res.store.net(step, res.splits).encoder, x, k).numpy().astype(np.float16)
+    return out
 
 # %% ../../nbs/papers/dong.ipynb #32c81bb9
 def reported_rows()->pd.DataFrame: # a row per number, in the columns of a recorded row

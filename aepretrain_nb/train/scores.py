@@ -174,6 +174,12 @@ class RankTally:
     @property
     def left_out(self): return (~torch.cat(self.true).any(0)).nonzero()[:,0].tolist() if self.true else []
 
+    @property
+    def each(self): # in per cent, None for one that no image shows
+        "The average precision of each class"
+        told,true = torch.cat(self.told),torch.cat(self.true)
+        return [_percent(average_precision(*p)) if p[1].any() else None for p in zip(told.T, true.T)]
+
     def scores(self)->dict: # map, map11: means over classes that some image shows, in per cent; nan without any
         "Scores of all that was added"
         if not self.true: return dict(map=math.nan, map11=math.nan)

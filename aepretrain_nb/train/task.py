@@ -177,6 +177,9 @@ class TaskTally:
     def counts(self): return self.inner.counts # nested lists, or None where nothing is counted
 
     @property
+    def each(self): return getattr(self.inner, 'each', None) # average precision of each class, where there are any
+
+    @property
     def left_out(self): return list(self.inner.left_out) # classes that no target shows
 
     def scores(self)->dict: # name: float, in the unit of the score; nan without images
