@@ -12,7 +12,7 @@ from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.nets.encoder import Staged, conv_encoder
 from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
-from aepretrain_nb.papers.zhang import LOSSES, POSITIONS, operator_errors, recipe, variant_steps
+from aepretrain_nb.papers.zhang import JUDGED, POSITIONS, operator_errors, recipe, variant_steps
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
@@ -22,7 +22,7 @@ def gen(s=0): return torch.Generator().manual_seed(s)
 def coded(enc, dec, x): return enc.encode(x, **dec.wants)
 
 @pytest.mark.parametrize('position', PLACES)
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 @pytest.mark.parametrize('norm', [False, True])
 @pytest.mark.parametrize('c,h,w', [(1, 8, 8), (3, 29, 31), (3, 68, 65)])
 def test_every_size(position, losses, norm, c, h, w):
@@ -126,7 +126,7 @@ def test_losses_by_hand():
     even = sum(((r[n]-t[n])**2).mean()/((t[n]-t[n].mean())**2).mean() for n in r)/2
     torch.testing.assert_close(LevelLoss()(r, t), even)
 
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 def test_targets_are_moved_unless_detached(losses):
     "The gradient of the lowest filters differs by what the targets say; the image is none of them"
     enc,x = vgg_encoder(1, 8, 8, gen(), widths=(4, 6)).eval(),torch.rand(4, 1, 8, 8, generator=gen(2))
@@ -159,7 +159,7 @@ def own(net): return {k: t for k,t in net.state_dict().items() if not k.startswi
 def same(a, b): return all(torch.equal(t, own(b)[k]) for k,t in own(a).items())
 
 @pytest.mark.parametrize('kind', POSITIONS)
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 def test_a_frozen_classifier_stays(ran, kind, losses):
     (_,first,res),*decoded,(_,last,_) = ran(variant_steps(kind, losses), joint=dict(weight=.1))
     assert all(same(first, net) and o['value']==res['value'] for _,net,o in decoded)

@@ -15,7 +15,7 @@ from ..data.ground import near
 from ..experiment.augmented import AugmentedNet
 from ..experiment.kinds import ExperimentError
 from ..experiment.recipe import merged
-from ..nets.macro import LOSSES, image_from
+from ..nets.macro import JUDGED, image_from
 from ..train.transfer import at_rest
 
 # %% ../../nbs/papers/zhang.ipynb #5c100007
@@ -42,7 +42,7 @@ _KEPT = {'encoder.': 'encoder.', 'head.': 'head.'}
 
 def variant_steps(
     kind:str, # 'SAE' or 'SWWAE'
-    losses:str, # one of `LOSSES`
+    losses:str, # one of `JUDGED`
     weights:str=None, # of the levels in the last step, one of `LEVEL_WEIGHTS`; scale-free if not given
 )->list: # steps of an arm
     "The four steps of a variant; three of a layerwise one, whose decoders are never put in a row."
@@ -77,7 +77,7 @@ def zhang_arms(
     "Six variants and their controls."
     out = {}
     for kind in POSITIONS:
-        for losses in LOSSES: out[f'{kind}-{losses}'] = dict(steps=variant_steps(kind, losses, weights))
+        for losses in JUDGED: out[f'{kind}-{losses}'] = dict(steps=variant_steps(kind, losses, weights))
     every = equal_compute(steps['joint'], steps['pretrain']+steps['refit'])
     more = dict(further=_control(steps['joint']), compute=_control(every)) if controls else {}
     return out | more | dict(classifier=_control())
