@@ -85,7 +85,7 @@ _FROM = 'aepretrain_nb.compare:compare', 'aepretrain_nb.data.asked:read_asked', 
 def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
     recipe=None,          # name or import path of a recipe: default, segment (of masks), a paper's
-    setting=None,         # smoke (seconds), quick (two cores), paper (as published); quick by default; digits have their own
+    setting=None,         # smoke (seconds), quick (two cores; the default), paper (as published), digits (for them)
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many trials run at a time

@@ -69,7 +69,7 @@ class Fit:
     tune:one_of(('each', 'first'))='each' # where several rates are tried: by each fit, or on the first seed for all
     seek:one_of(('all', 'outward'))='all' # all rates, or from `first_lr` until both neighbours of the best are known
     first_lr:Rate=None # where `outward` begins
-    ties:one_of(('loss', 'smaller'))='loss' # of equal errors `outward` takes that of the least loss, or the smaller rate
+    ties:one_of(('loss', 'smaller'))='loss' # of equal errors `outward` takes the least loss, or the smaller rate
     bs:Whole=128 # images in a batch
     steps:Steps=None # batches in all; a dict gives them by number of labels
     epochs:Whole=None # passes over the images, in place of `steps`

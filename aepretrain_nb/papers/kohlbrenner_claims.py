@@ -62,8 +62,9 @@ def _commands(
     more='' # words
 ): # reading -> command
     study = f' --set study={study}' if study else ''
+    first = f'aepretrain compare {data} --recipe kohlbrenner --setting {setting}'
     rest = f'{study} --labels {labels} --seeds {seeds}{more}'
-    return {r: f'aepretrain compare {data} --recipe kohlbrenner --setting {setting} --set reading={r}{rest}' for r in readings}
+    return {r: f'{first} --set reading={r}{rest}' for r in readings}
 
 def _helps(
     name, # of the claim
