@@ -17,6 +17,7 @@ from .seen import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
     stream)
 from .build import build_classifier
+from .kinds import distinct
 
 # %% ../../nbs/experiment/11_finetune.ipynb #64fa83d9
 def first_filters(
@@ -126,16 +127,17 @@ def _tested(step, splits, learn, device):
         return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
         out = beside(step, splits, *score(splits.test))
-        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0])[1]
-    return out
+        if not step.fit.get('score_train'): return out
+        tally,out['train'] = score(_parts(step, splits)[0])
+    top = tally.scores().get('top5')
+    return out if top is None else out | dict(columns=dict(train_top5=top))
 
 # %% ../../nbs/experiment/11_finetune.ipynb #ca178d31
 def rates(
     step # that sees labels
 )->list: # learning rates to try
     "The learning rates a step may choose from."
-    lr = step.fit.get('lr', .1)
-    return list(lr) if isinstance(lr, (list, tuple)) else [lr]
+    return distinct(step.fit.get('lr', .1))
 
 def audit(
     tries # of dicts with `lr`, `valid`, `valid_loss` and `curve`
