@@ -37,6 +37,7 @@ from .nets.filters import *
 from .nets.residual import *
 from .nets.allconv import *
 from .nets.macro import *
+from .nets.inversion import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
