@@ -6,16 +6,20 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/zhang.html.md"""
 
 # %% auto #0
 __all__ = ['POSITIONS', 'PLACES', 'PRICES', 'READINGS', 'SETTINGS', 'STUDIES', 'reported_rows', 'variant_steps', 'equal_compute',
-           'zhang_arms', 'semi_arms', 'recipe', 'inversion', 'level_errors', 'operator_errors']
+           'zhang_arms', 'semi_arms', 'lost_arms', 'recipe', 'by_macro', 'observations', 'drawn_back', 'as_pictured']
 
 # %% ../../nbs/papers/zhang.ipynb #5c100003
 from ..imports import *
 from itertools import product
 from ..data.ground import near
-from ..experiment.augmented import AugmentedNet
+from ..answers.rows import across
+from ..experiment.default import crops_and_flips
+from ..experiment.fitted import fitted
 from ..experiment.kinds import ExperimentError
 from ..experiment.recipe import merged
-from ..nets.macro import LOSSES, image_from
+from ..experiment.run import judged_dl
+from ..nets.inversion import images_from, operator_losses
+from ..nets.macro import LOSSES
 from ..train.transfer import at_rest
 
 # %% ../../nbs/papers/zhang.ipynb #5c100007
@@ -102,14 +106,24 @@ def semi_arms(
     more = dict(further=_control(steps['joint']), compute_unlabelled=_control(every))
     return out | more | dict(classifier=_control())
 
+# %% ../../nbs/papers/zhang.ipynb #d373ae81
+def lost_arms(
+    place:str='center', # of an SAE's values, one of `PLACES`
+)->dict: # name -> fields of `Arm`
+    "Decoders of a classifier at rest, from its pools and from before them."
+    make = 'aepretrain_nb.nets.inversion:convs_decoder'
+    before = dict(do='decode', names=_KEPT, decoder=dict(make=make))
+    mirrors = {k: dict(steps=variant_steps(k, 'layerwise', place=place)[:2]) for k in POSITIONS}
+    return mirrors | dict(convs=dict(steps=[_FIRST, before]))
+
 # %% ../../nbs/papers/zhang.ipynb #5c100015
 PRICES = [.02, .1, 1.]
 _nets = 'aepretrain_nb.nets.macro:'
 _adam = dict(opt='adam', fused=True, bs=64)
 _base = dict(encoder=dict(make=_nets+'vgg_encoder'), decoder=dict(make=_nets+'macro_decoder'), head=dict(make='linear'),
     finetune=_adam | dict(lr=.003, schedule='one_cycle', steps=2000, evals=10, score_train=True),
-    pretrain=_adam | dict(lr=.01, steps=300, evals=3), refit=_adam | dict(lr=.01, steps=300, evals=3),
-    joint=_adam | dict(lr=.001, steps=600, evals=10, weight=PRICES, score_train=True),
+    pretrain=_adam | dict(lr=.01, steps=200, evals=2), refit=_adam | dict(lr=.01, steps=200, evals=2),
+    joint=_adam | dict(lr=.001, steps=400, evals=8, weight=PRICES, score_train=True),
     labels=dict(n=[4000]), seeds=dict(n=10), images=dict(norm='train'))
 READINGS = dict(fair={}, as_written=dict(encoder=dict(norm=False), decoder=dict(init=dict(dist='normal', std=.001)),
     joint=dict(weight=1.), images=dict(norm=[.45, 1.])))
@@ -121,7 +135,8 @@ def _short(steps, widths, **kw):
     return dict(encoder=dict(widths=widths), **fits, **kw)
 
 _vgg16 = dict(encoder=dict(make=_nets+'macro_encoder', of='torchvision:vgg16'),
-    head=dict(make='mlp', hidden=4096, dropout=.5), images=dict(norm=[[.485, .456, .406], [.229, .224, .225]]),
+    head=dict(make='mlp', hidden=4096, dropout=.5),
+    images=dict(norm=[[.485, .456, .406], [.229, .224, .225]], augment=dict(size=224, flip=True)),
     finetune=dict(bs=256, steps=370_000), pretrain=dict(bs=256, steps=25_000), refit=dict(bs=256, steps=25_000),
     joint=dict(bs=256, steps=50_000), labels=dict(n=[1_281_167], valid='test'), seeds=dict(n=1))
 SETTINGS = dict(quick={}, paper=_vgg16, wide=dict(encoder=dict(widths=[32, 64, 128, 128]), seeds=dict(n=3)),
@@ -131,7 +146,8 @@ SETTINGS = dict(quick={}, paper=_vgg16, wide=dict(encoder=dict(widths=[32, 64, 1
 # %% ../../nbs/papers/zhang.ipynb #5c100017
 _UPLOADS = 'final', 'first_upload'
 _SEMI = dict(labels=dict(n=[500, 4000]), seeds=dict(n=5))
-STUDIES = dict(main={}, semi=_SEMI) # what differs for a study, beside its arms
+_LOST = dict(pretrain=dict(steps=1500, evals=5), seeds=dict(n=5))
+STUDIES = dict(main={}, semi=_SEMI, inversion=_LOST) # what differs for a study, beside its arms
 _BY_ARM = dict(position='an SAE or an SWWAE by the name of the arm, and place=nearest moves the values of an SAE',
     losses='first, all or layerwise by the name of the arm', weights='weights=first_upload says it for all arms')
 
@@ -148,6 +164,7 @@ def recipe(
     study:str='main', # one of `STUDIES`: which arms
     weights:str=None, # of the levels, 'final' or 'first_upload'; 'final' as written, else scale-free
     place:str='center', # of an SAE's values, one of `PLACES`
+    data:str=None, # name of the data set, which says whether its images may be mirrored
     **overrides # sections to change, as in `joint={'weight': .1}`
 )->dict: # plain JSON
     "The paper's experiment as a recipe; raises `ExperimentError` for what there is not, and what arms would undo."
@@ -157,47 +174,61 @@ def recipe(
     elif reading=='as_written': weights = 'final'
     r = dict(name='zhang', setting=setting, reading=reading, arms={}, **_base)
     if weights is not None: r['weights'] = weights
-    own = SETTINGS[setting] if setting in ('smoke', 'digits') else merged(SETTINGS[setting], STUDIES[study])
-    for new in (READINGS[reading], own, overrides): r = merged(r, new)
+    larger = setting not in ('smoke', 'digits')
+    seen = dict(images=dict(augment=crops_and_flips(data))) if larger else {}
+    own = merged(SETTINGS[setting], STUDIES[study]) if larger else SETTINGS[setting]
+    for new in (seen, READINGS[reading], own, overrides): r = merged(r, new)
     if 'arms' in overrides: return r
     _check_decoder(overrides.get('decoder'))
     steps = {k: r[k]['steps'] for k in ('pretrain', 'refit', 'joint')}
-    if study=='semi': return r | dict(arms=semi_arms(steps, weights))
-    return r | dict(arms=zhang_arms(steps, weights, place, controls=reading=='fair'))
+    made = dict(main=partial(zhang_arms, steps, weights, place, controls=reading=='fair'),
+        semi=partial(semi_arms, steps, weights), inversion=partial(lost_arms, place))
+    return r | dict(arms=made[study]())
 
 # %% ../../nbs/papers/zhang.ipynb #5c10001f
-def inversion(
-    net:AugmentedNet, # with decoders, trained
-    x:Tensor, # images as the net sees them, (n, c, h, w)
-)->dict: # macro-layer -> images (n, c, h, w)
-    "The images as each macro-layer tells them."
-    with at_rest(net):
-        code = net.encoder.encode(x, **net.decoder.wants)
-        return {n: image_from(net.decoder, code, n) for n in net.decoder.below}
-
-def _share(recon, target): return F.mse_loss(recon, target).item()/target.var(correction=0).item()
-
-def level_errors(
-    net:AugmentedNet, # with decoders that were trained layer by layer
-    x:Tensor, # images as the net sees them, (n, c, h, w)
-)->dict: # macro-layer -> share of the variance of its input
-    "How much of each macro-layer's input cannot be had back from its output."
-    with at_rest(net):
-        code = net.encoder.encode(x, **net.decoder.wants)
-        below = net.decoder.below
-        return {n: _share(net.decoder.down(code, n), code.taps[b]) for n,b in below.items()}
+def by_macro(
+    rows:pd.DataFrame, # of the study 'inversion'
+)->pd.DataFrame: # the same for each macro-layer: columns macro, lost (of its input), image; in % of the variance
+    "What decoders could not have back, macro-layer by macro-layer."
+    def at(n):
+        own = rows[rows[f'lost_{n}'].notna()]
+        image = own[f'image_{n}'] if f'image_{n}' in own else np.nan
+        return own.assign(macro=int(n.removeprefix('macro')), lost=own[f'lost_{n}'], image=image)
+    there = [c.removeprefix('lost_') for c in rows if c.startswith('lost_')]
+    return pd.concat(map(at, there)) if there else rows[:0]
 
 # %% ../../nbs/papers/zhang.ipynb #5c100021
-def operator_errors(
-    known:AugmentedNet, # with switches, its decoders trained layer by layer
-    fixed:AugmentedNet, # the same classifier, at fixed places
-    x:Tensor, # images as the nets see them, (n, c, h, w)
-)->pd.DataFrame: # macro-layer; image_known, image_fixed; known, fixed, places: shares of variance
-    "Errors of the image and of its own input from each macro-layer; `ValueError` for two classifiers."
-    a,b = (net.encoder.state_dict() for net in (known, fixed))
-    if a.keys()!=b.keys() or any(not torch.equal(t, b[k]) for k,t in a.items()):
-        raise ValueError('the two nets have different encoders: take decoders of one classifier')
-    def image(net): return {n: _share(o, x) for n,o in inversion(net, x).items()}
-    one,two = level_errors(known, x),level_errors(fixed, x)
-    t = pd.DataFrame(dict(image_known=image(known), image_fixed=image(fixed), known=one, fixed=two))
-    return t.assign(places=t.fixed-t.known).rename_axis('macro-layer')
+def observations(
+    rows:pd.DataFrame, # of the study 'inversion', of one data set
+)->pd.DataFrame: # operator; effect, slides, lost: in % of the variance of what went in, a mean over macro-layers
+    "The slides' table of observations, as numbers."
+    lost = operator_losses(across(by_macro(rows), 'lost', by='macro')).mean()
+    effect = ['Feature transformation', 'Spatial invariance', 'Spatial invariance']
+    told = pd.DataFrame(dict(effect=effect, slides=['Minor', 'Significant', 'Significant']), index=lost.index)
+    return told.assign(lost=lost).rename_axis('operator')
+
+# %% ../../nbs/papers/zhang.ipynb #11c6d83a
+def drawn_back(
+    store, # folder of the study 'inversion'
+    splits, # its data
+    n:int=8, # test images
+)->dict: # 'image', 'SWWAE 1', ...: (n, c, h, w), in [0,1]
+    "Test images, and what every macro-layer tells of them."
+    out = {}
+    for kind in POSITIONS:
+        own = fitted(store, kind)
+        x = next(iter(judged_dl(own.step, splits.test.take(range(n)))))[0]
+        mean,sd = (torch.as_tensor(v).float().view(-1, 1, 1) for v in own.step.data['norm'])
+        with at_rest(own.net): back = images_from(own.net.encoder, own.net.decoder, x)
+        found = dict(image=x) | {f"{kind} {m.removeprefix('macro')}": o for m,o in back.items()}
+        out |= {k: (o*sd+mean).clamp(0, 1) for k,o in found.items()}
+    return out
+
+def as_pictured(
+    res, # `Results` of a store
+)->dict: # name -> uint8 array; nothing unless it is of the study 'inversion'
+    "What is recorded of the pictures."
+    if not {*POSITIONS, 'convs'}<=set(res.arms): return {}
+    where = f"{res.told('data')}/{res.told('reading')}/inversion"
+    found = drawn_back(res.store.path, res.splits)
+    return {f'{where}/{k}': (255*o).round().byte().numpy() for k,o in found.items()}
