@@ -49,6 +49,7 @@ from .train.named_heads import *
 from .train.scores import *
 from .train.task import *
 from .train.calibrate import *
+from .train.schemes import *
 from .experiment.kinds import *
 from .experiment.factory import *
 from .experiment.schema import *
