@@ -3,7 +3,7 @@
     python tools/record.py PAPER [STORE...] [--rows FILE] [--root DIR] [--curves SIZES] [--confusion SIZE]
 
 Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at all SIZES or the ones named) and
-results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, and its confusion matrix at SIZE). Rows that were made
+results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, its confusion matrix at SIZE, and what a paper's `as_pictured` gives). Rows that were made
 otherwise come as a CSV FILE. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
 """
 import argparse, os
@@ -98,7 +98,9 @@ def main():
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
     if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
-    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, a.confusion, a.root).items()}
+    own = getattr(paper, 'as_pictured', lambda res: {})
+    made = {k: v for r in found for k,v in (pictures(r, a.confusion, a.root) | own(r)).items()}
+    arrays = (dict(np.load(file)) if file.exists() else {}) | made
     if arrays: write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
     print(f'{len(rows)} rows from {len(found)} stores' + ''.join(f', {len(o)} from {a.rows}' for o in more))
 
