@@ -10,13 +10,15 @@ from aepretrain_nb.experiment.cost import batches_of
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
+from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.nets.encoder import Staged, conv_encoder
 from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
 from aepretrain_nb.experiment.kinds import ExperimentError
-from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors, operator_losses
-from aepretrain_nb.papers.zhang import (LOSSES, PLACES, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations,
-    recipe, variant_steps)
+from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
+from aepretrain_nb.train.transfer import at_rest
+from aepretrain_nb.papers.zhang import (LOSSES, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations, recipe,
+    variant_steps)
 from aepretrain_nb.papers.zhang_claims import CLAIMS
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
@@ -239,7 +241,7 @@ def test_what_arms_would_undo_is_refused(change, words, study):
     with pytest.raises(ExperimentError, match=words) as e: find_recipe('zhang', 'smoke', study=study, decoder=change)
     assert '\n' not in str(e.value)
 
-@pytest.mark.parametrize('place', PLACES)
+@pytest.mark.parametrize('place', PLACES[1:])
 def test_a_place_moves_the_sae_alone(place):
     arms = find_recipe('zhang', 'smoke', place=place)['arms']
     seen = {a: {s['decoder']['position'] for s in o['steps'] if s['decoder']} for a,o in arms.items() if 'SAE' in a or 'SWW' in a}
@@ -324,10 +326,14 @@ def test_images_are_mirrored_where_that_means_the_same():
     assert seen==dict(cifar10=True, mnist=None)
 
 def test_training_images_are_scored(ran):
-    "Whole, dropout off, the first five answers too"
-    _,net,res = ran(variant_steps('SAE', 'all'), joint=dict(weight=1.))[-1]
-    assert res['train']==100*round(res['train'])/100 or 0<res['train']<=100
-    assert res['train']<=res['columns']['train_top5']<=100 and res['value']<=res['top5']<=100
+    "Whole, dropout off; the likeliest answer and the five likeliest"
+    steps = variant_steps('SAE', 'all')
+    _,net,res = ran(steps, joint=dict(weight=1.))[-1]
+    step = plan(digits, recipe('smoke', arms=dict(own=dict(steps=steps))), labels=[100], seeds=1)[0]
+    own,(mean,sd) = digits.train.take(labelled(step, digits)[0]),step.data['norm']
+    with at_rest(net): order = net((own.x/255-mean)/sd)['logits'].argsort(1, descending=True)
+    found = {n: 100*(order[:, :n]==own.y[:, None]).any(1).double().mean().item() for n in (1, 5)}
+    assert (res['train'], res['columns']['train_top5'])==pytest.approx((found[1], found[5]), abs=1e-3)
 
 # Claims
 
@@ -340,7 +346,7 @@ def made_rows(sign):
     def run(arm, seed, gain, data='cifar10', labels=4000, **more):
         seeds = dict(subset_seed=seed, encoder_seed=seed, head_seed=seed, subset=f'{data}{labels}-{seed}')
         who = dict(data=data, kind='fit', arm=arm, labels=labels, reading='fair', setting='quick', unit='%')
-        base,noise = 50+seed/10,rng.normal(0, .01, 6)
+        base,noise = 50+seed/10,rng.normal(0, .01, 12)
         own = dict(value=base+sign*gain, top5=base+20+sign*gain, train=base+30+sign*more.pop('train', gain))
         own = {k: v+e for (k,v),e in zip(own.items(), noise)}
         more = {k: v+e for (k,v),e in zip(more.items(), noise[3:])}
