@@ -70,10 +70,12 @@ _valid,_top5,_train = _told('valid'),_told('valid', 5),_told('train')
 _least = min(_valid['classifier']-_valid[_SIX])
 _table = 'validation errors, single crop'
 _errors = [
-    _claim('decoder-lowers-error', 'A decoder beside the classifier lowers the validation error of the net it began with',
-        _table, _decoder('classifier'), _better, _BOTH, _fall(_valid, _SIX, 'classifier')),
+    _claim('decoder-lowers-error',
+        'A decoder beside the classifier lowers the validation error of the net it began with', _table,
+        _decoder('classifier'), _better, _BOTH, _fall(_valid, _SIX, 'classifier')),
     _claim('every-variant-lowers-error', 'Each of the six variants lowers the validation error', _table,
-        Least(tuple(Difference(a, 'classifier', _here) for a in _SIX)), _better, _BOTH, f'{_least:+.2f} points at least'),
+        Least(tuple(Difference(a, 'classifier', _here) for a in _SIX)), _better, _BOTH,
+        f'{_least:+.2f} points at least'),
     _claim('decoder-beats-further-steps', 'A decoder lowers the error below that of as many steps without one',
         'a control that the slides lack', _decoder('further'), _better, _FAIR, 'not shown'),
     _claim('decoder-beats-equal-compute', 'A decoder lowers the error below that of equal compute without one',
@@ -103,8 +105,9 @@ _rows = {k: [f'{k}-{o}' for o in LOSSES] for k in POSITIONS}
 _places = Difference(dict(unpooling='SWWAE'), dict(unpooling='SAE'), _here, over=('losses',))
 _all_better,_all_trains_worse = _by_losses('all', 'first'),_by_losses('first', 'all', 'train')
 _which = [
-    _claim('layerwise-losses-help', 'Losses at every level help: -all and -layerwise are both better than -first', _table,
-        Least((_all_better, _by_losses('layerwise', 'first'))), _above, _BOTH, f"{_gap(_valid, 'layerwise', 'first')} at least"),
+    _claim('layerwise-losses-help', 'Losses at every level help: -all and -layerwise are both better than -first',
+        _table, Least((_all_better, _by_losses('layerwise', 'first'))), _above, _BOTH,
+        f"{_gap(_valid, 'layerwise', 'first')} at least"),
     _claim('swwae-better-than-sae', 'SWWAE performs slightly better than ordinary SAE', _table, _places, _above, _BOTH,
         f"{_valid[_rows['SAE']].mean()-_valid[_rows['SWWAE']].mean():+.2f} points"),
     _claim('swwae-all-best', 'SWWAE-all is the best of the six variants', _table,
@@ -114,8 +117,9 @@ _which = [
         _above, _BOTH, _gap(_train, 'first', 'all')),
     _claim('all-validates-better', '-all has a lower validation error than -first', 'training errors', _all_better,
         _above, _BOTH, _gap(_valid, 'all', 'first')),
-    _claim('layerwise-losses-regularise', 'Losses at every level regularise: a higher training, a lower validation error',
-        'training errors', All((_all_trains_worse, _all_better)), _above, _BOTH, 'both'),
+    _claim('layerwise-losses-regularise',
+        'Losses at every level regularise: a higher training, a lower validation error', 'training errors',
+        All((_all_trains_worse, _all_better)), _above, _BOTH, 'both'),
     _claim('decoder-lowers-training-error', 'A decoder lowers the training error, dropout off', 'training errors',
         _decoder('classifier', 'train'), _above, _BOTH, _fall(_train, _SIX, 'classifier')),
     _claim('decoder-trains-better-than-further-steps', 'The training error falls below that of as many further steps',
@@ -142,7 +146,8 @@ _kept = [
     _look('what-where-reconstructs', 'What-where decoders reconstruct almost perfectly, from every macro-layer',
         'reconstruction via SAE and SWWAE', Greatest(tuple(map(_redrawn, range(1, 5)))), Expect('<', 10),
         reported='by eye'),
-    _look('higher-layers-less-invertible', 'Higher layers preserve less: the image is farther from the fourth than from the first',
+    _look('higher-layers-less-invertible',
+        'Higher layers preserve less: the image is farther from the fourth than from the first',
         'reconstruction via SAE', _deep, _above, reported='by eye')]
 
 # %% ../../nbs/papers/zhang_claims.ipynb #f956710e
