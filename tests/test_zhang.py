@@ -17,7 +17,7 @@ from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, mac
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
 from aepretrain_nb.train.transfer import at_rest
-from aepretrain_nb.papers.zhang import (LOSSES, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations, recipe,
+from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations, recipe,
     variant_steps)
 from aepretrain_nb.papers.zhang_claims import CLAIMS
 
@@ -29,7 +29,7 @@ def gen(s=0): return torch.Generator().manual_seed(s)
 def coded(enc, dec, x): return enc.encode(x, **dec.wants)
 
 @pytest.mark.parametrize('position', PLACES)
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 @pytest.mark.parametrize('norm', [False, True])
 @pytest.mark.parametrize('c,h,w', [(1, 8, 8), (3, 29, 31), (3, 68, 65)])
 def test_every_size(position, losses, norm, c, h, w):
@@ -133,7 +133,7 @@ def test_losses_by_hand():
     even = sum(((r[n]-t[n])**2).mean()/((t[n]-t[n].mean())**2).mean() for n in r)/2
     torch.testing.assert_close(LevelLoss()(r, t), even)
 
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 def test_targets_are_moved_unless_detached(losses):
     "The gradient of the lowest filters differs by what the targets say; the image is none of them"
     enc,x = vgg_encoder(1, 8, 8, gen(), widths=(4, 6)).eval(),torch.rand(4, 1, 8, 8, generator=gen(2))
@@ -166,7 +166,7 @@ def own(net): return {k: t for k,t in net.state_dict().items() if not k.startswi
 def same(a, b): return all(torch.equal(t, own(b)[k]) for k,t in own(a).items())
 
 @pytest.mark.parametrize('kind', POSITIONS)
-@pytest.mark.parametrize('losses', LOSSES)
+@pytest.mark.parametrize('losses', JUDGED)
 def test_a_frozen_classifier_stays(ran, kind, losses):
     (_,first,res),*decoded,(_,last,_) = ran(variant_steps(kind, losses), joint=dict(weight=.1))
     assert all(same(first, net) and o['value']==res['value'] for _,net,o in decoded)
@@ -337,7 +337,7 @@ def test_training_images_are_scored(ran):
 
 # Claims
 
-SIX = [f'{k}-{o}' for k in POSITIONS for o in LOSSES]
+SIX = [f'{k}-{o}' for k in POSITIONS for o in JUDGED]
 SIGN = dict(holds=1, **{'does not hold': -1})
 
 def made_rows(sign):
@@ -351,8 +351,8 @@ def made_rows(sign):
         own = {k: v+e for (k,v),e in zip(own.items(), noise)}
         more = {k: v+e for (k,v),e in zip(more.items(), noise[3:])}
         out.append(who | seeds | own | more)
-    gains = {f'{k}-{o}': 20 + 2*(k=='SWWAE') + dict(first=0, layerwise=3, all=6)[o] for k in POSITIONS for o in LOSSES}
-    trains = {f'{k}-{o}': 20 - 4*(o=='all') for k in POSITIONS for o in LOSSES}
+    gains = {f'{k}-{o}': 20 + 2*(k=='SWWAE') + dict(first=0, layerwise=3, all=6)[o] for k in POSITIONS for o in JUDGED}
+    trains = {f'{k}-{o}': 20 - 4*(o=='all') for k in POSITIONS for o in JUDGED}
     little,much = (3, 40) if sign>0 else (30, 5)
     for s in range(6):
         for arm,g in gains.items(): run(arm, s, g, train=trains[arm])

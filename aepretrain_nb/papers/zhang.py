@@ -19,7 +19,7 @@ from ..experiment.kinds import ExperimentError
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
 from ..nets.inversion import images_from, operator_losses
-from ..nets.macro import LOSSES
+from ..nets.macro import JUDGED
 from ..train.transfer import at_rest
 
 # %% ../../nbs/papers/zhang.ipynb #5c100007
@@ -48,7 +48,7 @@ _FIRST = dict(do='classify', decoder=None)
 
 def variant_steps(
     kind:str, # 'SAE' or 'SWWAE'
-    losses:str, # one of `LOSSES`
+    losses:str, # one of `JUDGED`
     weights:str=None, # of the levels in the last step, one of `LEVEL_WEIGHTS`; scale-free if not given
     place:str='center', # of an SAE's values, one of `PLACES`
     unlabelled:bool=False, # is it unlabelled images that are reconstructed?
@@ -88,7 +88,7 @@ def zhang_arms(
 )->dict: # name -> fields of `Arm`
     "Six variants and their controls."
     out = {}
-    for kind,losses in product(POSITIONS, LOSSES):
+    for kind,losses in product(POSITIONS, JUDGED):
         out[f'{kind}-{losses}'] = dict(steps=variant_steps(kind, losses, weights, place))
     every = equal_compute(steps['joint'], steps['pretrain']+steps['refit'])
     more = dict(further=_control(steps['joint']), compute=_control(every)) if controls else {}

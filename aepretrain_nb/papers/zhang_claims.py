@@ -15,11 +15,11 @@ from ..answers.claims import All, Claim, Expect
 from ..answers.extremes import Greatest, Least
 from ..answers.rows import take_rows
 from ..answers.sides import View
-from ..nets.macro import LOSSES
+from ..nets.macro import JUDGED
 from .zhang import POSITIONS, by_macro, reported_rows
 
 # %% ../../nbs/papers/zhang_claims.ipynb #8ef345b0
-_SIX = [f'{k}-{o}' for k,o in product(POSITIONS, LOSSES)]
+_SIX = [f'{k}-{o}' for k,o in product(POSITIONS, JUDGED)]
 _here = dict(data='cifar10', kind='fit', labels=4000)
 
 def by_variant(
@@ -27,7 +27,7 @@ def by_variant(
 )->pd.DataFrame: # the same with unpooling and losses of the variants; no arm has pre-trained an autoencoder
     "Adds what the name of a variant says."
     if 'arm' not in rows: return rows
-    parts = rows.arm.astype(str).str.extract(f"^({'|'.join(POSITIONS)})-({'|'.join(LOSSES)})$")
+    parts = rows.arm.astype(str).str.extract(f"^({'|'.join(POSITIONS)})-({'|'.join(JUDGED)})$")
     return rows.assign(unpooling=parts[0], losses=parts[1], encoder='random')
 
 def by_level(
@@ -101,7 +101,7 @@ def _by_losses(a, b, value='value'):
 def _mean_of(errors, losses): return errors[[f'{k}-{losses}' for k in POSITIONS]].mean()
 def _gap(errors, a, b): return f'{_mean_of(errors, b)-_mean_of(errors, a):+.2f} points'
 
-_rows = {k: [f'{k}-{o}' for o in LOSSES] for k in POSITIONS}
+_rows = {k: [f'{k}-{o}' for o in JUDGED] for k in POSITIONS}
 _places = Difference(dict(unpooling='SWWAE'), dict(unpooling='SAE'), _here, over=('losses',))
 _all_better,_all_trains_worse = _by_losses('all', 'first'),_by_losses('first', 'all', 'train')
 _which = [
