@@ -5,6 +5,8 @@ from torchvision import models
 from aepretrain_nb.answers.ledger import settle
 from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.experiment.carry import carry_out
 from aepretrain_nb.experiment.cost import batches_of
 from aepretrain_nb.experiment.fitted import fitted
@@ -334,6 +336,14 @@ def test_training_images_are_scored(ran):
     with at_rest(net): order = net((own.x/255-mean)/sd)['logits'].argsort(1, descending=True)
     found = {n: 100*(order[:, :n]==own.y[:, None]).any(1).double().mean().item() for n in (1, 5)}
     assert (res['train'], res['columns']['train_top5'])==pytest.approx((found[1], found[5]), abs=1e-3)
+
+def test_five_classes_have_no_top5(tmp_path):
+    y = torch.arange(40)%5
+    few = Splits('few', *(ImageSet(digits.train.x[:40], y, list('abcde'), layout='nchw') for _ in range(2)))
+    r = find_recipe('zhang', 'smoke')
+    with pytest.raises(ExperimentError, match="score 'top5' takes more than five classes: few has 5"):
+        compare(few, ['classifier'], 20, 1, recipe=r, store=tmp_path/'s', score='top5', progress=False)
+    assert not (tmp_path/'s').exists()
 
 # Claims
 

@@ -17,7 +17,7 @@ from .seen import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
     stream)
 from .build import build_classifier
-from .kinds import distinct
+from .kinds import ExperimentError, distinct
 
 # %% ../../nbs/experiment/11_finetune.ipynb #64fa83d9
 def first_filters(
@@ -146,6 +146,12 @@ def audit(
     return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
 
 # %% ../../nbs/experiment/11_finetune.ipynb #336373c5
+def _check_score(step, splits):
+    "Raises `ExperimentError` for a score that the data cannot have"
+    k = splits.train.n_classes
+    if judged_by(step).primary=='top5' and k<=5:
+        raise ExperimentError(f"score 'top5' takes more than five classes: {splits.name} has {k}")
+
 def finetune(
     step, # that sees labels
     splits, # its data
@@ -154,6 +160,7 @@ def finetune(
     kit:Kit=PLAIN # what it is made of
 )->tuple: # (the trained net, results for its row)
     "Train at each rate, choose by validation, test once; raises `StepFailed` where no rate gives a finite loss."
+    _check_score(step, splits)
     tries,why = {},None
     for lr in rates(step):
         try: tries[lr] = _attempt(step, lr, splits, weights, device, kit)
