@@ -41,6 +41,7 @@ from .nets.filters import *
 from .nets.residual import *
 from .nets.allconv import *
 from .nets.macro import *
+from .nets.inversion import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
@@ -52,6 +53,7 @@ from .train.named_heads import *
 from .train.scores import *
 from .train.task import *
 from .train.calibrate import *
+from .train.schemes import *
 from .experiment.kinds import *
 from .experiment.factory import *
 from .experiment.schema import *

@@ -34,6 +34,10 @@ from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, slow_matmul
+from aepretrain_nb.nets.macro import macro_decoder, vgg_encoder
+from aepretrain_nb.nets.upsampling import FixedUnpool, SwitchUnpool
+from aepretrain_nb.experiment.augmented import AugmentedNet
+from aepretrain_nb.train.named_heads import linear_head
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory
 from aepretrain_nb.train.learner import ImageLearner, torch_opt
@@ -312,6 +316,45 @@ def kohlbrenner_steps():
             med,ratio = interleaved(runs, 5)
             for k,goal in zip(list(runs)[1:], goals): yield row(f'{what}, {name}, width {width:.2g}, batch 128', k, 'plain NCHW', ratio[k], goal, us_ours=1e6*med[k], us_peer=1e6*med['plain NCHW'])
 
+# The macro-layers of Zhang, Lee & Lee ---------------------------------------------------------------------------------------------
+
+def joint_step():
+    "A step on labels and reconstruction at once, of the small VGG with a decoder, against one of its classifier"
+    x = torch.rand(64, 3, 32, 32, generator=generator('x')).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (64,), generator=generator('y'))
+    def built():
+        enc = vgg_encoder(3, 32, 32, generator('encoder'))
+        parts = linear_head(enc, 3, 32, 32, 10, generator('head')),macro_decoder(enc, 3, 32, 32, generator('decoder'))
+        return AugmentedNet(enc, *parts).to(memory_format=torch.channels_last)
+    both,alone = built(),built()
+    del alone.decoder
+    labels = lambda out: F.cross_entropy(out, y)
+    def joint(net):
+        out = net(x)
+        return labels(out['logits']) + out['price']
+    runs = {'its classifier': steps(alone, lambda net: labels(net.head(net.encoder(x)))), 'a joint step': steps(both, joint)}
+    med,ratio = interleaved(runs, 5)
+    yield row('VGG 16-32-64-64 with BatchNorm, 32x32, batch 64', 'a joint step', 'its classifier', ratio['a joint step'], 2.2, us_ours=1e6*med['a joint step'], us_peer=1e6*med['its classifier'])
+
+def unpooling():
+    "Unpooling, forward and backward, of channels last against NCHW, on the maps of the small VGG's and of VGG-16's macro-layers; outputs must agree"
+    for c,h in ((16, 16), (64, 4), (64, 56)):
+        z = torch.rand(64, c, h, h, generator=generator('z'))
+        switches = F.max_pool2d(torch.rand(64, c, 2*h, 2*h, generator=generator('switches')), 2, return_indices=True)[1]
+        for pool in (SwitchUnpool(2), FixedUnpool(2)):
+            def run(layout):
+                own,at = (t.clone(memory_format=layout) for t in (z, switches))
+                own.requires_grad_()
+                def once():
+                    out = pool(own, (2*h, 2*h), at)
+                    out.backward(torch.ones_like(out))
+                    return out
+                return once
+            runs = {'NCHW': run(torch.contiguous_format), 'channels last': run(torch.channels_last)}
+            assert torch.equal(*(f() for f in runs.values())), 'the two layouts differ'
+            med,ratio = interleaved({k: lambda f=f: timed(lambda: [f() for _ in range(4)])/4 for k,f in runs.items()}, 5)
+            yield row(f'{type(pool).__name__}, 64 x {c} maps of {h}x{h}', 'channels last', 'NCHW', ratio['channels last'], .8, us_ours=1e6*med['channels last'], us_peer=1e6*med['NCHW'])
+
 # The dense denoising autoencoder of Kalmanovich & Chechik -----------------------------------------------------------------------------
 
 _dense = {}
@@ -418,7 +461,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

@@ -223,7 +223,7 @@ def test_animals_are_told_apart_from_vehicles(tmp_path):
     fits = as_recorded(res).query("kind=='fit'").set_index('arm')
     assert set(fits.index)=={'animals', 'vehicles', 'random_paper', 'random_default', 'random_kaiming'}
     np.testing.assert_allclose((6*fits.animal+4*fits.vehicle)/10, fits.balanced, atol=1e-2)
-    found = as_pictures(res)
+    found = as_pictured(res)
     assert {k.split('/')[-1] for k in found}=={'images', 'maps'} and all(len(o)==8 for o in found.values())
 
 # Segmentation and probes

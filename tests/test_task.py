@@ -4,7 +4,7 @@ import numpy as np, pytest, torch
 from fastai.data.core import DataLoaders
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score, top_k_accuracy_score
 from torch import nn
 from torch.nn import functional as F
 from aepretrain_nb.data.loader import image_dls
@@ -55,7 +55,8 @@ def test_any_cut_and_any_order_give_the_same(name, n, k, seed):
         rel = 1e-7 if name=='reconstruct' else 0 # of an activation in single precision
         assert other.scores()==pytest.approx(whole.scores(), rel=rel, abs=0, nan_ok=True)
         assert (other.counts, other.left_out)==(whole.counts, whole.left_out)
-    assert list(whole.scores())==list(task.scores) and all(type(v) is float for v in whole.scores().values())
+    there = [s for s in task.scores if s!='top5' or k>5]
+    assert list(whole.scores())==there and all(type(v) is float for v in whole.scores().values())
 
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('n,k', [(7,2), (100,3), (500,12)])
@@ -146,7 +147,30 @@ def test_chance_is_the_best_constant_class(name, seed):
         always.append(tallied(task, same, y, [40]).scores())
     best = dict(lower=min, higher=max)
     for k,v in task.chance(y).items():
+        if k=='top5': continue
         assert v==pytest.approx(best[SCORES[k].better](s[k] for s in always), abs=1e-4)
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('n,k', [(7,6), (100,9), (500,12)])
+def test_top5_is_scored_as_scikit_learn_does(n, k, seed):
+    logits,y = problem('classify', n, k, seed)
+    task,logits = task_of('classify', 'top5'),logits + torch.rand(logits.shape, generator=gen(seed))/10 # no ties
+    found = tallied(task, logits, y, cut(n, seed)).scores()['top5']
+    assert abs(found-100*top_k_accuracy_score(y, logits, k=5, labels=range(k)))<=.00005+1e-9
+    five = y.bincount().sort(descending=True).values[:5].sum()/n
+    assert abs(task.chance(y)['top5']-100*five)<1e-3
+
+def test_an_answer_that_is_always_the_same_finds_the_first_five():
+    "Of equal logits the first class is the likelier, as it is for accuracy; what is no number finds nothing"
+    y = torch.arange(10)
+    def top5(v): return tallied(task_of('classify'), torch.full((10, 10), v), y, [3, 7]).scores()['top5']
+    assert (top5(0.), top5(math.nan))==(50, 0)
+
+def test_five_classes_have_no_top5():
+    logits,y = problem('classify', 30, 5, 0)
+    assert 'top5' not in tallied(task_of('classify'), logits, y, [30]).scores()
+    with pytest.raises(ValueError, match='no score .top5. here: it takes more than five classes'):
+        tallied(task_of('classify', 'top5'), logits, y, [30]).scores()
 
 def test_chance_of_ranks_is_prevalence():
     _,y = problem('multi-label', 80, 3, 0)

@@ -2,17 +2,26 @@
 import pytest
 from aepretrain_nb.imports import *
 from torchvision import models
+from aepretrain_nb.answers.ledger import settle
 from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
+from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.experiment.carry import carry_out
 from aepretrain_nb.experiment.cost import batches_of
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe
+from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.nets.encoder import Staged, conv_encoder
 from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
-from aepretrain_nb.papers.zhang import JUDGED, POSITIONS, operator_errors, recipe, variant_steps
+from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
+from aepretrain_nb.train.transfer import at_rest
+from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations, recipe,
+    variant_steps)
+from aepretrain_nb.papers.zhang_claims import CLAIMS
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
@@ -213,11 +222,179 @@ def test_each_price_is_a_training():
     one,two = (plan(digits, recipe('smoke', joint=dict(weight=w)), ['SAE-all'], [100], 1)[0] for w in (1., [.1, 1.]))
     assert batches_of(two, digits)==2*batches_of(one, digits)==2*recipe('smoke')['joint']['steps']
 
-def test_two_classifiers_are_not_compared(ran):
-    a,b = (ran(variant_steps(k, 'layerwise')[:2], finetune=dict(steps=n))[-1][1] for k,n in (('SWWAE', 2), ('SAE', 3)))
-    with pytest.raises(ValueError, match='different encoders'): operator_errors(a, b, torch.rand(2, 1, 8, 8))
+def test_equal_prices_are_one_choice():
+    "A price, or a rate, that is listed twice is trained once"
+    one,two = (plan(digits, recipe('smoke', joint=dict(weight=w, lr=lr)), ['SAE-all'], [100], 1)[0]
+        for w,lr in ((1., .001), ([1, 1.], [.001, .001])))
+    assert batches_of(two, digits)==batches_of(one, digits)==recipe('smoke')['joint']['steps']
 
-@pytest.mark.parametrize('setting', ['smoke', 'digits', 'quick', 'paper'])
+def test_a_price_given_twice_is_tried_once(ran, monkeypatch):
+    from aepretrain_nb.experiment import joint
+    seen,real = [],joint.finetune
+    monkeypatch.setattr(joint, 'finetune', lambda step, *a: (seen.append(step.fit['weight']), real(step, *a))[1])
+    row = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=[.3, .3]))[-1][2]
+    assert seen==[.3] and row['columns']['weight']==.3
+
+@pytest.mark.parametrize('change,words', [(dict(losses='first'), 'decoder.losses differs by arm'),
+    (dict(position='nearest'), 'decoder.position differs by arm.*place=nearest'),
+    (dict(weights='final'), 'decoder.weights differs by arm.*weights=first_upload')])
+@pytest.mark.parametrize('study', STUDIES)
+def test_what_arms_would_undo_is_refused(change, words, study):
+    with pytest.raises(ExperimentError, match=words) as e: find_recipe('zhang', 'smoke', study=study, decoder=change)
+    assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('place', PLACES[1:])
+def test_a_place_moves_the_sae_alone(place):
+    arms = find_recipe('zhang', 'smoke', place=place)['arms']
+    seen = {a: {s['decoder']['position'] for s in o['steps'] if s['decoder']} for a,o in arms.items() if 'SAE' in a or 'SWW' in a}
+    assert seen=={a: {'switches' if a.startswith('SWWAE') else place} for a in seen}
+
+@pytest.mark.parametrize('what', ['study', 'place', 'setting', 'reading'])
+def test_unknown_words(what):
+    with pytest.raises(ExperimentError, match=f"unknown {what} 'odd'"): find_recipe('zhang', **{'setting': 'smoke', what: 'odd'})
+
+# Inversion
+
+def test_decoders_before_the_pool_start_from_the_values_there():
+    "Filters that undo the convolutions get all back: nothing of the pool is in between"
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    enc = macro_layers(nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.MaxPool2d(2)))
+    dec = ConvsDecoder(enc)
+    with torch.no_grad():
+        for p in (*enc.parameters(), *dec.parameters()): p.fill_(1.)
+        for up in dec.ups.values(): up.layers[0].bias.zero_()
+    x = torch.rand(3, 1, 8, 8, generator=gen())
+    assert max(level_errors(enc, dec, x).values())<1e-9
+
+@pytest.mark.parametrize('norm', [False, True])
+@pytest.mark.parametrize('c,h,w', [(1, 8, 8), (3, 29, 31)])
+def test_decoders_before_the_pool_at_any_size(norm, c, h, w):
+    enc = vgg_encoder(c, h, w, gen(), widths=(4, 6), norm=norm)
+    dec = ConvsDecoder(enc, norm)
+    code = coded(enc, dec, torch.rand(2, c, h, w))
+    recon = dec(code, enc)
+    assert {n: r.shape for n,r in recon.items()}=={n: code.taps[n].shape for n in recon}
+    dec.loss(recon, code.taps).backward()
+    assert all(p.grad is not None for p in dec.parameters())
+
+@pytest.fixture(scope='module')
+def inverted(tmp_path_factory):
+    "The study of inversion on the digits, and its folder"
+    folder = tmp_path_factory.mktemp('inverted')
+    r = find_recipe('zhang', 'smoke', study='inversion', pretrain=dict(steps=60))
+    return compare(digits, recipe=r, seeds=1, store=folder/'s', progress=False),folder/'s'
+
+def test_rows_of_inversion(inverted):
+    "What a row says of a decoder is what its net does"
+    res,folder = inverted
+    assert res.rows.value.nunique()==1
+    own = fitted(folder, 'SAE')
+    mean,sd = own.step.data['norm']
+    found = level_errors(own.net.encoder, own.net.decoder, (digits.test.x/255-mean)/sd)
+    row = res.rows[res.rows.arm=='SAE'].iloc[0]
+    assert [row[f'lost_{n}'] for n in found]==pytest.approx([100*v for v in found.values()], rel=1e-3)
+    assert row.image_macro1==row.lost_macro1 and row.image_macro2>row.image_macro1
+
+def test_observations(inverted):
+    rows = inverted[0].rows
+    t = by_macro(rows)
+    assert len(t)==6 and t[t.arm=='convs'].image.isna().all()
+    lost = {a: t[t.arm==a].lost.mean() for a in ('convs', 'SWWAE', 'SAE')}
+    seen = observations(rows).lost
+    assert seen.tolist()==pytest.approx([lost['convs'], lost['SWWAE']-lost['convs'], lost['SAE']-lost['convs']])
+    assert not len(by_macro(rows.drop(columns=[c for c in rows if c.startswith('lost_')])))
+
+def test_pictures_of_every_macro_layer(inverted):
+    seen = drawn_back(inverted[1], digits, 4)
+    assert list(seen)==['image', 'SWWAE 1', 'SWWAE 2', 'SAE 1', 'SAE 2']
+    assert all(o.shape==(4, 1, 8, 8) and 0<=o.min() and o.max()<=1 for o in seen.values())
+    assert torch.allclose(seen['image'], digits.test.x[:4]/255, atol=1e-6)
+
+# Studies
+
+def test_unlabelled_arms_differ_in_what_they_reconstruct_alone():
+    arms = find_recipe('zhang', 'quick', study='semi')['arms']
+    free,own = (arms[a]['steps'] for a in ('SWWAE-all-unlabelled', 'SWWAE-all'))
+    parts = [('pretrain', 'decode'), ('refit', 'decode'), ('joint', 'augment')]
+    for (part,do),a,b in zip(parts, free[1:], own[1:]):
+        assert a[part]==dict(unlabelled=True) and {**a, part: {}}==b and a['do']==do
+    assert arms['compute_unlabelled']['steps'][1]['joint']['steps']==equal_compute(400, 400, unlabelled=True)==1867
+
+@pytest.mark.parametrize('study', STUDIES)
+def test_studies(study): check_recipe(find_recipe('zhang', 'quick', study=study))
+
+def test_images_are_mirrored_where_that_means_the_same():
+    seen = {d: find_recipe('zhang', 'quick', data=d)['images']['augment'].get('flip') for d in ('cifar10', 'mnist')}
+    assert seen==dict(cifar10=True, mnist=None)
+
+def test_training_images_are_scored(ran):
+    "Whole, dropout off; the likeliest answer and the five likeliest"
+    steps = variant_steps('SAE', 'all')
+    _,net,res = ran(steps, joint=dict(weight=1.))[-1]
+    step = plan(digits, recipe('smoke', arms=dict(own=dict(steps=steps))), labels=[100], seeds=1)[0]
+    own,(mean,sd) = digits.train.take(labelled(step, digits)[0]),step.data['norm']
+    with at_rest(net): order = net((own.x/255-mean)/sd)['logits'].argsort(1, descending=True)
+    found = {n: 100*(order[:, :n]==own.y[:, None]).any(1).double().mean().item() for n in (1, 5)}
+    assert (res['train'], res['columns']['train_top5'])==pytest.approx((found[1], found[5]), abs=1e-3)
+
+def test_five_classes_have_no_top5(tmp_path):
+    y = torch.arange(40)%5
+    few = Splits('few', *(ImageSet(digits.train.x[:40], y, list('abcde'), layout='nchw') for _ in range(2)))
+    r = find_recipe('zhang', 'smoke')
+    with pytest.raises(ExperimentError, match="score 'top5' takes more than five classes: few has 5"):
+        compare(few, ['classifier'], 20, 1, recipe=r, store=tmp_path/'s', score='top5', progress=False)
+    assert not (tmp_path/'s').exists()
+
+# Claims
+
+SIX = [f'{k}-{o}' for k in POSITIONS for o in JUDGED]
+SIGN = dict(holds=1, **{'does not hold': -1})
+
+def made_rows(sign):
+    "Recorded rows in which every claim holds (1) or none does (-1), far beyond their noise"
+    rng,out = np.random.default_rng(0),[]
+    def run(arm, seed, gain, data='cifar10', labels=4000, **more):
+        seeds = dict(subset_seed=seed, encoder_seed=seed, head_seed=seed, subset=f'{data}{labels}-{seed}')
+        who = dict(data=data, kind='fit', arm=arm, labels=labels, reading='fair', setting='quick', unit='%')
+        base,noise = 50+seed/10,rng.normal(0, .01, 12)
+        own = dict(value=base+sign*gain, top5=base+20+sign*gain, train=base+30+sign*more.pop('train', gain))
+        own = {k: v+e for (k,v),e in zip(own.items(), noise)}
+        more = {k: v+e for (k,v),e in zip(more.items(), noise[3:])}
+        out.append(who | seeds | own | more)
+    gains = {f'{k}-{o}': 20 + 2*(k=='SWWAE') + dict(first=0, layerwise=3, all=6)[o] for k in POSITIONS for o in JUDGED}
+    trains = {f'{k}-{o}': 20 - 4*(o=='all') for k in POSITIONS for o in JUDGED}
+    little,much = (3, 40) if sign>0 else (30, 5)
+    for s in range(6):
+        for arm,g in gains.items(): run(arm, s, g, train=trains[arm])
+        for arm in ('further', 'compute', 'classifier'): run(arm, s, 0)
+        for arm,g in {'SWWAE-all': 10, 'further': 0, 'compute_unlabelled': 0, 'SWWAE-all-unlabelled': 30}.items():
+            run(arm, s, g, labels=500)
+        run('compute_unlabelled', s, 0)
+        run('SWWAE-all-unlabelled', s, gains['SWWAE-all']+5)
+        for arm,g in {'SWWAE-all': 10, 'further': 0, 'classifier': 0}.items(): run(arm, s, g, data='cifar100')
+        levels = [f'macro{i}' for i in range(1, 5)]
+        lost = dict(convs=little, SWWAE=little+1 if sign>0 else much+40, SAE=little+much)
+        for arm,v in lost.items():
+            image = {f'image_{n}': 5+sign*i if arm=='SAE' else (2 if sign>0 else 60) for i,n in enumerate(levels)}
+            run(arm, s, 0, **{f'lost_{n}': v for n in levels}, **(image if arm!='convs' else {}))
+    return pd.DataFrame(out)
+
+@pytest.mark.parametrize('outcome', SIGN)
+def test_claims_are_settled_by_what_the_rows_say(outcome):
+    book = settle(CLAIMS, made_rows(SIGN[outcome]))
+    assert dict(zip(book.claim, book.outcome))=={c.name: outcome for c in CLAIMS}
+
+def test_claims_without_rows_give_the_command():
+    book = settle(CLAIMS, pd.DataFrame())
+    assert set(book.outcome)=={'not run here'} and book.command.str.startswith('aepretrain compare cifar').all()
+    assert set(book.reported)>={'not shown', 'minor', '+1.66 points'}
+
+def test_a_missing_control_settles_nothing():
+    rows = made_rows(1)
+    book = settle(CLAIMS, rows[rows.arm!='further']).set_index('claim').outcome
+    assert book['decoder-beats-further-steps']=='not run here' and book['decoder-lowers-error']=='holds'
+
+@pytest.mark.parametrize('setting', ['smoke', 'digits', 'quick', 'wide', 'paper'])
 @pytest.mark.parametrize('reading', ['fair', 'as_written'])
 def test_settings(setting, reading):
     check_recipe(find_recipe('zhang', setting, reading=reading))

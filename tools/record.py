@@ -3,8 +3,8 @@
     python tools/record.py PAPER [STORE...] [--rows FILE] [--root DIR] [--curves SIZES] [--confusion SIZE]
 
 Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at all SIZES or the ones named) and
-results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, and its confusion matrix at SIZE). Rows that were made
-otherwise come as a CSV FILE. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
+results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, its confusion matrix at SIZE; or what a paper's own
+`as_pictured` gives). Rows that were made otherwise come as a CSV FILE. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
 """
 import argparse, os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
@@ -55,7 +55,7 @@ def tables(res, paper):
 
 def pictures(res, paper, size=None, root=None, n=8):
     "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`; or a paper's own."
-    if hasattr(paper, 'as_pictures'): return paper.as_pictures(res)
+    if hasattr(paper, 'as_pictured'): return paper.as_pictured(res)
     out,row,seed = {},res.rows.iloc[0],res.steps[0].seeds.get('head')
     for arm in res.arms:
         own = [s for s in res.steps if s.arm==arm and s.seeds.get('head')==seed and res.store.done(s)]

@@ -129,8 +129,8 @@ def check_treatment(
 
 # %% ../../nbs/answers/01_rows.ipynb #b44ea19b
 _WHOLE = 'labels', 'seed', 'step', 'steps', *SEEDS
-_NUMBERS = '''value valid train chance balanced f1 lr mse mean_image pca last_fifth n_test n_valid seconds
-    train_loss valid_loss'''
+_NUMBERS = '''value valid train chance balanced f1 top5 train_top5 lr mse mean_image pca last_fifth n_test n_valid
+    seconds train_loss valid_loss'''
 _MOST = 1e100 # its square can still be said
 
 def _is_odd(column, whole):

@@ -43,6 +43,7 @@ _LOSS = dict(better='lower', bounds=(0, np.inf))
 METRICS = dict( # name -> what is known of it
     accuracy=Metric('value', title='accuracy', **_SHARE),
     error=Metric('value', 'lower', 'error', '%', (0, 100)),
+    top5=Metric('top5', title='top-5 accuracy', **_SHARE),
     balanced=Metric('balanced', title='balanced accuracy', **_SHARE),
     f1=Metric('f1', title='macro-F1', **_SHARE),
     map=Metric('map', title='mean average precision', **_SHARE),

@@ -12,11 +12,11 @@ from ..imports import *
 from collections import deque
 from contextlib import suppress
 from graphlib import TopologicalSorter
-from fastcore.basics import listify
 from heapq import heappop, heappush
 from itertools import chain as joined
 from ..data.ground import canonical
 from ..data.splits import Splits
+from .kinds import distinct
 from .schema import Fit
 from .plan import Plan, do_of
 from .recipe import candidates
@@ -97,7 +97,7 @@ def timed(
 # %% ../../nbs/experiment/29_cost.ipynb #3f90884e
 def _tries(step):
     "Trainings of a step: one for each rate and optimiser, at each price of a reconstruction"
-    return len(candidates(step.fit))*len(listify(step.fit.get('weight', Fit.weight)))
+    return len(candidates(step.fit))*len(distinct(step.fit.get('weight', Fit.weight)))
 
 def _kind(step):
     "What steps have in common that take equally long"

@@ -20,6 +20,7 @@ from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_d
     stream)
 from .kinds import ExperimentError
 from .build import build_classifier
+from .kinds import ExperimentError, distinct
 
 # %% ../../nbs/experiment/11_finetune.ipynb #64fa83d9
 def first_filters(
@@ -146,16 +147,17 @@ def _tested(step, splits, learn, device):
         return seen.tally,_told(task.score, value)
     with alone('test'), learn.no_logging():
         out = beside(step, splits, *score(splits.test))
-        if step.fit.get('score_train'): out['train'] = score(_parts(step, splits)[0])[1]
-    return out
+        if not step.fit.get('score_train'): return out
+        tally,out['train'] = score(_parts(step, splits)[0])
+    top = tally.scores().get('top5')
+    return out if top is None else out | dict(columns=dict(train_top5=top))
 
 # %% ../../nbs/experiment/11_finetune.ipynb #ca178d31
 def rates(
     step # that sees labels
 )->list: # learning rates to try
     "The learning rates a step may choose from."
-    lr = step.fit.get('lr', .1)
-    return list(lr) if isinstance(lr, (list, tuple)) else [lr]
+    return distinct(step.fit.get('lr', .1))
 
 def audit(
     tries # of dicts with `lr`, `valid`, `valid_loss` and `curve`
@@ -164,6 +166,12 @@ def audit(
     return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
 
 # %% ../../nbs/experiment/11_finetune.ipynb #336373c5
+def _check_score(step, splits):
+    "Raises `ExperimentError` for a score that the data cannot have"
+    k = splits.train.n_classes
+    if judged_by(step).primary=='top5' and k<=5:
+        raise ExperimentError(f"score 'top5' takes more than five classes: {splits.name} has {k}")
+
 def finetune(
     step, # that sees labels
     splits, # its data
@@ -173,6 +181,7 @@ def finetune(
 )->tuple: # (the trained net, results for its row)
     "Train at each rate, choose by validation, test once; raises `StepFailed` where no rate gives a finite loss."
     ten_windows(step, splits.test.shape)
+    _check_score(step, splits)
     tries,why = {},None
     for lr in rates(step):
         try: tries[lr] = _attempt(step, lr, splits, weights, device, kit)

@@ -18,6 +18,7 @@ from ..train.task import Joint, task_of
 from .finetune import Kit, finetune, order_seed, preferred
 from .build import build_autoencoder, build_classifier, fill, out_act
 from .run import StepFailed, stream
+from .kinds import distinct
 from .schema import Fit
 
 # %% ../../nbs/experiment/14_joint.ipynb #abf6abeb
@@ -82,14 +83,14 @@ def priced(
     asked = step.fit.get('weight', Fit.weight)
     if not isinstance(asked, (list, tuple)): return finetune(step, splits, weights, device, kit)
     tries,why = {},None
-    for w in asked:
+    for w in distinct(asked):
         try: tries[w] = finetune(replace(step, fit=step.fit | dict(weight=w)), splits, weights, device, kit)
         except StepFailed as e: why = e
     if not tries: raise why
     best = preferred([res for _,res in tries.values()], step)
     chosen = next(w for w,(_,res) in tries.items() if res is best)
     spent = {k: sum(res[k] for _,res in tries.values()) for k in ('seconds', 'images')}
-    return tries[chosen][0], best | spent | dict(columns=dict(weight=chosen))
+    return tries[chosen][0], best | spent | dict(columns=best.get('columns', {}) | dict(weight=chosen))
 
 # %% ../../nbs/experiment/14_joint.ipynb #0c4ac00b
 def _loss(step, task):

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/kinds.html.md"""
 
 # %% auto #0
 __all__ = ['Whole', 'Rate', 'Share', 'Number', 'Yes', 'Word', 'Words', 'Section', 'Plain', 'Sections', 'ExperimentError', 'Kind',
-           'several', 'whole', 'one_of', 'all_of', 'check_entries']
+           'several', 'whole', 'one_of', 'distinct', 'all_of', 'check_entries']
 
 # %% ../../nbs/experiment/00_kinds.ipynb #4e9ab8bd
 from ..imports import *
@@ -63,6 +63,13 @@ def one_of(
 )->Kind: # of words
     "One of some words."
     return Kind(f'one of {", ".join(names)}', lambda v: isinstance(v, str) and v in names)
+
+# %% ../../nbs/experiment/00_kinds.ipynb #51778866
+def distinct(
+    v # of a setting that may be several
+)->list: # of values
+    "What there is to choose from, each once."
+    return list(dict.fromkeys(v if isinstance(v, (list, tuple, range)) else [v]))
 
 # %% ../../nbs/experiment/00_kinds.ipynb #9ea6e952
 def all_of(

@@ -19,7 +19,7 @@ from ..train.learner import OPTIMISERS
 from ..train.transfer import read_weights
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
-from .kinds import ExperimentError, Whole, Word
+from .kinds import ExperimentError, Whole, Word, distinct
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
 def find_recipe(
@@ -181,11 +181,10 @@ def candidates(
     fit:dict # fields of `Fit`
 )->list: # pairs (optimiser, rate)
     "Every optimiser and rate that a training may choose from, none twice."
-    listed = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
     opt,out = fit.get('opt', Fit.opt),[]
-    by = opt if isinstance(opt, dict) else {o: fit.get('lr', Fit.lr) for o in listed(opt)}
-    for o in sorted(by, key=list(OPTIMISERS).index): out += [(o, lr) for lr in listed(by[o])]
-    return list(dict.fromkeys(out))
+    by = opt if isinstance(opt, dict) else {o: fit.get('lr', Fit.lr) for o in distinct(opt)}
+    for o in sorted(by, key=list(OPTIMISERS).index): out += [(o, lr) for lr in distinct(by[o])]
+    return out
 
 def tried(
     pairs # from `candidates`

@@ -159,7 +159,8 @@ def read_step(
 # %% ../../nbs/experiment/03_step.ipynb #28d6e779
 _Table = all_of(all_of(Number))
 _LISTS = dict(curve=all_of(Number), losses=_Table, tuning=all_of(Section), confusion=_Table)
-_NUMBERS = 'value valid train best lr chance balanced f1 mse mean_image pca pca_k last_fifth cosine n_train n_valid'
+_NUMBERS = '''value valid train best lr chance balanced f1 top5 mse mean_image pca pca_k last_fifth cosine n_train
+    n_valid'''
 _COLUMNS = dict.fromkeys('data arm subset metric unit better opt tried lrs revision key'.split(), Word)
 _COLUMNS |= dict.fromkeys((*_NUMBERS.split(), 'seconds'), Number)
 _COLUMNS |= dict.fromkeys(('n_test', 'n_unlabelled', 'steps'), Kind('a whole number', whole))

@@ -13,7 +13,7 @@ from itertools import product
 from fastcore.basics import patch
 from .plan import Plan, do_of, part_of
 from .schema import Fit, SECTIONS
-from .kinds import ExperimentError
+from .kinds import ExperimentError, distinct
 from .step import UNTRAINED
 from .store import Store
 
@@ -52,8 +52,8 @@ def _next(seen, rates, start, by_loss):
 # %% ../../nbs/experiment/21_tune.ipynb #3d675355
 def _several(fit):
     "The rates of a section, where there are several"
-    lr = fit.get('lr')
-    return list(lr) if isinstance(lr, (list, tuple)) and len(lr)>1 else None
+    lrs = distinct(fit.get('lr'))
+    return lrs if len(lrs)>1 else None
 
 def _is_shared(fit, do):
     "Is a section's rate sought on the level of the grid, rather than within a step?"

@@ -185,7 +185,7 @@ def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted c
     return aepretrain_nb.__version__
 
 # %% ../../nbs/experiment/18_work.ipynb #21be560a
-_SCORES = 'balanced', 'f1', 'map', 'map11', 'miou', 'pixel'
+_SCORES = 'balanced', 'f1', 'top5', 'map', 'map11', 'miou', 'pixel'
 _ALSO = dict(labels=('better', 'chance', 'n_test', *_SCORES),
     images=('better', 'n_test', 'mean_image', 'pca', 'pca_k', 'last_fifth', 'opt', 'tried', 'edge',
         'updates', 'weights_updated'))

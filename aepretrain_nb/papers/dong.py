@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'GROUPS', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictures', 'reported_rows']
+           'GROUPS', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured', 'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
@@ -222,7 +222,7 @@ def strongest(
     with at_rest(encoder): z = encoder(x)
     return z[:,z.mean((0,2,3)).argsort(descending=True)[:k]]
 
-def as_pictures(
+def as_pictured(
     res, # `Results` of the study of animals and vehicles
     n:int=4, # test images of each of the two
     k:int=3 # maps

@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train/scores.html.md"""
 
 # %% auto #0
 __all__ = ['SCORES', 'Score', 'confusion_counts', 'count_scores', 'precision_recall', 'average_precision', 'CountTally',
-           'RankTally', 'ImageTally']
+           'ClassTally', 'RankTally', 'ImageTally']
 
 # %% ../../nbs/train/08_scores.ipynb #3b762391
 from ..imports import *
@@ -37,6 +37,7 @@ class Score:
 _ALL = [
     Score('accuracy', 'accuracy', '%'),
     Score('error', 'error', '%', 'lower'),
+    Score('top5', 'top-5 accuracy', '%'), # is the true class among the five likeliest?
     Score('balanced', 'balanced accuracy', '%'), # the mean over classes of the share found
     Score('f1', 'macro-F1', '%'),
     Score('map', 'mean average precision', '%'),
@@ -155,6 +156,41 @@ def chance(self:CountTally,
     table[:,seen.argmax()] = seen
     right = round(100*int(seen.max())/len(known), 4) # to the last digit as in recorded rows
     return count_scores(table) | dict(accuracy=right, pixel=right, error=round(100-right, 4))
+
+# %% ../../nbs/train/08_scores.ipynb #e0852f4b
+_TOP = 5
+
+def _among(logits, y, n):
+    "Is the true class among the `n` likeliest? Of equal logits the first class counts as the likelier"
+    own,at = logits.gather(1, y[:,None]),torch.arange(logits.shape[1], device=y.device)
+    behind = (logits<own) | ((logits==own) & (at>=y[:,None])) # itself among them
+    return behind.sum(1)>logits.shape[1]-n
+
+class ClassTally(CountTally):
+    "Confusion counts of classes, and how often the true one is among the five likeliest"
+    def __init__(self):
+        super().__init__()
+        self.found,self.n = 0,0
+    def add(self,
+        logits:Tensor, # (n, k)
+        y:Tensor # classes (n,)
+    ):
+        "Count one batch"
+        super().add(logits, y)
+        if logits.shape[1]<=_TOP: return
+        self.found += int(_among(logits, y.long(), _TOP).sum())
+        self.n += len(y)
+    def scores(self)->dict: # as `count_scores`; top5 where there are more than five classes
+        "Scores of all that was added"
+        if self.table is None: return super().scores() | dict(top5=math.nan)
+        return super().scores() | (dict(top5=_percent(self.found/self.n)) if self.n else {})
+    def chance(self,
+        y:Tensor, # classes of the labelled images
+    )->dict: # as `scores`
+        "What always answering the largest classes would score"
+        seen = torch.bincount(y.cpu().long())
+        largest = seen.topk(min(_TOP, len(seen))).values.sum()
+        return super().chance(y) | dict(top5=_percent(largest/len(y)) if len(y) else math.nan)
 
 # %% ../../nbs/train/08_scores.ipynb #68dea113
 class RankTally:

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ..nets.loss import ReconLoss
 from .callbacks import LOSSES
 from .learner import ClassLoss
-from .scores import SCORES, CountTally, ImageTally, RankTally
+from .scores import SCORES, ClassTally, CountTally, ImageTally, RankTally
 
 # %% ../../nbs/train/09_task.ipynb #004c0dab
 def sigmoid_loss(
@@ -186,7 +186,10 @@ class TaskTally:
         "Scores of all that was added"
         return _these(self.task, self.inner.scores())
 
-def _these(task, scores): return {k: scores[k] for k in task.scores}
+def _these(task, scores):
+    "The scores of a task, of those there are; raises `ValueError` where the one that decides is not among them"
+    if task.primary in scores: return {k: scores[k] for k in task.scores if k in scores}
+    raise ValueError(f'task {task.name!r} has no score {task.primary!r} here: it takes more than five classes')
 
 @patch
 def tally(self:Task)->TaskTally: # empty
@@ -202,9 +205,11 @@ def chance(self:Task,
     return _these(self, self.counter().chance(targets))
 
 # %% ../../nbs/train/09_task.ipynb #f22245f0
+_CLASSES = 'accuracy', 'error', 'balanced', 'f1', 'top5' # the last where there are more than five classes
+
 def _classify():
     losses = LOSSES | dict(sigmoid=SigmoidLoss(sigmoid_loss))
-    return Task('classify', 'classes (n,)', losses, _scores('accuracy','error','balanced','f1'), 'accuracy', 'logits')
+    return Task('classify', 'classes (n,)', losses, _scores(*_CLASSES), 'accuracy', 'logits', ClassTally)
 
 def _labels():
     losses = dict(bce=LabelsLoss(F.binary_cross_entropy_with_logits))
