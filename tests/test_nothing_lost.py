@@ -106,7 +106,7 @@ def test_a_folder_that_was_sent_without_its_images_has_a_report(tmp_path, capsys
 def kept(tmp_path_factory):
     "A small store of the digits"
     store = tmp_path_factory.mktemp('kept')/'s'
-    compare(digits, ['pretrained', 'random_default'], store=store, **ONE | dict(setting='smoke'))
+    compare(digits, ['pretrained', 'random_default'], store=store, **ONE | dict(recipe='kohlbrenner', setting='smoke'))
     return store
 
 SHORT = dict(finetune=dict(steps=5, evals=1, tune='first', lr=[.1, .2]), pretrain=dict(steps=5, evals=1, checkpoints=[1]))
@@ -245,7 +245,7 @@ def test_what_killed_writers_left_is_gone_when_the_next_begins(filled, tmp_path,
 
 def test_a_killed_beginning_is_no_experiment_of_someone_else(tmp_path):
     killed(lambda: write_whole(tmp_path/'s'/'experiment.json', half))
-    compare(digits, ['random_default'], store=tmp_path/'s', **ONE | dict(setting='smoke'))
+    compare(digits, ['random_default'], store=tmp_path/'s', **ONE | dict(recipe='kohlbrenner', setting='smoke'))
     assert not [*(tmp_path/'s').rglob('.*')] and len(read_results(tmp_path/'s').rows)==1
 
 def test_the_lock_of_a_beginning_that_was_killed_as_it_ended_goes(filled, tmp_path):

@@ -180,7 +180,7 @@ def test_a_class_that_only_test_has_is_refused():
 def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
     "In one line, and `compare` leaves no folder behind; what is odd is among the warnings of the result"
     s = Splits('own', ImageSet(X, Y), ImageSet(*bars(40, 5, seed=1)))
-    says(lambda: compare(s, ['random_paper'], [40], 2, store=tmp_path/'s', progress=False), 'own: there are test images of class 4')
+    says(lambda: compare(s, ['random'], [40], 2, store=tmp_path/'s', progress=False), 'own: there are test images of class 4')
     assert not (tmp_path/'s').exists()
     leak = own(test=ImageSet(np.concatenate([TX, X[:2]]), np.r_[TY, Y[:2]], ABCD))
     res = compare(leak, ['random_paper'], [4], 1, find_recipe('kohlbrenner', 'smoke'), store=tmp_path/'t', progress=False)

@@ -14,7 +14,7 @@ from torture.user import helpless, nobody
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
 ARGS = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
-ONE = dict(labels=[50], seeds=1, setting='smoke', progress=False)
+ONE = dict(labels=[50], seeds=1, recipe='kohlbrenner', setting='smoke', progress=False)
 
 def table(folder): return read_results(folder).rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
 

@@ -94,7 +94,7 @@ def test_the_kept_faces_of_ckplus_are_arrays_or_made_again(tmp_path):
 
 # What was seen
 
-ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, setting='smoke', progress=False)
+ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, recipe='kohlbrenner', setting='smoke', progress=False)
 
 def own():
     d = dataset('digits')

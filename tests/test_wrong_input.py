@@ -19,7 +19,7 @@ from torture.child import Child
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
 smoke = find_recipe('kohlbrenner', 'smoke')
-SMALL = '--setting smoke --labels 50 --seeds 2 --arms random_default'.split()
+SMALL = '--recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms random_default'.split()
 
 @pytest.fixture
 def say(capsys, tmp_path, monkeypatch):
@@ -36,8 +36,8 @@ def say(capsys, tmp_path, monkeypatch):
 
 def written(folder): return sorted(p.name for p in Path(folder).iterdir())
 
-@pytest.mark.parametrize('change,folder', [([], 'aepretrain-digits-smoke'), (['--set', 'reading=fair'], 'aepretrain-digits-smoke-fair'),
-    (['--set', 'reading=fair', '--set', 'study=relu', '--arms', 'relu_pretrained'], 'aepretrain-digits-smoke-fair-relu')])
+@pytest.mark.parametrize('change,folder', [([], 'aepretrain-kohlbrenner-digits-smoke'), (['--set', 'reading=fair'], 'aepretrain-kohlbrenner-digits-smoke-fair'),
+    (['--set', 'reading=fair', '--set', 'study=relu', '--arms', 'relu_pretrained'], 'aepretrain-kohlbrenner-digits-smoke-fair-relu')])
 def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypatch, capsys, change, folder):
     monkeypatch.chdir(tmp_path)
     assert main(['compare', 'digits', *SMALL, *change])==0 and written('.')==[folder]
@@ -77,13 +77,13 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --seeds auto --margin 2 --max-seeds 4', 'max_seeds is 4'),
     ('compare digits --seeds auto --margin 2 --crossed', 'crossed'),
     ('compare digits --treatment pretraind', "unknown treatment 'pretraind'; did you mean 'pretrained'"),
-    ('compare digits --arms pretrained,random_paper --treatment random_matched', "unknown treatment 'random_matched'"),
+    ('compare digits --recipe kohlbrenner --arms pretrained,random_paper --treatment random_matched', "unknown treatment 'random_matched'"),
     ('compare digits --labels 50,50', '50'),
     ('compare digits --lr 0', "'0' is not a number above 0"),
     ('compare digits --lr .1,nan', "'nan' is not a number above 0"),
     ('compare digits --set reading', "'reading' is not a setting such as finetune.steps=2000"),
-    ('compare digits --set reading=literal', "unknown reading 'literal': one of as_written, fair"),
-    ('compare digits --set study=relus', "unknown study 'relus'"),
+    ('compare digits --recipe kohlbrenner --set reading=literal', "unknown reading 'literal': one of as_written, fair"),
+    ('compare digits --recipe kohlbrenner --set study=relus', "unknown study 'relus'"),
     ('compare digits --set finetune.stepz=3', "no 'stepz'"),
     ('compare digits --set finetune.steps=many', "finetune.steps is 'many': a whole number from 1"),
     ('compare digits --set finetune.steps=0', "finetune.steps is 0: a whole number from 1"),
@@ -312,8 +312,8 @@ def test_one_size_one_arm_and_numbers_of_numpy_are_what_they_say(tmp_path):
 def test_call_and_command_agree(tmp_path, monkeypatch, capsys):
     "The same words give the same trials: which setting the digits get is no matter of who asks"
     monkeypatch.chdir(tmp_path)
-    res = compare('digits', ['random_default'], [50], 1, store=tmp_path/'call', progress=False)
-    assert main('compare digits --arms random_default --labels 50 --seeds 1 --out command'.split())==0
+    res = compare('digits', ['random'], [50], 1, store=tmp_path/'call', progress=False)
+    assert main('compare digits --arms random --labels 50 --seeds 1 --out command'.split())==0
     assert res.told('setting')=='digits' and read_results('command').rows.key.tolist()==res.rows.key.tolist()
 
 # Images

@@ -17,7 +17,7 @@ FOREIGN = [b'<!DOCTYPE html>\n<title>502 Bad Gateway</title>\n', b'version https
 
 # Finished stores
 
-SMALL = 'digits --setting smoke --labels 50 --arms pretrained,random_default'
+SMALL = 'digits --recipe kohlbrenner --setting smoke --labels 50 --arms pretrained,random_default'
 CALLS = dict(rates=f'{SMALL} --seeds 2 --lr .03,.1 --tune first', auto=f'{SMALL} --seeds auto --margin 30 --max-seeds 6',
     frozen='digits --recipe kohlbrenner_background --setting smoke --seeds 1', own='')
 
@@ -30,7 +30,7 @@ def compared(name, out):
     def run(_):
         digits = dataset('digits')
         mine = Splits('mine', digits.train, digits.test, digits.unlabelled)
-        compare(mine, arms=['pretrained', 'random_default'], labels=[50], seeds=2, setting='smoke', store=out).save(out)
+        compare(mine, arms=['pretrained', 'random_default'], labels=[50], seeds=2, recipe='kohlbrenner', setting='smoke', store=out).save(out)
         return 0
     return Parser('aepretrain').main(run, [])
 

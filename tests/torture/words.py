@@ -23,7 +23,7 @@ USUAL = dict(data=['digits', 'digits', 'digits', 'mnist', 'stl10', 'mnits'], rec
     treatment=['pretrained', 'random_default'], margin=['2', '50'], max_seeds=['5', '30'], n_valid=['5', '50'], policy=['stratified', 'uniform', 'first_n', 'fold', 'seen'],
     n_unlabelled=['10', '1297', '1298'], timeout=['60'], folder=['done', 'empty', 'nowhere'], path=['done', 'table.csv', 'done/results.csv'], paper=['kohlbrenner', 'barletta', 'digits'],
     results=['empty', 'nowhere'], name=['digits', 'mnist', 'cifar10'])
-SMALL = dict(compare=['--setting', 'smoke', '--labels', '50', '--seeds', '1', '--arms', 'random_default', '--out', 'new'])
+SMALL = dict(compare=['--recipe', 'kohlbrenner', '--setting', 'smoke', '--labels', '50', '--seeds', '1', '--arms', 'random_default', '--out', 'new'])
 
 def leaves(p, words=()):
     "The words of each verb, and its parser."
