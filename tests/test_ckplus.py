@@ -294,8 +294,8 @@ before = kb(); x = ck.faces(t); print((kb()-before)*1.024/1000)'''
 
 @pytest.mark.parametrize('name', ['ckplus', pytest.param('ckplus_transductive', marks=pytest.mark.slow)])
 def test_compare_by_name(tmp_path, name):
-    tree,arms = draw_ckplus(tmp_path/'CK+', subjects=10, films=3, frames=4),('pretrained', 'random')
-    res = compare(name, arms, labels=[28], seeds=2, setting='smoke', root=tree, valid='within', progress=False)
+    tree,arms = draw_ckplus(tmp_path/'CK+', subjects=10, films=3, frames=4),('pretrained', 'random_paper')
+    res = compare(name, arms, labels=[28], seeds=2, recipe='kohlbrenner', setting='smoke', root=tree, valid='within', progress=False)
     assert len(res.rows)==4 and not len(res.missing) and set(res.rows.data)=={name}
     assert set(res.rows.n_unlabelled.dropna())=={len(dataset(name, tree).unlabelled)}
     assert set(res.rows.n_train+res.rows.n_valid)=={28}

@@ -233,7 +233,7 @@ def test_a_comparison_in_a_folder_that_names_modules_imports_none(folder, capsys
 
 def test_own_factories_need_no_word_where_the_caller_names_them(tmp_path):
     recipe = find_recipe('kohlbrenner', 'smoke') | dict(head=dict(make=f'{__name__}:own_head'))
-    res = compare('digits', recipe=recipe, store=tmp_path/'s', **ONE)
+    res = compare('digits', store=tmp_path/'s', **ONE | dict(recipe=recipe))
     assert len(res.rows)==2 and len(read_results(tmp_path/'s', trust=__name__).rows)==2
     with pytest.raises(ExperimentError, match=f'--trust {__name__}'): read_results(tmp_path/'s')
 
