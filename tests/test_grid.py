@@ -3,7 +3,7 @@ import numpy as np, pytest, torch
 import matplotlib.pyplot as plt
 
 from aepretrain_nb.data.arrays import DataError
-from aepretrain_nb.data.grid import as_pictured, show_images, tile
+from aepretrain_nb.data.grid import as_pictures, show_images, tile
 
 @pytest.fixture(autouse=True)
 def closed():
@@ -23,11 +23,11 @@ def test_every_image_is_found_whole(n, ncol, above):
 @pytest.mark.parametrize('dtype', ['uint8','uint16'])
 def test_whole_numbers_are_shares_of_their_largest(dtype):
     top = np.iinfo(dtype).max
-    assert as_pictured(np.array([[[0,top]]], dtype)).ravel().tolist()==[0,1]
-    assert as_pictured(torch.tensor([[[0,255]]], dtype=torch.uint8)).ravel().tolist()==[0,1]
+    assert as_pictures(np.array([[[0,top]]], dtype)).ravel().tolist()==[0,1]
+    assert as_pictures(torch.tensor([[[0,255]]], dtype=torch.uint8)).ravel().tolist()==[0,1]
 
 def test_two_channels_are_grey_and_three_are_colour():
-    assert as_pictured(np.ones((2,2,4,4))).shape==(2,4,4,1) and as_pictured(np.ones((2,3,4,4))).shape==(2,4,4,3)
+    assert as_pictures(np.ones((2,2,4,4))).shape==(2,4,4,1) and as_pictures(np.ones((2,3,4,4))).shape==(2,4,4,3)
     with pytest.raises(DataError, match=r'not \(2, 3\)'): show_images(np.zeros((2,3)))
 
 @pytest.mark.parametrize('shape', [(6,1,8,8), (6,3,5,9), (3,1,1,1)])

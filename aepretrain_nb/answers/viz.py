@@ -13,7 +13,7 @@ import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 from .scores import bounds_of, metric_of
 from .stats import interval
-from ..data.grid import as_pictured, show_images, tile
+from ..data.grid import as_pictures, show_images, tile
 from .judged import complete, silenced
 
 # %% ../../nbs/answers/11_viz.ipynb #04e03777
@@ -29,7 +29,7 @@ def show_reconstructions(
 ) -> plt.Axes: # rows named at the left, mean squared error of each image below
     "Originals above their reconstructions, with what was fed in between."
     rows = {'original': x, 'input': noisy, 'output': recon}
-    rows = {k: as_pictured(v[:n]) for k, v in rows.items() if v is not None}
+    rows = {k: as_pictures(v[:n]) for k, v in rows.items() if v is not None}
     (n, h, w, _), nr = rows['original'].shape, len(rows)
     every = np.moveaxis(np.concatenate(list(rows.values())), -1, 1)
     ax = show_images(every, ncol=n, ax=_ax(ax, (.62*n+.8, .62*nr*h/w+.5)))

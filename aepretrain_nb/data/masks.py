@@ -15,7 +15,7 @@ from .arrays import DataError, class_names
 from .check import listed
 from .decode import frame, header, opened
 from .given import of_arrays, read_numpy, what_is
-from .grid import as_pictured, show_images
+from .grid import as_pictures, show_images
 from .ground import near, place
 from .items import LARGEST
 from .own import Own, command_words, read_own, read_size
@@ -300,7 +300,7 @@ class OwnMasks(Own):
 
 def _pictures(x, n):
     "Some images in colours, white ones behind them up to `n`"
-    x = as_pictured(np.asarray(x)).transpose(0, 3, 1, 2)
+    x = as_pictures(np.asarray(x)).transpose(0, 3, 1, 2)
     x = np.broadcast_to(x, (len(x), 3, *x.shape[2:]))
     return np.concatenate([x, np.ones((n-len(x), *x.shape[1:]))])
 

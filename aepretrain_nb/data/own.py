@@ -15,7 +15,7 @@ from .check import check_classes, check_groups, check_light, check_parts, listed
 from .decode import Header, RESIZES, common
 from .decoded import decode_all, pixel_key, read_headers, recall, remember, room, stamps
 from .given import Given, of_arrays, of_numpy, what_is
-from .grid import as_pictured, show_images
+from .grid import as_pictures, show_images
 from .ground import place
 from .items import classes_of, joined_parts, of_items, usual_size
 from .listing import PARTS, Listing, list_csv, list_folder, list_frame
@@ -306,8 +306,8 @@ def show(self:Own,
     t = self.account.table
     kinds = t.label.where(t.label.notna(), 'unlabelled')[t.part!='test']
     rows = {k: o.index[:n] for k,o in list(kinds.groupby(kinds, sort=False))[:most]}
-    x = as_pictured(self.given.x[:1])
+    x = as_pictures(self.given.x[:1])
     blank = np.ones((n, *x.shape[1:]))
-    def row(at): return np.concatenate([as_pictured(self.given.x[np.asarray(at)]), blank])[:n]
+    def row(at): return np.concatenate([as_pictures(self.given.x[np.asarray(at)]), blank])[:n]
     shown = np.concatenate([row(at) for at in rows.values()]).transpose(0, 3, 1, 2)
     return show_images(shown, n, rows=[str(k)[:20] for k in rows], width=.9*n)

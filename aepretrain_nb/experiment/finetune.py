@@ -18,7 +18,6 @@ from ..train.task import ScoresCB, Task, task_of
 from .seen import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
     stream)
-from .kinds import ExperimentError
 from .build import build_classifier
 from .kinds import ExperimentError, distinct
 
@@ -110,8 +109,8 @@ def beside(
     scores,spent = tally.scores(),splits.train.y[torch.cat([tr, va])]
     own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=value)
     chance = round(task.chance(spent)[task.primary], 4)
-    return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts) | (
-        {} if tally.each is None else dict(each=tally.each))
+    each = {} if tally.each is None else dict(each=tally.each)
+    return own | scores | dict(chance=chance, n_test=len(splits.test), confusion=tally.counts) | each
 
 def preferred(
     tries, # of dicts with `valid` and `valid_loss`
