@@ -1,7 +1,7 @@
 """What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
 
 Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the first would take thirteen times as long, and
-is left out). Methods: two ways to pre-train the net that was chosen, beside none. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
+is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets, asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
 Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
 """
 import os
@@ -24,6 +24,10 @@ SIZES = dict(digits=[50, 200])
 USUAL,SCORES = [100, 500],dict(cells='balanced')  # the cells' classes are unequal
 NETS = dict(whole=dict(width=16, stem=1), early=dict(width=32, stem='auto'))
 METHODS = 'masked','skips'
+CHOICES = ['net', 'method', 'budget']
+LONG,SHORT = {'0': 300, '500': 500, '2000': 1000},{'0': 200, '500': 400, '2000': 800}
+FIRST = dict(pretrain=dict(steps=1500, evals=15), finetune=dict(steps=LONG))  # the budget that nets and methods were chosen with
+ONE_RATE = dict(lr=.003, seek='all', first_lr=None)
 
 def splits_of(name, folder, n=10_000):
     "At most `n` training images of a data set, a fifth of them in the place of the test images"
@@ -32,17 +36,27 @@ def splits_of(name, folder, n=10_000):
 
 def variants(name, shape):
     "(choice, its name, arm, recipe) of everything that is tried on a data set"
-    r = default_recipe('digits' if name=='digits' else 'quick', name)
+    digits = name=='digits'
+    r = default_recipe('digits' if digits else 'quick', name, **({} if digits else FIRST))
     for k,net in NETS.items():
         if k=='early' or shape[-1]<64: yield 'net',k,'random',r | dict(encoder=r['encoder'] | net)
     yield 'method','none','random',r
     for m in METHODS: yield 'method',m,'pretrained',with_method(r, m, shape)
+    if name=='cifar10': yield from budgets(name)
 
-def rows_of(name, store, processes):
-    "The rows of a data set, of fits and of autoencoders"
-    splits,out = splits_of(name, store),[]
+def budgets(name):
+    "The same of shorter and longer training, at one rate"
+    def recipe(fits, pretrain): return default_recipe('quick', name, pretrain=dict(steps=pretrain, evals=15), finetune=ONE_RATE | dict(steps=fits))
+    yield 'budget','long','random',recipe(LONG, 1500)
+    yield 'budget','short','random',recipe(SHORT, 1500)
+    for steps in (1500, 1000): yield 'budget',f'{steps}','pretrained',recipe(SHORT, steps)
+
+def rows_of(name, choices, store, processes):
+    "The rows of some choices on a data set, of fits and of autoencoders"
+    splits,out,usual = splits_of(name, store),[],SIZES.get(name, USUAL)
     for choice,which,arm,recipe in variants(name, splits.train.shape):
-        res = compare(splits, arm, SIZES.get(name, USUAL), 3, recipe, store=store/name/which,
+        if choice not in choices: continue
+        res = compare(splits, arm, None if choice=='budget' else usual, 3, recipe, store=store/name/which,
             score=SCORES.get(name), executor=f'processes:{processes}')
         out.append(pd.concat([res.rows, res.encoders]).assign(data=name, choice=choice, variant=which))
         print(name, which, res.rows.groupby('labels').value.mean().round(1).to_dict(), flush=True)
@@ -51,13 +65,15 @@ def rows_of(name, store, processes):
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data', nargs='*', default=['digits', 'fashion_mnist', 'cifar10', 'cells'])
+    p.add_argument('--choices', nargs='+', default=CHOICES, choices=CHOICES, help='what is asked')
     p.add_argument('--store', type=Path, default=Path('default'), help='folder of the grids')
     p.add_argument('--processes', type=int, default=1, help='worker processes')
     args = p.parse_args(argv)
     for name in args.data:
-        new = rows_of(name, args.store.resolve(), args.processes)
+        new = rows_of(name, args.choices, args.store.resolve(), args.processes)
         old = pd.read_csv(OUT) if OUT.exists() else new[:0]
-        table = pd.concat([old[old['data']!=name], new]).dropna(axis=1, how='all')
+        anew = (old['data']==name) & old.choice.isin(args.choices)
+        table = pd.concat([old[~anew], new]).dropna(axis=1, how='all')
         write_whole(OUT, lambda t: table.to_csv(t, index=False))
 
 if __name__=='__main__': main()

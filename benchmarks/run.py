@@ -5,6 +5,7 @@ Writes results/benchmarks.csv: a row per comparison with the median ratio, the g
 import os
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
 import copy, dataclasses, json, logging, platform, statistics, subprocess, sys, tempfile, time, warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.data.sets import ImageSet, generator
+from aepretrain_nb.data.examples import solar_cells
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.loader import image_dls, next_order
@@ -42,6 +44,9 @@ from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
 from aepretrain_nb.train.schedule import _hold_memory
 from aepretrain_nb.train.learner import ImageLearner, torch_opt
 from stock import classify, reconstruct
+
+sys.path.append(str(Path(__file__).resolve().parents[1]/'tools'))
+import solar
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'benchmarks.csv'
 BS,STEPS = 16,400
@@ -169,8 +174,15 @@ def minutes():
     seconds = timed(lambda: compare(photographs(), recipe=default_recipe('quick'), executor=2, store=tempfile.mkdtemp(), progress=False))
     yield row('the default comparison, 10,000 images of 32x32, two processes', 'minutes', 'one minute', seconds/60, 10.)
 
-def shorter(recipe, by=10):
-    "A recipe with a tenth of its steps, one rate and one seed"
+def cells():
+    "Minutes of the default comparison of the solar cells at 64x64; records it, as tools/solar.py does"
+    if not find_spec('elpv_dataset'): return print('cells      left out: needs the extra examples')
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = timed(lambda: solar.record(solar_cells, Path(folder), 64, ['--processes', '2'], OUT.parent))
+    yield row('the default comparison, 2,624 solar cells at 64x64, two processes', 'minutes', 'one minute', seconds/60, 15.)
+
+def shorter(recipe, by=4):
+    "A recipe with a quarter of its steps, one rate and one seed"
     fits = recipe['finetune']['steps']
     one = dict(lr=.003, seek='all', first_lr=None, tune='each', steps={k: v//by for k,v in fits.items()})
     return merged(recipe, dict(pretrain=dict(steps=recipe['pretrain']['steps']//by), finetune=one, seeds=dict(n=1)))
@@ -181,7 +193,7 @@ def stock(splits, fits):
     return sum(reconstruct(s, splits, .003) for s in first.values()) + sum(classify(s, splits, .003)[1] for s in fits)
 
 def default():
-    "Seconds of an arm of the default grid, all sizes of a seed at a tenth of the steps, against the same with a stock Learner and a DataLoader; `minutes` has the whole"
+    "Seconds of an arm of the default grid, all sizes of a seed at a quarter of the steps, against the same with a stock Learner and a DataLoader; `minutes` has the whole"
     splits,recipe,ours,peer = photographs(),shorter(default_recipe('quick')),0,0
     for arm in recipe['arms']:
         fits = plan(splits, recipe, [arm])
@@ -240,7 +252,6 @@ def finished():
 
 READ = '''
 import resource, sys, time
-from aepretrain_nb.data.own import own_images
 t = time.perf_counter()
 splits = own_images(sys.argv[1], size=64, cache=sys.argv[2])
 seconds = time.perf_counter()-t
@@ -461,7 +472,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, cells=cells, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

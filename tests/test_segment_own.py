@@ -243,6 +243,7 @@ def test_a_look(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert '3 channels of 8x12' in said and 'pixels that count: 0 ' in said and (tmp_path/'a.png').stat().st_size>1000
     assert look_at((X, Y), task='segment').account.warnings==[]
+    with pytest.raises(DataError, match='for images of your own'): look_at('digits', task='segment')
 
 @pytest.mark.parametrize('args,words', [(['--task', 'segment', '--ignored', 'x'], 'ignored is'), (['--task', 'segment', '--labels', '99'], '99 labels asked for'), (['--task', 'draw'], 'invalid choice'),
     (['--task', 'segment', '--columns', 'file=a'], 'columns are those of a table'), (['--task', 'segment', '--size', '4x'], 'HEIGHTxWIDTH'), ([], 'say task segment')])

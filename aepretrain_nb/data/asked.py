@@ -87,7 +87,9 @@ def look_at(
     **kwargs # of `read_asked`
 )->Own: # its account holds warnings, too
     "Images as they will be used, and what is odd about them."
-    if isinstance(data, str) and data in DATASETS: data,kwargs['name'] = _arrays_of(dataset(data)),data
+    if isinstance(data, str) and data in DATASETS:
+        if kwargs.get('task'): raise DataError(f'task: that is for images of your own, not for {data}')
+        data,kwargs['name'] = _arrays_of(dataset(data)),data
     elif isinstance(data, str) and not _is_there(data): raise DataError(_unknown(data))
     own = read_asked(data, **kwargs)
     own.account.name = kwargs.get('name', own.account.name)
