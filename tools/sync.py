@@ -52,7 +52,7 @@ def alts(cell, page):
     said = re.findall(r'^#\|\s*fig-alt:\s*(.+?)\s*$', cell.source, re.M)
     n = sum('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
     if n==1 and said: said = [' '.join(said)]
-    if not said and page.startswith(AWAITED): return ['Figure that has no description yet']*n
+    if not said and page.startswith(AWAITED): return [f'Figure {i+1} of cell {cell.id} in {page}, not described yet' for i in range(n)]
     if len(said)!=n: raise ValueError(f'{page}: cell {cell.id} shows {n} pictures, and #| fig-alt: says what is seen on {len(said)}')
     return said
 
