@@ -16,13 +16,15 @@ from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import NbdevLookup
 from nbdev.processors import FilterDefaults
 
+from aepretrain_nb.answers.report import report
+
 from sync import alts, map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(__file__).resolve().parent/'site'  # style, scripts, templates
 GROUPS = {  # the menu: a caption and its pages in reading order; a floor stands for its notebooks, a paper (by year) for its further pages
     'Start': ['index', 'own_images'],
-    'Guides': ['few_masks', 'why_default', 'promises'],
+    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'faq', 'promises'],
     'Papers': ['papers/kalmanovich', 'papers/zhang', 'papers/dong', 'papers/kohlbrenner', 'papers/barletta'],
     'Library': ['data', 'nets', 'train', 'experiment', 'answers'],
     'Reference': ['cli', 'compare', 'kept', 'gather', 'again', 'commands', 'names']}
@@ -36,6 +38,7 @@ SHORT = {'index': 'Start here', 'papers/kalmanovich': 'Kalmanovich & Chechik', '
     'papers/kohlbrenner': 'Kohlbrenner et al.', 'papers/barletta': 'Barletta & De Benedetti'}
 WEIGHTS = dict(Start=8, Guides=6, Papers=3, Library=0, Reference=5)  # of a page's group, beside 15 for a title and 5 for a word in the text
 FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}  # a word of search -> what is meant
+SAMPLE = '_static/sample_report.html'  # a report from recorded rows, made with the site
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 ICON = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>
 '''
@@ -161,7 +164,7 @@ class Site:
                 if same: return '#' + here[next((n for n in same if sym and sym.removesuffix('()').endswith(n)), same[0])]
             if pg not in self.pages: raise ValueError(f'{src}: no page for {url}')
             return f'/{pg}.ipynb'
-        if re.match(r'\w+:|#|/', url): return url
+        if re.match(r'\w+:|#|/', url) or url==SAMPLE: return url
         path, _, anchor = url.partition('#')
         to = Path(normpath((src.parent/path).as_posix()))
         if to in self.srcs: return f'/{page(to)}.ipynb' + (f'#{anchor}' if anchor else '')
@@ -226,11 +229,14 @@ class Site:
         "The pages below a page of the menu: a floor's notebooks, a paper's further pages"
         return [p for p in self.pages if p.startswith(f'{pg}/' if pg in FLOORS else f'{pg}_' if pg.startswith('papers/') else '/')]
 
+    def top(self, group):
+        "The pages of a group that there are"
+        return [o for o in GROUPS[group] if o in self.pages or o in FLOORS or o=='names']
+
     def grouped(self):
-        "Caption -> its pages, those below them too; an error where a notebook stands nowhere, or a name has no notebook"
-        res = {g: [o for pg in pgs for o in (pg, *self.below(pg))] for g,pgs in GROUPS.items()}
-        named,known = {o for pgs in res.values() for o in pgs},{*self.pages, *FLOORS, 'names'}
-        if odd := sorted(named ^ known): raise ValueError(f'GROUPS in tools/docs.py and the notebooks differ: {", ".join(odd)}')
+        "Caption -> its pages, those below them too; an error where a notebook stands nowhere"
+        res = {g: [o for pg in self.top(g) for o in (pg, *self.below(pg))] for g in GROUPS}
+        if odd := self.pages.keys() - {o for pgs in res.values() for o in pgs}: raise ValueError(f'in no group of tools/docs.py: {", ".join(sorted(odd))}')
         return res
 
     def toctree(self, pgs, caption=''):
@@ -266,11 +272,12 @@ class Site:
         (self.out/'_static').mkdir(parents=True)
         for f in 'site.css', 'site.js': shutil.copy(SITE/f, self.out/'_static')
         (self.out/'_static'/'icon.svg').write_text(ICON, encoding='utf-8')
+        report('photographs', self.out/SAMPLE)
         if (self.nbs/'images').exists(): shutil.copytree(self.nbs/'images', self.out/'images')
         nbs = {src: self.process(src) for src in self.srcs}  # all of them first: links go both ways
         for src,nb in nbs.items():
             nb.cells = self.cells(nb, src)
-            if page(src)=='index': nb.cells += [mk_cell(self.toctree(pgs, g), 'markdown') for g,pgs in GROUPS.items()]
+            if page(src)=='index': nb.cells += [mk_cell(self.toctree(self.top(g), g), 'markdown') for g in GROUPS]
             elif more := self.below(page(src)): nb.cells.append(mk_cell(self.toctree(more), 'markdown'))
             for i,c in enumerate(nb.cells): c['id'] = f'c{i}'
             dst = self.out/f'{page(src)}.ipynb'
