@@ -37,7 +37,7 @@ FLOORS = {
 SHORT = {'index': 'Start here', 'papers/kalmanovich': 'Kalmanovich & Chechik', 'papers/zhang': 'Zhang, Lee & Lee', 'papers/dong': 'Dong et al.',
     'papers/kohlbrenner': 'Kohlbrenner et al.', 'papers/barletta': 'Barletta & De Benedetti'}
 WEIGHTS = dict(Start=8, Guides=6, Papers=3, Library=0, Reference=5)  # of a page's group, beside 15 for a title and 5 for a word in the text
-FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}  # a word of search -> what is meant
+FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}  # a word of search -> what is meant; of a paper, its author
 SAMPLE = '_static/sample_report.html'  # a report from recorded rows, made with the site
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 ICON = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>
@@ -72,7 +72,7 @@ def in_columns(o):
 
 def aligned(html):
     "A pandas table whose words stand on the left, long ones wrapped, and whose numbers on the right; heads go with their column"
-    number = re.compile(r'[-+±~<>=\s]*[\d.][\d.,%eE+×/:±\[\]() -]*|nan|-|')
+    number = re.compile(r'[-+±~<>=\s]*[\d.][\d.,%eE+×/:±\[\]() -]*|(?i:nan|none|<na>)|-|')
     plain = lambda s: unescape(re.sub(r'<.*?>', '', s, flags=re.S)).strip()
     rows = [re.findall(r'<td>(.*?)</td>', r, re.S) for r in re.findall(r'<tr.*?</tr>', html, re.S)]
     columns = [[plain(o) for o in col] for col in zip(*[r for r in rows if r])]
@@ -257,15 +257,15 @@ class Site:
 
     def names(self):
         "The page of all public names, in the order of the alphabet, each with the page that shows it"
-        rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items()), key=lambda r: (r[0].lower(), r))
-        items = '\n'.join(f'- [`{n}`](#{to}) [{self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
+        rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
+        items = '\n'.join(f'- [`{n}`](#{to}) [{SHORT.get(pg) or self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
         return f'---\nnosearch: true\n---\n# Names\n\n> Where a thing is defined: every public name, and the page that shows it\n\n:::{{container}} names\n{items}\n:::\n'
 
     def scorer(self):
         "The script that puts results of a search in order"
         weights = {pg: WEIGHTS[g] for g,pgs in self.grouped().items() for pg in pgs}
         js = (SITE/'scorer.js').read_text(encoding='utf-8')
-        return js.replace('GROUPS', json.dumps(weights)).replace('FIRST', json.dumps(FIRST))
+        return js.replace('GROUPS', json.dumps(weights)).replace('FIRST', json.dumps(FIRST | {pg.split('/')[1]: pg for pg in GROUPS['Papers']}))
 
     def stage(self):
         "Write the pages for Sphinx"

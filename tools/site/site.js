@@ -1,6 +1,6 @@
 // What Furo and the browser leave to the mouse, for keys: the menus' labels, and boxes that scroll
 {
-const boxes = '.output.text_html, .table-wrapper, .highlight pre';
+const boxes = '.output.text_html, .table-wrapper, .math-wrapper, .highlight pre';
 const names = {__navigation: 'Site menu', __toc: 'Contents of this page'};
 
 function asButton(label) {
