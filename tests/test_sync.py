@@ -9,7 +9,7 @@ NBS = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not any(o[0] in '._' 
 MODULES = sorted((ROOT/'aepretrain_nb').rglob('*.py'))
 every = pytest.mark.parametrize('nb', NBS, ids=lambda p: p.relative_to(ROOT/'nbs').with_suffix('').as_posix())
 DIRECTIVES = {'default_exp','export','exporti','exports','exportd','exec_doc','hide','hide_line','slow','notest','eval','echo','output','include','code-fold','code-summary',
-    'filter_stream','skip_showdoc'}
+    'filter_stream','skip_showdoc','fig-alt'}
 
 def cells(nb, kind='code'): return [(i,c,''.join(c['source'])) for i,c in enumerate(json.loads(nb.read_text(encoding='utf-8'))['cells']) if c['cell_type']==kind]
 def outputs(nb): return [(i,o) for i,c,_ in cells(nb) for o in c['outputs']]
@@ -51,6 +51,15 @@ def test_no_public_name_stands_in_two_modules():
         tree = ast.parse((ROOT/'aepretrain_nb'/f'{m.replace(".", "/")}.py').read_text(encoding='utf-8'))
         names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id=='__all__')
         for n in names: assert seen.setdefault(n, m)==m, f'{n} is in {seen[n]} and in {m}'
+
+def test_every_picture_says_what_is_seen_on_it():
+    "In words of its own; `make docs` fails otherwise"
+    sync,seen = tool('sync'),{}
+    for nb in NBS:
+        page = nb.relative_to(ROOT/'nbs').with_suffix('').as_posix()
+        for c in sync.read_nb(nb).cells:
+            if c.cell_type!='code' or page.startswith(sync.AWAITED): continue
+            for o in sync.alts(c, page): assert seen.setdefault(o, page)==page and len(o)>30, f'{page}: {o}'
 
 @every
 def test_directives_are_ones_that_nbdev_reads(nb):
