@@ -14,10 +14,13 @@ from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import NbdevLookup
 from nbdev.processors import FilterDefaults
 
+from aepretrain_nb.answers.report import report
+
 from sync import map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'data': 'Data', 'nets': 'Nets', 'train': 'Train', 'experiment': 'Experiment', 'answers': 'Answers', '': 'Front', 'papers': 'Papers'}  # in reading order
+SAMPLE = '_static/sample_report.html'  # a report from recorded rows, made with the site
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
 CSS = '''
 h1 { font-size: 2.25em; }
@@ -136,7 +139,7 @@ class Site:
                 if same: return '#' + here[next((n for n in same if sym and sym.removesuffix('()').endswith(n)), same[0])]
             if pg not in self.pages: raise ValueError(f'{src}: no page for {url}')
             return f'/{pg}.ipynb'
-        if re.match(r'\w+:|#|/', url): return url
+        if re.match(r'\w+:|#|/', url) or url==SAMPLE: return url
         path, _, anchor = url.partition('#')
         to = Path(normpath((src.parent/path).as_posix()))
         if to in self.srcs: return f'/{page(to)}.ipynb' + (f'#{anchor}' if anchor else '')
@@ -206,6 +209,7 @@ class Site:
         "Write the pages for Sphinx"
         (self.out/'_static').mkdir(parents=True)
         for f,o in (('site.css',CSS), ('icon.svg',ICON)): (self.out/'_static'/f).write_text(o, encoding='utf-8')
+        report('photographs', self.out/SAMPLE)
         if (self.nbs/'images').exists(): shutil.copytree(self.nbs/'images', self.out/'images')
         nbs = {src: self.process(src) for src in self.srcs}  # all of them first: links go both ways
         for src,nb in nbs.items():
