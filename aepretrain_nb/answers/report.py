@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
 from .judged import rounded
-from .page import FIGURE, as_text, counted, data_uri, duration, listed, numbers, page, part, shortened, table
+from .page import FIGURE, as_text, counted, data_uri, duration, listed, numbers, page, part
+from .page import shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
@@ -208,7 +209,7 @@ def _pictures(res):
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
     alt = 'Images above their reconstructions, and filters of the first layer before and after pre-training'
     return part('figure', [(data_uri(fig, 'png'), alt)],
-        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters on one scale.')
+        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters.')
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."

@@ -19,8 +19,8 @@ from .judged import complete, rounded, silenced
 def _ax(ax, figsize): return plt.subplots(figsize=figsize)[1] if ax is None else ax
 
 # %% ../../nbs/answers/11_viz.ipynb #07e85d57
-_COLORS = dict(trained='#0072B2 #56B4E9 #CC79A7 #882255 #332288 #999933 #777777 #44AA99'.split(),
-    random='#D55E00 #E69F00 #8C510A #DDCC77'.split(), frozen='#009E73 #117733'.split())
+_COLORS = dict(trained='#0072B2 #56B4E9 #CC79A7 #882255 #332288 #AAAAAA #999933 #44AA99'.split(),
+    random='#D55E00 #E69F00 #661100 #DDCC77'.split(), frozen='#009E73 #117733'.split())
 _MARKERS = dict(trained='oDPXph*8', random='sv<>', frozen='^d')
 _CONTROLS = set('random neither none scratch novo cnn baseline control supervised classifier script'.split())
 _PLACES = dict(pretrained=0, both=0, gradual=0, sparse=0, skips=0, encoder=1, stacked=1, plain=1, decoder=2,

@@ -59,7 +59,7 @@ def _end(spec, recipe):
 
 def _else(spec):
     "What an arm changes beside that"
-    told = {('encoder', 'init'), ('finetune', 'freeze'), ('images', 'n'), *(('pretrain', k) for k in ('corrupt', 'masked'))}
+    told = {('encoder', 'init'), ('finetune', 'freeze'), ('images', 'n'), ('pretrain', 'corrupt')}
     of = lambda part, section: section.items() if isinstance(section, dict) else [('', section)]
     every = [(p, k, v) for p, section in (spec.get('change') or {}).items() for k, v in of(p, section)]
     return [f'{p}.{k} = {v}'.replace('. =', ' =') for p, k, v in every if (p, k) not in told]
