@@ -116,9 +116,10 @@ def shortened(
     df:pd.DataFrame, # with columns arm, treatment or control
     arms # all names, in order
 ) -> pd.DataFrame:
-    "A table with names for figures."
+    "A table with names for figures; arms know their order."
     names = short_names(arms)
-    return df.assign(**{c: df[c].map(names) for c in ('arm', 'treatment', 'control') if c in df})
+    df = df.assign(**{c: df[c].map(names) for c in ('arm', 'treatment', 'control') if c in df})
+    return df.assign(arm=pd.Categorical(df.arm, list(names.values()))) if 'arm' in df else df
 
 # %% ../../nbs/answers/14_page.ipynb #7c7ddb55
 def page(

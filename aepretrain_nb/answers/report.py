@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pathlib import Path
 from .judged import rounded
 from .page import FIGURE, as_text, counted, data_uri, duration, listed, numbers, page, part
-from .page import shortened, table
+from .page import short_names, shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
@@ -30,12 +30,13 @@ def _drawn(draw, width, height):
 def _answer(res, v):
     "The score against labels, and the treatment against the best random start."
     rows, best = shortened(res.rows, res.arms), shortened(v.best, res.arms)
+    names = rows.arm.cat.categories
     curve = _drawn(lambda ax: label_curve(rows, ylabel=f'test {res.score.titled}', ax=ax), 4.4, 2.8)
     parts = [(curve, f'{res.score.title} by labels, a line for each arm')]
     told = 'Means with 95 % intervals; each run is a dot.'
     if len(best):
         size = (1.7, max(1.9, .46*len(best))) if len(best)<=MANY else (4., 2.8)
-        parts.append((_drawn(lambda ax: against_best(best, v.unit, v.lower, ax), *size), v.headline))
+        parts.append((_drawn(lambda ax: against_best(best, v.unit, v.lower, names, ax), *size), v.headline))
         told += f' Differences have {100*v.conf:g} % intervals; one that crosses zero leaves open which arm is better.'
     return part('figure', parts, told)
 
@@ -72,21 +73,20 @@ def _lines(t):
 
 # %% ../../nbs/answers/15_report.ipynb #c976c984
 def _row(r):
-    "A row of the verdict's tables: the size, the difference with interval and p, the words."
-    word = _tag(r.verdict, r.words)
-    if not np.isfinite(r['diff']): return f'{r.labels:,}', 'no runs', word
-    found = [rounded(r['diff'], '+')]
-    if not (r.dead_a or r.dead_b):
-        found.append(f"[{rounded(r.low)}, {rounded(r.high)}]" if np.isfinite(r.low) else '(no interval)')
-        found.append(f'p = {r.p_holm:.2g}' if np.isfinite(r.p_holm) else '')
-    return f'{r.labels:,}', numbers(*found), word
+    "A row of the verdict's tables: the size, the difference with its interval, p, the words."
+    size, word = f'{r.labels:,}', _tag(r.verdict, r.words)
+    if not np.isfinite(r['diff']): return size, 'no runs', '', word
+    if r.dead_a or r.dead_b: return size, numbers(rounded(r['diff'], '+')), '', word
+    ends = f'[{rounded(r.low)}, {rounded(r.high)}]' if np.isfinite(r.low) else '(no interval)'
+    p = f'{r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''
+    return size, numbers(rounded(r['diff'], '+'), ends), p, word
 
 # %% ../../nbs/answers/15_report.ipynb #869e602c
 def _verdict(v):
     "The verdict in words and numbers."
     t = v.table
     if not len(t): return part('verdict', [])
-    a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'verdict']
+    a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'p', 'verdict']
     of = lambda c, d: table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows()))
     tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
@@ -104,10 +104,9 @@ def _warnings(res, v):
     lost = table('Missing trials', ['arm', 'labels', 'seeds', 'reason'], rows) if rows else ''
     return part('warnings', v.warnings, len(res.every), lost)
 
-# %% ../../nbs/answers/15_report.ipynb #cb6dea7c
+# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=res.metric]
 
-# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _mean(res, c):
     "A row of the table of means."
     also = [f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)]
@@ -127,10 +126,10 @@ def _means(res):
     return table(caption, head, (_mean(res, c) for c in res.cells.itertuples()))
 
 # %% ../../nbs/answers/15_report.ipynb #3f78b157
-def _forest(d, unit):
+def _forest(d, unit, arms):
     "Differences of one or several control arms."
     with plt.rc_context(FIGURE):
-        ax = forest(d, unit=unit, ax=plt.subplots(figsize=(2.1, .42*len(d)+.5))[1])
+        ax = forest(d, unit=unit, arms=arms, ax=plt.subplots(figsize=(2.1, .42*len(d)+.5))[1])
         ax.set_yticks(range(len(d)), [f'{r.labels:,} labels\nvs {r.control}' for r in d.itertuples()])
         for t in ax.texts: t.set(text=t.get_text().replace(' [', '\n[').replace(' (', '\n('), fontsize=8)
     return data_uri(ax.figure)
@@ -140,7 +139,7 @@ def _differences(res, v):
     d = shortened(v.table, res.arms)
     if len(d)<=len(v.best): return None
     parts = [(d, 'all')] if len(d)<=12 else [(g, f'those from {c}') for c, g in d.groupby('control', sort=False)]
-    drawn = [(_forest(g, v.unit), f'Forest plot of differences, {of}; see the verdict') for g, of in parts]
+    drawn = [(_forest(g, v.unit, short_names(res.arms).values()), f'Forest plot of differences, {of}; see the verdict') for g, of in parts]
     return part('figure', drawn, f'All differences with {100*v.conf:g} % intervals.')
 
 # %% ../../nbs/answers/15_report.ipynb #49fdc997
@@ -167,12 +166,11 @@ def _curves(res):
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
-# %% ../../nbs/answers/15_report.ipynb #6f819461
+# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _times(chosen, runs):
     "Values with how often they were chosen, where there is more than one run"
     return ', '.join(f'{k} (× {n})' if runs>1 else f'{k}' for k, n in chosen.items())
 
-# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _optimisers(e):
     "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
     opt = e.opt.astype(str)+' ' if 'opt' in e else ''

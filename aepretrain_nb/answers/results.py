@@ -257,7 +257,7 @@ def label_curve(self:Results,
 )->plt.Axes:
     "The score against labels, with a band and a dot for each run."
     if not len(self.rows): raise AnswerError('nothing has finished yet: there is nothing to draw')
-    return label_curve(self.rows, **kw)
+    return label_curve(self.rows.assign(arm=pd.Categorical(self.rows.arm, self.arms)), **kw)
 
 # %% ../../nbs/answers/13_results.ipynb #4e034d95
 _PLACES = {False: ((9.7, 3.1), (.065, 0, .41, 1), (.585, 0, .17, 1)), # size in inches, places of both panels
@@ -274,7 +274,7 @@ def answer_figure(self:Results,
     (wide, high), left, right = _PLACES[stacked]
     fig = plt.figure(figsize=(wide, high))
     self.label_curve(ax=fig.add_axes(left))
-    against_best(best, self.score.points, self.score.lower, fig.add_axes(right))
+    against_best(best, self.score.points, self.score.lower, self.arms, fig.add_axes(right))
     return fig
 
 # %% ../../nbs/answers/13_results.ipynb #7f47cb88

@@ -9,7 +9,7 @@ __all__ = ['MANY', 'arm_styles', 'label_curve', 'boxes', 'forest', 'against_best
 
 # %% ../../nbs/answers/11_viz.ipynb #ed5398d0
 import re, numpy as np, pandas as pd, matplotlib.pyplot as plt
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from textwrap import fill
 from .scores import bounds_of, metric_of
 from .stats import interval
@@ -69,6 +69,7 @@ def _lengthened(ax, share):
     ax.set_xlim(ends[0], turn.inverted().transform([low+(high-low)/(1-share)])[0])
     if ax.get_xscale()=='linear' and len(ticks)>1: ax.set_xticks(ticks)
     ax.spines.bottom.set_bounds(*ends)
+    ax.xaxis.label.set_x((1-share)/2)
 
 def _legend(ax, order, most=.42):
     "Names in one order, beside the data; above the axes where they would take more than `most` of the width"
@@ -120,9 +121,15 @@ def _labelled(df, scale, what):
 # %% ../../nbs/answers/11_viz.ipynb #b2018115
 MANY = 12 # sizes beyond which a label curve has no marks
 
+def _linear(ax):
+    "A few round numbers along the x axis"
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter('{x:,.0f}')
+
 def _at_sizes(ax, sizes):
     "Ticks at the sizes that were run; at round numbers where they are many"
-    if len(sizes)>MANY: return ax.xaxis.set_major_formatter('{x:,.0f}')
+    if len(sizes)>MANY: return _linear(ax)
+    if len(sizes)==1: ax.set_xlim(sizes[0]/1.5, sizes[0]*1.5)
     wide = .7*ax.get_window_extent().width/ax.figure.dpi
     ax.set_xticks(sizes, _named(sizes, .5/wide))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -233,17 +240,18 @@ def forest(
     scale:float=1, # factor from the values to the unit of the axis
     unit:str='', # unit of the axis
     span=None, # (lowest, highest) value on the axis; None: made for the rows that are alike
+    arms=(), # all arms of the comparison, in order, for their colours
     ax:plt.Axes=None # where to draw; None: a new figure
 ) -> plt.Axes: # one row per difference, first on top, with its numbers at the right
     "Forest plot: differences with their intervals against zero."
     d = silenced(complete(diffs))
     dead, (values, ends) = (d.dead_a | d.dead_b).to_numpy(), _ends(d, scale)
     span = _span(ends, ~dead) if span is None else span
-    ax, sty = _ax(ax, (4, .26*len(d)+.6)), arm_styles([*d.treatment, *d.control])
+    ax, sty = _ax(ax, (4, .26*len(d)+.6)), arm_styles([*arms, *d.treatment, *d.control])
     for i, r in enumerate(d.itertuples()):
         look = dict(color='.6', mfc='none', marker=sty[r.control]['marker']) if dead[i] else sty[r.control]
         _mark(ax, i, values[i, 0], np.clip(values[i, 0], *span).repeat(2) if dead[i] else ends[i], span, **look)
-        ax.text(1.04, i, _text(r, *values[i]), transform=ax.get_yaxis_transform(), va='center', fontsize=9)
+        ax.annotate(_text(r, *values[i]), (1, i), (9, 0), ax.get_yaxis_transform(), 'offset points', va='center', fontsize=9)
     further = '\n(an arrow: further out, see its numbers)' if any(l.get_label()=='_beyond' for l in ax.lines) else ''
     what = f'{d.treatment.iloc[0]} minus control' + (f' ({unit})' if unit else '')
     return _rowed(ax, d.apply(_cell, axis=1), span, what+further)
@@ -255,7 +263,7 @@ def _rival(best):
     "Whom the rows of `Verdict.best` compare with"
     names, kind = best.control.unique(), 'best random start' if (best.start=='random').all() else 'best control'
     if len(names)>1: return f'the {kind}'
-    return names[0] if (best.chosen=='only').all() else f'{names[0]}, the {kind}'
+    return names[0] if (best.chosen=='only').all() else f'{names[0]}\n(the {kind})'
 
 def _signed(r, styles):
     "Marker and colour of a row: of the treatment where it helps, of the control where it hurts"
@@ -268,29 +276,29 @@ def _words(r, values):
     return r.words if r.verdict!='no difference shown' else r.verdict, _text(r, *values)
 
 # %% ../../nbs/answers/11_viz.ipynb #4a6e8642
-def _rows_of(ax, best, unit, lower):
+def _rows_of(ax, best, unit, lower, styles):
     "A row for each size, its verdict at the right"
     values, ends = _ends(best)
     span = _span(ends, (best.verdict!='no verdict').to_numpy())
-    styles, alone = arm_styles([*best.treatment, *best.control]), best.control.nunique()==1
     for i, r in enumerate(best.itertuples()):
         own = np.full(2, np.nan) if r.dead_a or r.dead_b else ends[i]
         _mark(ax, i, values[i, 0], own, span, **_signed(r, styles))
         word, numbers = _words(r, values[i])
         for s, va, up, weight in ((word, 'bottom', 1, 'bold'), (numbers, 'top', -1, 'normal')):
-            ax.annotate(s, (1.05, i), (0, up), ax.get_yaxis_transform(), 'offset points', va=va, weight=weight)
+            ax.annotate(s, (1, i), (10, up), ax.get_yaxis_transform(), 'offset points', va=va, weight=weight)
+    alone = best.control.nunique()==1
     names = [f'{r.labels:,.12g} labels' + ('' if alone else f'\nvs {r.control}') for r in best.itertuples()]
     sides = ('better', 'worse') if lower else ('worse', 'better')
     return _rowed(ax, names, span, f"← {sides[0]}    {unit or 'difference'}    {sides[1]} →")
 
-def _line_of(ax, best, unit):
+def _line_of(ax, best, unit, styles):
     "Many sizes: differences as a line with a band"
     b = best.where(best.verdict!='no verdict').assign(labels=best.labels)
-    color = arm_styles(best.treatment)[best.treatment.iloc[0]]['color']
+    color = styles[best.treatment.iloc[0]]['color']
     ax.fill_between(b.labels, b.low.astype(float), b.high.astype(float), color=color, alpha=.15, lw=0)
     ax.plot(b.labels, b['diff'].astype(float), color=color)
     ax.axhline(0, color='.5', lw=.8, zorder=0)
-    ax.xaxis.set_major_formatter('{x:,.0f}')
+    _linear(ax)
     said = [f'{k} at {n}' for k, n in best.verdict.value_counts().items()]
     ax.annotate(fill(f"{'; '.join(said)} of {len(best)} sizes", 40), (0, 1), (0, 4), 'axes fraction', 'offset points')
     return _bare(ax, xlabel=_in_words('labels'), ylabel=unit or 'difference')
@@ -300,14 +308,16 @@ def against_best(
     best:pd.DataFrame, # of `Verdict.best`: a row per size
     unit:str='', # of the differences
     lower:bool=False, # are lower values better?
+    arms=(), # all arms of the comparison, in order, for their colours
     ax:plt.Axes=None # where to draw; None: a new figure
 ) -> plt.Axes: # a row per size, first on top; a line for more than `MANY` sizes
     "The answer: the treatment against the best random start, with intervals and the verdict in words."
     many = len(best)>MANY
     ax = _ax(ax, (3.5, 2.6 if many else .5*len(best)+.6))
-    ax = _line_of(ax, best, unit) if many else _rows_of(ax, best, unit, lower)
+    styles = arm_styles([*arms, *best.treatment, *best.control])
+    ax = _line_of(ax, best, unit, styles) if many else _rows_of(ax, best, unit, lower, styles)
     title = f'{best.treatment.iloc[0]} minus {_rival(best)}'
-    ax.set_title(fill(title, 44), loc='left', fontsize=plt.rcParams['font.size'], pad=30 if many else 8)
+    ax.set_title(title, loc='left', fontsize=plt.rcParams['font.size'], pad=30 if many else 8)
     return ax
 
 # %% ../../nbs/answers/11_viz.ipynb #ccee7a0d
@@ -328,7 +338,7 @@ def curves(
         for _, g in d.groupby(seed) if seed in d else (): ax.plot(g[x], scale*g[y], color=s['color'], lw=.6, alpha=.5)
         ax.plot(scale*d.groupby(x)[y].mean(), color=s['color'], lw=1.8, label=a)
     _bare(ax, xlabel=_in_words(x), ylabel=_labelled(df, scale, 'validation') if ylabel is None else ylabel)
-    ax.xaxis.set_major_formatter('{x:,.0f}')
+    _linear(ax)
     ax.margins(x=.02)
     _legend(ax, sty)
     return ax
