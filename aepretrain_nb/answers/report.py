@@ -79,7 +79,7 @@ def _row(r):
     if r.dead_a or r.dead_b: return size, numbers(rounded(r['diff'], '+')), '', word
     ends = f'[{rounded(r.low)}, {rounded(r.high)}]' if np.isfinite(r.low) else '(no interval)'
     p = f'{r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''
-    return size, numbers(rounded(r['diff'], '+'), ends), p, word
+    return size, numbers(rounded(r['diff'], '+'), ends), numbers(p), word
 
 # %% ../../nbs/answers/15_report.ipynb #869e602c
 def _verdict(v):
