@@ -47,13 +47,14 @@ _TRAINED = dict(finetune='all weights learn from the labels', frozen='the encode
 
 def _by_columns(g):
     "What the rows of an arm say of it"
-    said = [table.get(g[c].iloc[0]) for c, table in (('encoder', _STARTS), ('protocol', _TRAINED)) if c in g and len(g)]
+    known = ('encoder', _STARTS), ('protocol', _TRAINED)
+    said = [names.get(next(iter(g[c].dropna()), None)) for c, names in known if c in g]
     return '; '.join(filter(None, said)).capitalize() or 'Not known'
 
 def _arms(res):
     "Each arm in a sentence."
     told = res.about.get('told') or {}
-    rows = [(a, told.get(a) or _by_columns(res.rows[res.rows.arm==a])) for a in res.arms]
+    rows = [(a, told.get(a) or _by_columns(res.every[res.every.arm==a])) for a in res.arms]
     return table(f'Of each, {res.treatment} is compared with the others', ['arm', 'what it is'], rows)
 
 # %% ../../nbs/answers/15_report.ipynb #3bbfaa61

@@ -18,7 +18,7 @@ from .saved import keep_arrays, read_csv, read_folder, with_hash
 from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
 from .seeds import plan_warnings
 from .verdict import Verdict, verdict
-from .viz import against_best, label_curve
+from .viz import MANY, against_best, label_curve
 from ..data.ground import place, write_whole
 from ..nets.learnt import show_learnt
 
@@ -261,7 +261,7 @@ def label_curve(self:Results,
 
 # %% ../../nbs/answers/13_results.ipynb #4e034d95
 _PLACES = {False: ((9.7, 3.1), (.065, 0, .41, 1), (.585, 0, .17, 1)), # size in inches, places of both panels
-    True: ((5, 6.4), (.13, .57, .87, .43), (.18, 0, .38, .4))}
+    True: ((5, 6.4), (.13, .57, .87, .43), (.18, 0, .38, .35))}
 
 @patch
 def answer_figure(self:Results,
@@ -272,6 +272,7 @@ def answer_figure(self:Results,
     best = self.verdict(margin).best
     if not len(best): return self.label_curve().figure
     (wide, high), left, right = _PLACES[stacked]
+    if len(best)>MANY: right = (*right[:2], left[2], right[3])
     fig = plt.figure(figsize=(wide, high))
     self.label_curve(ax=fig.add_axes(left))
     against_best(best, self.score.points, self.score.lower, self.arms, fig.add_axes(right))

@@ -206,7 +206,7 @@ def _span(ends, live):
     "The range to draw of (n, 2) interval `ends`: that of the `live` rows, without a few that reach much further"
     live = live & np.isfinite(ends).any(1)
     reach = np.sort(np.nanmax(np.abs(ends[live]), axis=1)) if live.any() else np.ones(1)
-    gaps = [i for i in range(max(1, -(-len(reach)//3)), len(reach)) if reach[i]>3*reach[i-1]>0]
+    gaps = [i for i in range(max(1, -(-len(reach)//3)), len(reach)) if reach[i]>8*reach[i-1]>0]
     most = reach[gaps[0]-1] if gaps else reach[-1]
     shown = np.clip(ends[live], -most, most) if live.any() else np.array([[-1., 1.]])
     low, high = min(0, np.nanmin(shown)), max(0, np.nanmax(shown))
