@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
 from .judged import rounded
-from .page import FIGURE, as_text, counted, data_uri, duration, listed, numbers, page, part
-from .page import short_names, shortened, table
+from .page import FIGURE, as_text, counted, data_uri, duration, enumerated
+from .page import numbers, page, part, short_names, shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
@@ -68,7 +68,7 @@ def _tag(word, text=None):
 def _lines(t):
     "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
     t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
-    def line(w, g): return _tag(g.verdict.iloc[0], w), listed(f'{n:,}' for n in g.labels)
+    def line(w, g): return _tag(g.verdict.iloc[0], w), enumerated(f'{n:,}' for n in g.labels)
     def words(d): return [line(w, g) for w, g in d.groupby('short', sort=False)]
     return [(c, words(d)) for c, d in t.groupby('control', sort=False)]
 
@@ -140,7 +140,8 @@ def _differences(res, v):
     d = shortened(v.table, res.arms)
     if len(d)<=len(v.best): return None
     parts = [(d, 'all')] if len(d)<=12 else [(g, f'those from {c}') for c, g in d.groupby('control', sort=False)]
-    drawn = [(_forest(g, v.unit, short_names(res.arms).values()), f'Forest plot of differences, {of}; see the verdict') for g, of in parts]
+    arms = short_names(res.arms).values()
+    drawn = [(_forest(g, v.unit, arms), f'Forest plot of differences, {of}; see the verdict') for g, of in parts]
     return part('figure', drawn, f'All differences with {100*v.conf:g} % intervals.')
 
 # %% ../../nbs/answers/15_report.ipynb #49fdc997
@@ -229,7 +230,7 @@ def _rates(res):
     if not len(r): return None
     rows = ((f'{n:,}', a, *_chosen(g)) for (n, a), g in r.groupby(['labels', 'arm'], sort=False))
     chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
-    return part('rates', listed(r.lrs.iloc[0].split()), chosen)
+    return part('rates', enumerated(r.lrs.iloc[0].split()), chosen)
 
 # %% ../../nbs/answers/15_report.ipynb #a67c7cb2
 _WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels',
@@ -273,9 +274,9 @@ def _settings(res):
     about, recipe = res.about, res.about.get('recipe') or {}
     pre = about.get('n_unlabelled')
     images = f'{res.told("data")}: {about["images"]}' if 'images' in about else res.told('data')
-    rows = {'data': images, 'recipe': _named(res), 'labelled images': listed(about.get('policy') or ['not known']),
+    rows = {'data': images, 'recipe': _named(res), 'labelled images': enumerated(about.get('policy') or ['not known']),
         'validation images': _validation(res), 'seeds': _seeds(res),
-        'images for the autoencoder': listed(f'{n:,}' for n in pre) if pre else 'none',
+        'images for the autoencoder': enumerated(f'{n:,}' for n in pre) if pre else 'none',
         'precision': res.told('precision', 'not known')}
     rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
     rows |= {f'arm {a}': as_text(v) for a, v in dict(about.get('arms') or {}).items()}
@@ -290,7 +291,7 @@ def _spent(rows, n):
 # %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
-    every = lambda c: listed(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
+    every = lambda c: enumerated(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
     pre = res.encoders.drop_duplicates('key') if 'key' in res.encoders else res.encoders
     rows = [('aepretrain_nb', every('revision')), *((k, every(k)) for k in ('versions', 'device', 'threads')),
         ('fits', _spent(res.rows, len(res.every))), ('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]

@@ -248,10 +248,11 @@ def forest(
     dead, (values, ends) = (d.dead_a | d.dead_b).to_numpy(), _ends(d, scale)
     span = _span(ends, ~dead) if span is None else span
     ax, sty = _ax(ax, (4, .26*len(d)+.6)), arm_styles([*arms, *d.treatment, *d.control])
+    at = ax.get_yaxis_transform()
     for i, r in enumerate(d.itertuples()):
         look = dict(color='.6', mfc='none', marker=sty[r.control]['marker']) if dead[i] else sty[r.control]
         _mark(ax, i, values[i, 0], np.clip(values[i, 0], *span).repeat(2) if dead[i] else ends[i], span, **look)
-        ax.annotate(_text(r, *values[i]), (1, i), (9, 0), ax.get_yaxis_transform(), 'offset points', va='center', fontsize=9)
+        ax.annotate(_text(r, *values[i]), (1, i), (9, 0), at, 'offset points', va='center', fontsize=9)
     further = '\n(an arrow: further out, see its numbers)' if any(l.get_label()=='_beyond' for l in ax.lines) else ''
     what = f'{d.treatment.iloc[0]} minus control' + (f' ({unit})' if unit else '')
     return _rowed(ax, d.apply(_cell, axis=1), span, what+further)

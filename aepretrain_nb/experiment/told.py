@@ -60,9 +60,11 @@ def _end(spec, recipe):
 def _else(spec):
     "What an arm changes beside that"
     told = {('encoder', 'init'), ('finetune', 'freeze'), ('images', 'n'), ('pretrain', 'corrupt')}
-    of = lambda part, section: section.items() if isinstance(section, dict) else [('', section)]
-    every = [(p, k, v) for p, section in (spec.get('change') or {}).items() for k, v in of(p, section)]
-    return [f'{p}.{k} = {v}'.replace('. =', ' =') for p, k, v in every if (p, k) not in told]
+    out = []
+    for part, section in (spec.get('change') or {}).items():
+        if not isinstance(section, dict): out.append(f'{part} = {section}')
+        else: out += [f'{part}.{k} = {v}' for k, v in section.items() if (part, k) not in told]
+    return out
 
 # %% ../../nbs/experiment/36_told.ipynb #91a8db5d
 def in_words(
