@@ -67,8 +67,8 @@ def duration(
 def enumerated(
     xs # anything
 ) -> str:
-    "Such as 'a, b and c'."
-    *first, last = map(str, xs)
+    "Such as 'a, b and c'; 'none' of nothing."
+    *first, last = [*map(str, xs)] or ['none']
     return ', '.join(first) + (' and ' if first else '') + last
 
 def counted(

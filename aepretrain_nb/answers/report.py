@@ -291,7 +291,7 @@ def _spent(rows, n):
 # %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
-    every = lambda c: enumerated(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
+    every = lambda c: enumerated(res.rows[c].dropna().unique() if c in res.rows else [])
     pre = res.encoders.drop_duplicates('key') if 'key' in res.encoders else res.encoders
     rows = [('aepretrain_nb', every('revision')), *((k, every(k)) for k in ('versions', 'device', 'threads')),
         ('fits', _spent(res.rows, len(res.every))), ('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]
