@@ -47,7 +47,7 @@ def test_html_is_escaped(book):
 
 def test_a_claim_that_is_not_there(book):
     for f in (brief, lambda *a: brief_figure(*a, 'points')):
-        with pytest.raises(LedgerError, match="no claim 'gains'; did you mean 'gain'"): f(book, dict(gains=''))
+        with pytest.raises(LedgerError, match="no claim 'gains' in this ledger; did you mean 'gain'"): f(book, dict(gains=''))
 
 def marks(ax): return [(l.get_marker(), round(float(np.ravel(l.get_xdata())[0]), 2), l.get_markerfacecolor()=='w') for l in ax.lines if l.get_marker()!='None' and len(np.ravel(l.get_xdata()))]
 
