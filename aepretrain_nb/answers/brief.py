@@ -8,9 +8,9 @@ Docs: https://aepretrain.github.io/aepretrain_nb/answers/brief.html.md"""
 __all__ = ['Brief', 'brief', 'brief_figure', 'share_legend']
 
 # %% ../../nbs/answers/25_brief.ipynb #04ccdf3c
-import html, re
+import html
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
-from .book import Ledger, SIGNS, reason
+from .book import Ledger, SIGNS, printed, reason
 from .claims import DECIDED, READINGS
 from .estimates import Estimate, figure_of
 from .runs import LedgerError
@@ -32,11 +32,8 @@ def _told(r, reading):
     return f'{figure}\nn {n}: {outcome}'
 
 # %% ../../nbs/answers/25_brief.ipynb #42ab072b
-def _printed(r):
-    "The paper's figure, and below it what its own runs say, where they are known."
-    return '\n'.join(filter(None, [re.split(r', (?=no interval|n \d)', r.reported)[0], r.reported_outcome]))
-
-def _outcome(r): return '\n'.join(filter(None, [f'{SIGNS[r.outcome]} {r.outcome}', reason(r.why)]))
+def _below(*lines): return '\n'.join(filter(None, lines))
+def _outcome(r): return _below(f'{SIGNS[r.outcome]} {r.outcome}', reason(r.why))
 
 # %% ../../nbs/answers/25_brief.ipynb #cc545b80
 _CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3em .7em .3em 0; border: 0'
@@ -72,7 +69,7 @@ def brief(
 ) -> Brief: # outcome, paper, as written, fair
     "The claims that a reader asks for first; raises `LedgerError` for one that is not in the ledger."
     rows = _chosen(book, claims)
-    cols = {'outcome': map(_outcome, rows), 'paper': map(_printed, rows)}
+    cols = {'outcome': map(_outcome, rows), 'paper': [_below(*printed(r)) for r in rows]}
     cols |= {o.replace('_', ' '): [_told(r, o) for r in rows] for o in READINGS}
     return Brief({k: list(v) for k, v in cols.items()}, index=pd.Index([*claims.values()], name='claim'))
 
