@@ -4,11 +4,12 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from aepretrain_nb.answers.asks import Difference, Ratio
 from aepretrain_nb.answers.book import reason
-from aepretrain_nb.answers.brief import brief, brief_figure
+from aepretrain_nb.answers.brief import brief, brief_figure, share_legend
 from aepretrain_nb.answers.claims import Claim, Expect
 from aepretrain_nb.answers.estimates import Estimate
 from aepretrain_nb.answers.ledger import settle
 from aepretrain_nb.answers.runs import LedgerError, made_up
+from aepretrain_nb.answers.viz import label_curve
 
 WORDS = dict(gain='it <b>helps', times='by how much', later='with ten labels')
 
@@ -62,3 +63,14 @@ def test_the_picture_has_a_mark_for_each_who_says_something(book, claims):
 
 def test_claims_of_several_units_have_no_common_axis(book):
     with pytest.raises(LedgerError, match='claims in points and times: draw them apart'): brief_figure(book, dict(gain='', times=''), '')
+
+def test_one_legend_for_all_panels():
+    fig,axs = plt.subplots(1, 2, figsize=(8, 3))
+    lengths = []
+    for ax in axs:
+        label_curve(made_up(), ax=ax)
+        lengths.append(ax.get_xlim()[1])
+    share_legend(fig, 2)
+    assert all(ax.get_legend() is None for ax in axs) and [t.get_text() for t in fig.legends[0].get_texts()]==['pretrained', 'random']
+    assert all(ax.get_xlim()[1]<=n for ax,n in zip(axs, lengths)), 'the room of a legend is given back'
+    plt.close('all')
