@@ -117,6 +117,7 @@ from .answers.claims import *
 from .answers.book import *
 from .answers.ledger import *
 from .answers.several import *
+from .answers.brief import *
 from .again import *
 from .gather import *
 from .compare import *
