@@ -9,7 +9,7 @@ NBS = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not any(o[0] in '._' 
 MODULES = sorted((ROOT/'aepretrain_nb').rglob('*.py'))
 every = pytest.mark.parametrize('nb', NBS, ids=lambda p: p.relative_to(ROOT/'nbs').with_suffix('').as_posix())
 DIRECTIVES = {'default_exp','export','exporti','exports','exportd','exec_doc','hide','hide_line','slow','notest','eval','echo','output','include','code-fold','code-summary',
-    'filter_stream','skip_showdoc'}
+    'filter_stream','skip_showdoc','fig-alt'}
 
 def cells(nb, kind='code'): return [(i,c,''.join(c['source'])) for i,c in enumerate(json.loads(nb.read_text(encoding='utf-8'))['cells']) if c['cell_type']==kind]
 def outputs(nb): return [(i,o) for i,c,_ in cells(nb) for o in c['outputs']]
