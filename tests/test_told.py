@@ -17,4 +17,3 @@ from aepretrain_nb.experiment.told import in_words
 def test_a_sentence_for_each(spec, said):
     told = in_words(spec, default_recipe('quick'))
     assert said in told and told.endswith('.') and '\n' not in told
-
