@@ -42,6 +42,7 @@ from .nets.residual import *
 from .nets.allconv import *
 from .nets.macro import *
 from .nets.inversion import *
+from .nets.learnt import *
 from .train.learner import *
 from .train.callbacks import *
 from .train.transfer import *
@@ -90,6 +91,7 @@ from .experiment.augmented import *
 from .experiment.for_masks import *
 from .experiment.masks_out import *
 from .experiment.subgroups import *
+from .experiment.told import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *
@@ -115,6 +117,7 @@ from .answers.claims import *
 from .answers.book import *
 from .answers.ledger import *
 from .answers.several import *
+from .answers.brief import *
 from .again import *
 from .gather import *
 from .compare import *

@@ -20,6 +20,7 @@ from .experiment.build import built
 from .experiment.run import judged_dl
 from .experiment.step import chain
 from .experiment.store import Store
+from .experiment.told import in_words
 from .experiment.finetune import first_filters
 from .answers.rows import SEEDS
 
@@ -126,6 +127,7 @@ def about(
     before = joined.from_iterable(chain(s)[:-1] for s in steps)
     pre = {p.key: p for p in before if p.do=='reconstruct'}
     own = dict(setting=recipe.get('setting', ''), reading=recipe.get('reading', ''), arms=said,
+        told={a: in_words(o, recipe) for a,o in said.items()},
         labels=_unique(map(_size, steps)), recipe=recipe,
         policy=_unique(s.data.get('policy', 'stratified') for s in steps),
         valid=_unique(s.data.get('valid', 'within') for s in steps)[0],

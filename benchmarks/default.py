@@ -1,7 +1,7 @@
 """What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
 
 Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the first would take thirteen times as long, and
-is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets, asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
+is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets, asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer, and a decoder that is one linear map. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
 Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
 """
 import os
@@ -17,6 +17,7 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.own import own_images
 from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.methods import with_method
+from aepretrain_nb.experiment.recipe import merged
 from plain import held_out
 
 OUT = Path(__file__).resolve().parents[1]/'results'/'default.csv'
@@ -26,7 +27,8 @@ NETS = dict(whole=dict(width=16, stem=1), early=dict(width=32, stem='auto'))
 METHODS = 'masked','skips'
 CHOICES = ['net', 'method', 'budget']
 LONG,SHORT = {'0': 300, '500': 500, '2000': 1000},{'0': 200, '500': 400, '2000': 800}
-FIRST = dict(pretrain=dict(steps=1500, evals=15), finetune=dict(steps=LONG))  # the budget that nets and methods were chosen with
+MIRROR = dict(decoder=dict(make='mirror', norm=True, out_act='identity'))
+FIRST = MIRROR | dict(pretrain=dict(steps=1500, evals=15), finetune=dict(steps=LONG))  # what nets and methods were chosen with
 ONE_RATE = dict(lr=.003, seek='all', first_lr=None)
 
 def splits_of(name, folder, n=10_000):
@@ -37,19 +39,20 @@ def splits_of(name, folder, n=10_000):
 def variants(name, shape):
     "(choice, its name, arm, recipe) of everything that is tried on a data set"
     digits = name=='digits'
-    r = default_recipe('digits' if digits else 'quick', name, **({} if digits else FIRST))
+    r = default_recipe('digits' if digits else 'quick', name, **(MIRROR if digits else FIRST))
     for k,net in NETS.items():
         if k=='early' or shape[-1]<64: yield 'net',k,'random',r | dict(encoder=r['encoder'] | net)
     yield 'method','none','random',r
-    for m in METHODS: yield 'method',m,'pretrained',with_method(r, m, shape)
+    for m in METHODS: yield 'method',m,'pretrained',merged(with_method(r, m, shape), MIRROR if m=='masked' else {})
     if name=='cifar10': yield from budgets(name)
 
 def budgets(name):
-    "The same of shorter and longer training, at one rate"
-    def recipe(fits, pretrain): return default_recipe('quick', name, pretrain=dict(steps=pretrain, evals=15), finetune=ONE_RATE | dict(steps=fits))
-    yield 'budget','long','random',recipe(LONG, 1500)
-    yield 'budget','short','random',recipe(SHORT, 1500)
-    for steps in (1500, 1000): yield 'budget',f'{steps}','pretrained',recipe(SHORT, steps)
+    "Shorter and longer training, at one rate, and a lighter decoder"
+    def recipe(fits, steps=1500, **kw): return default_recipe('quick', name, pretrain=dict(steps=steps, evals=15), finetune=ONE_RATE | dict(steps=fits), **kw)
+    yield 'budget','long','random',recipe(LONG, **MIRROR)
+    yield 'budget','short','random',recipe(SHORT, **MIRROR)
+    for steps in (1500, 1000): yield 'budget',f'{steps}','pretrained',recipe(SHORT, steps, **MIRROR)
+    yield 'budget','linear','pretrained',recipe(SHORT)
 
 def rows_of(name, choices, store, processes):
     "The rows of some choices on a data set, of fits and of autoencoders"

@@ -1,8 +1,10 @@
-"""The docs site in a real headless Chromium, without a network: every page at desktop and phone width. `make docs` runs this.
+"""The docs site in a real headless Chromium, without a network: every page at six widths in light, its colours in the dark too. `make docs` runs this.
 
 Runs with `--docs` only, on `_docs/`, which is built where it is older than what it is made from. Needs `chromium` and `chromedriver`
-(Debian: chromium, chromium-driver) and is skipped without them, unless the environment says CI=true."""
+(Debian: chromium, chromium-driver) and is skipped without them, unless the environment says CI=true. Two browsers share the pages."""
 import functools, http.server, json, os, shutil, subprocess, sys, threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,23 +12,48 @@ from filelock import FileLock
 
 pytestmark = pytest.mark.docs
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = dict(desktop=(1280, 900), phone=(390, 844))
+SIZES = dict(small=(360, 780), phone=(390, 844), tablet=(800, 1100), laptop=(1280, 900), desktop=(1440, 900), wide=(1920, 1080))
+PHONES = 'small','phone'
 CHROMES = 'chromium','chromium-browser','google-chrome','google-chrome-stable','chrome'
 FLAGS = ('--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update '
     '--disable-sync --disable-extensions').split() + ['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
 READY = '''const done = arguments[0];
 (window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => document.fonts.ready).then(() => requestAnimationFrame(() => done()))'''
-LOOK = '''const width = arguments[0], all = s => [...document.querySelectorAll(s)];
+FITS = '''const width = arguments[0], all = s => [...document.querySelectorAll(s)], style = e => getComputedStyle(e);
 const shown = e => e.checkVisibility() && !e.closest('mjx-assistive-mml, .sidebar-drawer, .toc-drawer, .visually-hidden');
-const boxed = e => { for (let p = e; p.tagName != 'ARTICLE'; p = p.parentElement) if (/auto|scroll/.test(getComputedStyle(p).overflowX)) return true };
+const boxed = e => { for (let p = e; p.tagName != 'ARTICLE'; p = p.parentElement) if (/auto|scroll/.test(style(p).overflowX)) return p };
+const over = e => e.scrollWidth > e.clientWidth + 1, name = e => e.outerHTML.slice(0, 120), parts = all('article *');
 return {
     width: Math.max(...['html', 'body', '.content'].map(s => document.querySelector(s).scrollWidth)),
-    cut: all('article *').filter(e => shown(e) && e.getBoundingClientRect().right > width + 1 && !boxed(e)).map(e => e.outerHTML.slice(0, 120)),
-    broken: all('img').filter(e => !e.complete || !e.naturalWidth).map(e => e.src),
+    cut: parts.filter(e => e.getBoundingClientRect().right > width + 1 && shown(e) && !boxed(e)).map(name),
+    clipped: parts.filter(e => over(e) && style(e).overflowX == 'hidden' && e.clientWidth && shown(e)).map(name),
+    unmarked: parts.filter(e => over(e) && boxed(e) == e && shown(e) && !/gradient/.test(style(e).backgroundImage)).map(name)}'''
+FACTS = '''const all = s => [...document.querySelectorAll(s)];
+return {
+    broken: all('img').filter(e => !e.complete || !e.naturalWidth).map(e => e.src), alts: all('img').map(e => e.alt),
     errors: all('mjx-merror, .problematic, .system-message').map(e => e.textContent),
     math: [all('span.math, div.math').length, all('mjx-container').length],
-    ids: all('[id]').map(e => e.id), hrefs: all('a[href]').map(e => e.href),
-    title: document.title, headings: all('h1').length}'''
+    ids: all('[id]').map(e => e.id), hrefs: all('a[href]').map(e => e.href), sources: all('.page-links a').map(e => e.href),
+    headings: all('h1').length}'''
+FAINT = '''const theme = document.body.dataset.theme, found = {}, ratios = {};
+document.body.dataset.theme = arguments[0];
+const numbers = s => (s.match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number), alpha = c => c[3] ?? 1;
+const mix = (c, on) => c.slice(0, 3).map((v, i) => v*alpha(c) + on[i]*(1 - alpha(c)));
+const light = c => [.2126, .7152, .0722].reduce((t, k, i) => { const v = c[i]/255; return t + k*(v <= .04045 ? v/12.92 : ((v + .055)/1.055)**2.4) }, 0);
+const ground = e => { if (!e) return [255, 255, 255]; const c = numbers(getComputedStyle(e).backgroundColor); return alpha(c) == 1 ? c : mix(c, ground(e.parentElement)) };
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), seen = new Set();
+for (let n; n = walk.nextNode();) {
+    const e = n.parentElement;
+    if (seen.has(e) || !n.data.trim() || e.closest('script, style, noscript, svg, mjx-container, .visually-hidden')) continue;
+    seen.add(e);
+    const s = getComputedStyle(e);
+    if (!e.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    const on = ground(e), key = s.color + ' on ' + on.map(Math.round);
+    ratios[key] ??= (([a, b]) => (Math.max(a, b) + .05)/(Math.min(a, b) + .05))([light(mix(numbers(s.color), on)), light(on)]);
+    if (ratios[key] < 4.5) found[key] ??= `contrast ${ratios[key].toFixed(2)}, ${arguments[0]}, ${key}: ${e.outerHTML.slice(0, 90)}`;
+}
+document.body.dataset.theme = theme;
+return Object.values(found)'''
 
 def browser_paths():
     "Chromium and its driver, or a skip (a failure where CI=true)"
@@ -43,7 +70,7 @@ def paths(): return browser_paths()
 
 def fresh(out):
     "Is the site newer than all notebooks and what builds it?"
-    built, made_from = out/'objects.inv', [*(ROOT/'nbs').rglob('*.ipynb'), *(ROOT/'tools').glob('*.py')]
+    built, made_from = out/'objects.inv', [*(ROOT/'nbs').rglob('*.ipynb'), *(o for o in (ROOT/'tools').rglob('*') if o.suffix!='.pyc')]
     return built.exists() and built.stat().st_mtime >= max(o.stat().st_mtime for o in made_from)
 
 @pytest.fixture(scope='module')
@@ -79,7 +106,7 @@ class Browser:
 
     def size(self, name):
         w,h = SIZES[name]
-        self.d.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=h, deviceScaleFactor=1, mobile=name=='phone'))
+        self.d.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=h, deviceScaleFactor=1, mobile=name in PHONES))
         return w
 
     def settle(self): self.d.execute_async_script(READY)
@@ -109,39 +136,88 @@ class Browser:
         return WebDriverWait(self.d, 10, poll_frequency=.05).until(lambda _: f())
 
 @pytest.fixture(scope='module')
-def browser(paths, site):
-    b = Browser(*paths, site)
-    yield b
-    b.d.quit()
+def browsers(paths, site):
+    bs = [Browser(*paths, site) for _ in range(2)]
+    yield bs
+    for b in bs: b.d.quit()
+
+@pytest.fixture
+def browser(browsers): return browsers[0]
 
 def pages(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.html') if '_static' not in p.parts)
 
-def flaws(page, o, width):
-    "What is wrong with a page as `LOOK` found it"
-    if o['width']>width: yield f'{o["width"]} pixels wide, not {width}'
-    for k in ('cut', 'broken', 'errors'): yield from (f'{k}: {v}' for v in o[k])
+def flaws(page, o):
+    "What is wrong with a page whatever its width, as `FACTS` found it"
+    for k in ('broken', 'errors'): yield from (f'{k}: {v}' for v in o[k])
     if o['math'][0]>o['math'][1]: yield f'formulas not set: {o["math"]}'
     if page!='search.html' and o['headings']!=1: yield f'{o["headings"]} titles'
+    yield from (f'a picture says no more than {a!r}' for a in o['alts'] if len(a)<20)
 
-def test_every_page(browser, folder):
-    seen, bad = {}, []
-    for page in pages(folder):
-        for size in SIZES:
-            width = browser.size(size)
-            if size=='desktop': browser.open(page)
-            else: browser.settle()
-            seen[browser.home+page] = o = browser.js(LOOK, width)
-            bad += [f'{page}: {o}' for o in [*flaws(page, o, width), *browser.complaints()]]
-    ids = {url: set(o['ids']) for url,o in seen.items()}
+def misfits(size, o, width):
+    "What does not fit at a width, as `FITS` found it"
+    if o['width']>width: yield f'{size}: {o["width"]} pixels wide, not {width}'
+    for k in ('cut', 'clipped', 'unmarked'): yield from (f'{size}, {k}: {v}' for v in o[k])
+
+def look(browser, page):
+    "The facts of a page, and all that is wrong with it by itself"
+    browser.size('laptop')
+    browser.open(page)
+    facts = browser.js(FACTS)
+    bad = [*flaws(page, facts), *browser.js(FAINT, 'light'), *browser.js(FAINT, 'dark')]
+    for size in SIZES:
+        width = browser.size(size)
+        browser.settle()
+        bad += misfits(size, browser.js(FITS, width), width)
+    return facts, bad+browser.complaints()
+
+@pytest.fixture(scope='module')
+def seen(browsers, folder):
+    "Page -> facts, flaws: each page is looked at once"
+    todo = pages(folder)
+    shares = [todo[i::len(browsers)] for i in range(len(browsers))]
+    with ThreadPoolExecutor(len(browsers)) as pool:
+        parts = pool.map(lambda b, ps: {p: look(b, p) for p in ps}, browsers, shares)
+        return {k: v for part in parts for k,v in part.items()}
+
+def test_every_page(seen):
+    assert not [f'{p}: {o}' for p,(_,bad) in seen.items() for o in bad], '\n'.join(sorted({f'{p}: {o}' for p,(_,bad) in seen.items() for o in bad}))
+    assert len(seen) >= len([p for p in (ROOT/'nbs').rglob('*.ipynb') if p.parent.name[0]!='.'])
+
+def test_links_lead_somewhere(seen, browser, folder):
+    ids = {browser.home+p: set(o['ids']) for p,(o,_) in seen.items()}
     ids[browser.home] = ids[browser.home+'index.html']
-    for page,o in seen.items():
+    bad = set()
+    for page,(o,_) in seen.items():
         for href in o['hrefs']:
             url, _, anchor = href.partition('#')
             if not href.startswith(browser.home): continue
-            if url not in ids and not (folder/url.removeprefix(browser.home)).is_file(): bad.append(f'{page}: no page for {href}')
-            elif anchor and anchor not in ids.get(url, ()): bad.append(f'{page}: no such place: {href}')
-    assert not bad, '\n'.join(sorted(set(bad)))
-    assert len(seen) >= len([p for p in (ROOT/'nbs').rglob('*.ipynb') if p.parent.name[0]!='.'])
+            if url not in ids and not (folder/url.removeprefix(browser.home)).is_file(): bad.add(f'{page}: no page for {href}')
+            elif anchor and anchor not in ids.get(url, ()): bad.add(f'{page}: no such place: {href}')
+    assert not bad, '\n'.join(sorted(bad))
+
+def test_each_picture_has_a_text_of_its_own(seen):
+    n = Counter(a for o,_ in seen.values() for a in o['alts'])
+    assert len(n)>100 and not [a for a,k in n.items() if k>1]
+
+def test_each_page_leads_to_its_sources(seen):
+    made = {}
+    for page,(o,_) in seen.items():
+        *nb, repository, changes = o['sources']
+        assert changes==f'{repository.rstrip("/")}/blob/main/CHANGELOG.md', page
+        if nb: made[page] = ROOT/nb[0].partition('/blob/main/')[2]
+    assert all(o.is_file() for o in made.values()) and made['data/labels.html'].name=='04_labels.ipynb'
+    assert len({*made.values()})==len([p for p in (ROOT/'nbs').rglob('*.ipynb') if p.parent.name[0]!='.'])
+
+def test_text_does_not_shrink_as_the_window_grows(browser):
+    browser.size('desktop')
+    browser.open('cli.html')
+    widths = []
+    for w in range(360, 1960, 16):
+        browser.d.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=900, deviceScaleFactor=1, mobile=False))
+        widths.append(browser.js('return [innerWidth, Math.floor(document.querySelector("article").getBoundingClientRect().width)]'))
+    assert [w for w,_ in widths]==[*range(360, 1960, 16)]
+    assert not [(a, b) for a,b in zip(widths, widths[1:]) if b[1]<a[1]]
+    assert dict(widths)[1288]>=890  # where 120 columns of code fit
 
 def test_complaints_are_seen(browser):
     "The test itself: a console error, an outside request, a missing file and a wide element"
@@ -156,10 +232,28 @@ def test_complaints_are_seen(browser):
         return all(any(s in o for o in text) for s in ('spoilt', 'leaves the site: https://example.org/a.png', '404: '+browser.home+'none.png',
             'none.png - Failed', 'a.png - Failed'))  # the console's lines as well, or they would turn up later
     browser.wait(more)
-    o = browser.js(LOOK, 390)
-    assert o['width']>390 and len(o['cut'])==1 and len(o['broken'])==2
+    o = browser.js(FITS, 390)
+    assert o['width']>390 and len(o['cut'])==1 and len(browser.js(FACTS)['broken'])==2
 
-@pytest.mark.parametrize('size', SIZES)
+def test_flaws_are_seen(browser):
+    "Faint text in one theme, a box that scrolls without a sign, one that hides a part"
+    browser.size('laptop')
+    browser.open('names.html')
+    assert browser.js(FAINT, 'light')==browser.js(FAINT, 'dark')==[]
+    browser.js('''const add = (style, html='') => document.querySelector('article').append(Object.assign(document.createElement('div'), {style, innerHTML: html}));
+        const wide = '<div style="width:2000px">wide</div>';
+        add('color:#333', 'faint in the dark'), add('overflow-x:auto', wide), add('overflow-x:hidden', wide)''')
+    o = browser.js(FITS, 1280)
+    assert [len(o[k]) for k in ('cut', 'unmarked', 'clipped')]==[1, 1, 1]  # what is hidden is cut, too
+    assert browser.js(FAINT, 'light')==[] and 'faint in the dark' in browser.js(FAINT, 'dark')[0]
+    browser.complaints()
+
+def hits(browser):
+    "Where a search leads, the best first"
+    browser.wait(lambda: 'finished' in browser.find('#search-results').text.lower())  # they come one by one
+    return browser.js('return [...document.querySelectorAll("ul.search li a")].map(e => e.href.split("?")[0])')
+
+@pytest.mark.parametrize('size', ['phone', 'laptop'])
 def test_search(browser, size):
     browser.size(size)
     browser.open('index.html')
@@ -169,12 +263,18 @@ def test_search(browser, size):
     box = browser.find('.sidebar-search')
     box.send_keys('label_subset')
     box.submit()
-    browser.wait(lambda: 'finished' in browser.find('#search-results').text.lower())  # hits come one by one
-    hits = browser.js('return [...document.querySelectorAll("ul.search li a")].map(e => e.href)')
-    place = next(h for h in hits if '/data/labels.html' in h and '#' in h)
+    place = next(h for h in hits(browser) if '/data/labels.html' in h and '#' in h)
     assert browser.complaints()==[]
     browser.d.get(place)
     assert 'label_subset' in browser.js('return document.getElementById(location.hash.slice(1)).textContent')
+
+@pytest.mark.parametrize('words,page', [('compare', 'compare'), ('own images', 'own_images'), ('masked', 'experiment/methods'), ('Kohlbrenner', 'papers/kohlbrenner'),
+    ('few masks', 'few_masks'), ('command line', 'cli'), ('label_subset', 'data/labels')])
+def test_search_finds_first_what_is_meant(browser, words, page):
+    browser.size('laptop')
+    browser.open('search.html?q='+words.replace(' ', '+'))
+    assert hits(browser)[0].partition('#')[0]==f'{browser.home}{page}.html'
+    browser.complaints()
 
 def test_dark_mode(browser):
     browser.size('desktop')
@@ -190,3 +290,63 @@ def test_dark_mode(browser):
     assert browser.js('return document.body.dataset.theme')=='dark' and colour()==seen['dark'], 'not kept on the next page'
     browser.js('localStorage.clear()')
     assert browser.complaints()==[]
+
+def test_code_can_be_copied(browser):
+    browser.size('laptop')
+    browser.open('data/labels.html')
+    assert browser.js('return document.querySelectorAll(".cell_output .copybtn").length')==0
+    browser.d.execute_cdp_cmd('Browser.grantPermissions', dict(permissions=['clipboardReadWrite', 'clipboardSanitizedWrite'], origin=browser.home))
+    want = browser.js('const b = document.querySelector(".cell_input .copybtn"); b.scrollIntoView({block: "center"}); return b.parentElement.querySelector("pre").innerText')
+    browser.find('.cell_input .copybtn').click()
+    browser.wait(lambda: browser.js('return document.querySelector(".cell_input .copybtn").classList.contains("success")'))
+    got = browser.d.execute_async_script('navigator.clipboard.readText().then(arguments[0])')
+    assert got.strip()==want.strip()!='' and browser.complaints()==[]
+
+FOCUS = '''const e = document.activeElement, r = e.getBoundingClientRect();
+return {what: e.className || e.htmlFor || e.tagName, on: r.width > 0 && r.right > 0 && r.left < innerWidth && e.checkVisibility({visibilityProperty: true}),
+    menu: !!e.closest('.sidebar-tree'), content: !!e.closest('article'), menu_key: e.htmlFor == '__navigation', search: e.matches('.sidebar-search')}'''
+
+def keys(browser, *names):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+    for n in names: ActionChains(browser.d, duration=0).send_keys(getattr(Keys, n)).perform()
+
+def tabs(browser, what, limit=400):
+    "Press the tabulator until the focus is at `what`; everything on the way is in sight"
+    for _ in range(limit):
+        keys(browser, 'TAB')
+        o = browser.js(FOCUS)
+        if o['what']!='muted-link skip-to-content' and not o['on']: raise AssertionError(f'the focus is out of sight: {o}')
+        if o[what]: return o
+    raise AssertionError(f'no {what} after {limit} steps')
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_keys_reach_everything(browser, theme):
+    browser.size('laptop')
+    browser.open('answers/stats.html')
+    browser.js('document.body.dataset.theme = arguments[0]', theme)
+    keys(browser, 'TAB')
+    assert 'skip-to-content' in browser.js(FOCUS)['what']
+    for o in 'search', 'menu', 'content': tabs(browser, o)
+    browser.open('answers/stats.html')
+    keys(browser, 'TAB', 'ENTER')
+    assert browser.js('return location.hash')=='#furo-main-content' and tabs(browser, 'content', 6), 'the link past the menu leads nowhere'
+
+def test_keys_open_the_menu_of_a_phone(browser):
+    browser.size('phone')
+    browser.open('answers/stats.html')
+    tabs(browser, 'menu_key', 5)
+    keys(browser, 'ENTER')
+    browser.wait(lambda: browser.js('return document.querySelector(".sidebar-drawer").getBoundingClientRect().left')==0)
+    for o in 'search', 'menu': tabs(browser, o)
+    keys(browser, 'ESCAPE')
+    browser.wait(lambda: not browser.js('return document.getElementById("__navigation").checked'))
+    tabs(browser, 'content', 12)
+
+def test_the_menu_goes_by_question(browser):
+    browser.size('laptop')
+    browser.open('papers/dong.html')
+    captions = browser.js('return [...document.querySelectorAll(".sidebar-tree .caption")].map(e => e.innerText.trim().toLowerCase())')
+    assert captions==['start', 'guides', 'papers', 'library', 'reference']
+    shown = browser.js('return [...document.querySelectorAll(".sidebar-tree a")].filter(e => e.checkVisibility()).map(e => e.innerText)')
+    assert 'Claims' in shown and 'Data' in shown and 'Labels' not in shown, 'the open page is unfolded, floors are not'

@@ -139,13 +139,13 @@ def test_a_schedule_ties_what_can_be_tied():
 
 @pytest.mark.parametrize('h,w', [(68, 65), (8, 8), (31, 30)])
 @every_net
-@pytest.mark.parametrize('decoder', ['mirror', 'upsample', 'skip', 'unpool'])
+@pytest.mark.parametrize('decoder', ['mirror', 'linear', 'upsample', 'skip', 'unpool'])
 def test_built_for_one_size_and_used_at_another(net, decoder, h, w):
     assert built(net, decoder, 3, 29, 29).eval()(pictures(3, h, w)).shape==(4, 3, h, w)
 
 def test_flat_codes():
     enc = dense_encoder(3, 7, 9, gen(), widths=(20, 10))
-    for name in ('tied', 'mirror', 'skip', 'unpool'):
+    for name in ('tied', 'mirror', 'linear', 'skip', 'unpool'):
         assert Autoencoder(enc, decoder_of(name)(enc, 3, 7, 9))(pictures(3, 7, 9)).shape==(4, 3, 7, 9)
     with pytest.raises(ValueError, match="stage 'l1' gives 20 numbers, no map"): decoder_of('upsample')(enc, 3, 7, 9)
 
@@ -213,7 +213,7 @@ def test_heads(net, head, average):
 
 ERRORS = {
     'timm:resnet18': lambda: encoder_of('resnet18'),
-    'tied, mirror, upsample, skip, unpool': lambda: decoder_of('miror'),
+    'tied, mirror, linear, upsample, skip, unpool': lambda: decoder_of('miror'),
     'linear, mlp': lambda: head_of('fc'),
     "timm has no net 'resnet19'": lambda: staged('timm:resnet19', 3, 8, 8),
     'is no row of blocks': lambda: staged('timm:test_vit', 3, 160, 160),

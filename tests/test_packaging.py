@@ -45,6 +45,10 @@ def test_tests_and_tools_import_only_what_their_extras_bring():
     here = {p.stem for d in ('tests', 'tools', 'benchmarks') for p in (ROOT/d).glob('*.py')}
     assert [o for o in undeclared([*(ROOT/'tests').glob('*.py'), *(ROOT/'tools').glob('*.py'), ROOT/'conftest.py'], *brought) if o[1] not in here] == []
 
+def test_who_cites_names_this_version():
+    said = (ROOT/'CITATION.cff').read_text(encoding='utf-8')
+    assert f'version: {importlib.import_module(LIB).__version__}\n' in said and f"license: {cfg['license']}\n" in said
+
 def test_every_folder_with_modules_is_a_package():
     want = {'.'.join(p.parent.relative_to(ROOT).parts) for p in (ROOT/LIB).rglob('*.py')}
     assert set(find_packages(ROOT, include=[LIB, f'{LIB}.*'])) == want

@@ -1,5 +1,5 @@
 "What would spoil the narrative of the page: its HTML as a parser sees it, hostile names, and grids with holes."
-import re
+import re, shutil, subprocess
 from html.parser import HTMLParser
 
 import numpy as np, pandas as pd, pytest
@@ -53,6 +53,8 @@ def check(f):
     for row in re.findall(r'<tr>.*?</tr>', p.html, re.S): assert row.count('scope="row"') in (0, 1)
     return p
 
+OPEN = ['The answer', 'What was compared', 'Verdict', 'Before you believe it', 'Means', 'Differences']
+
 def headings(p): return re.findall(r'<h2>(.*?)</h2>', p.html)
 
 ARMS = 'pretrained', 'random', 'random_small'
@@ -93,14 +95,48 @@ def whole(): return grid(lost=1)
 
 def test_whole_page(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html', margin=20))
-    assert headings(p)==['Verdict', 'Before you believe it', 'Means', 'Differences', 'Label curve', 'Validation curves', 'Learning rates', 'Pre-training',
-        'Settings', 'Versions and time', 'Do it again']
-    assert len(p.all('img'))==5
+    assert headings(p)==OPEN+['Do it again', 'Validation curves', 'Learning rates', 'Pre-training', 'Settings', 'Versions and time']
+    assert len(p.all('img'))==6
     for r in whole.verdict(20).table.itertuples(): assert r.words in p.text
     for w in whole.verdict(20).warnings: assert w in p.text
     for c in whole.cells.itertuples(): assert f'{c.mean:.2f} ± {c.sd:.2f}' in p.text
     for said in ('29 of 30 fits finished', '4 of 5', '1,437 training images', 'version 3, setting quick', 'taken out of the labels: 10 at 50 labels',
         '5 of 5 finished, 25.0 s of training', 'lr = [0.003, 0.01, 0.03]'): assert said in p.text, said
+
+def without_details(p): return re.sub(r'<details>.*?</details>', '', p.html, flags=re.S)
+
+@undrawn
+def test_the_answer_stands_open_and_the_rest_is_folded(whole, tmp_path):
+    p = check(report(whole, tmp_path/'a.html'))
+    assert re.findall(r'<h2>(.*?)</h2>', without_details(p))==OPEN and len(p.all('details'))==6
+    for folded in ('settings', 'command', 'curves'): assert f'id="{folded}"' not in without_details(p) and f'href="#{folded}"' in p.html
+
+@undrawn
+def test_each_arm_is_explained_where_it_is_named(whole, tmp_path):
+    told = dict(pretrained='Starts from an autoencoder.', random='Starts from nothing.', random_small='Small <weights>.')
+    p = check(report(grid(about=dict(told=told)), tmp_path/'a.html'))
+    for said in told.values(): assert said in p.text
+    p = check(report(Results(whole.rows), tmp_path/'b.html'))
+    assert 'Starts from pre-trained weights' in p.text and 'Starts from random weights' in p.text
+
+@undrawn
+def test_digits_are_those_of_the_bottom_line(whole, tmp_path):
+    res = grid()
+    p = check(report(res, tmp_path/'a.html'))
+    for inside in re.findall(r'\(([+-][^()]*\])\)', res.verdict().headline):
+        number, interval_ = inside.replace(' points', '').split(' ', 1)
+        assert re.search(re.escape(number)+r'\s+'+re.escape(interval_), p.text), inside
+
+CHROME = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROME, reason='no Chromium on this machine')
+@pytest.mark.parametrize('arms', [ARMS, ARMS[:2]], ids=['three', 'two'])
+def test_two_pages_of_paper(tmp_path, arms):
+    f = report(grid(arms, (50, 200, 1000)), tmp_path/'a.html')
+    flags = ['--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path/"profile"}', '--no-pdf-header-footer']
+    subprocess.run([CHROME, *flags, f'--print-to-pdf={tmp_path/"a.pdf"}', f.as_uri()], check=True, capture_output=True, timeout=120)
+    assert len(re.findall(rb'/Type\s*/Page\b', (tmp_path/'a.pdf').read_bytes()))<=2
 
 @undrawn
 def test_every_entry_of_about_that_is_given_is_told(whole, tmp_path):
@@ -184,7 +220,7 @@ def test_reason_of_a_failure_is_text(whole, tmp_path):
 def test_nothing_has_finished(tmp_path):
     gone = rows_of()[['arm', 'labels', *SEEDS]].assign(reason='not run')
     p = check(report(Results(pd.DataFrame(), gone, about=ABOUT_IT), tmp_path/'a.html'))
-    assert 'nothing to compare' in p.text and '0 of 30 fits finished' in p.text and 'Label curve' not in headings(p) and 'no runs' in p.text
+    assert 'nothing to compare' in p.text and '0 of 30 fits finished' in p.text and 'The answer' not in headings(p) and 'no runs' in p.text
 
 @undrawn
 @pytest.mark.parametrize('encoders', [True, False])

@@ -124,6 +124,25 @@ def test_lower_is_better_where_the_rows_say_so(name):
     assert res.rising().arm.tolist()==['random'] and f'still gained 0.2 {unit}' in ' '.join(res.warnings)
     assert res.text().split('\n')[2].startswith(f'{METRICS[name].title} ({unit})')
 
+MORE = ARMS | dict(frozen_random=60., variant_1=85., variant_2=86., variant_3=87., variant_4=88.5)
+
+@pytest.mark.parametrize('n', [2, 3, 8])
+@pytest.mark.parametrize('sizes', [(100,), (100, 1000, 5000), tuple(range(100, 1600, 100))])
+@pytest.mark.parametrize('stacked', [False, True])
+def test_the_answer_in_one_picture(n, sizes, stacked):
+    rows = made(dict(list(MORE.items())[:n]), sizes, 3).assign(metric='miou', chance=8.)
+    fig = Results(rows).answer_figure(stacked)
+    left, right = fig.axes
+    fig.canvas.draw()
+    assert left.get_ylabel()=='test mean IoU (%)' and len(left.get_legend().get_texts())==n
+    assert right.texts and 'points' in right.get_xlabel()+right.get_ylabel()
+    boxes = [ax.get_tightbbox() for ax in fig.axes]
+    assert not boxes[0].overlaps(boxes[1]), 'no panel writes into the other'
+
+def test_an_answer_needs_two_arms_for_its_right_half():
+    assert len(Results(made(dict(pretrained=88.))).answer_figure().axes)==1
+    with pytest.raises(AnswerError, match='nothing to draw'): Results(pd.DataFrame()).answer_figure()
+
 def test_mean_iou_is_told_as_such():
     rows = made().assign(metric='miou', better='higher', chance=8.)
     res = Results(rows.assign(value=rows.value.where(rows.arm!='random_small', 7.)))

@@ -52,6 +52,15 @@ def test_no_public_name_stands_in_two_modules():
         names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id=='__all__')
         for n in names: assert seen.setdefault(n, m)==m, f'{n} is in {seen[n]} and in {m}'
 
+def test_every_picture_says_what_is_seen_on_it():
+    "In words of its own; `make docs` fails otherwise"
+    sync,seen = tool('sync'),{}
+    for nb in NBS:
+        page = nb.relative_to(ROOT/'nbs').with_suffix('').as_posix()
+        for c in sync.read_nb(nb).cells:
+            if c.cell_type!='code' or page.startswith(sync.AWAITED): continue
+            for o in sync.alts(c, page): assert seen.setdefault(o, page)==page and len(o)>30, f'{page}: {o}'
+
 @every
 def test_directives_are_ones_that_nbdev_reads(nb):
     for i,_,src in cells(nb):

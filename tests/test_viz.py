@@ -1,5 +1,5 @@
 "What pictures cannot show: geometry, scales, numbers drawn, odd input, and that nothing is shown or opened unasked."
-import warnings
+import re, warnings
 
 import matplotlib
 matplotlib.use('Agg')
@@ -8,8 +8,10 @@ from sklearn.metrics import confusion_matrix
 from aepretrain_nb.answers import viz
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import interval
-from aepretrain_nb.answers.viz import (arm_styles, confusion, curves, forest, label_curve, show_filters, show_reconstructions)
+from aepretrain_nb.answers.verdict import verdict
+from aepretrain_nb.answers.viz import MANY, against_best, arm_styles, boxes, curves, forest, label_curve
 from aepretrain_nb.data.grid import show_images, tile
+from aepretrain_nb.nets.learnt import confusion, show_filters, show_reconstructions
 
 rng = np.random.default_rng(0)
 
@@ -106,7 +108,7 @@ def test_forest_row_order_and_numbers():
     ax = forest(d, scale=100)
     assert len(ax.texts)==6 and ax.get_ylim()[0]>ax.get_ylim()[1]
     assert [t.get_text() for t in ax.get_yticklabels()][:2]==['10 labels vs r1', '10 labels vs r2']
-    assert ax.texts[0].get_text().startswith(f"{100*d['diff'][0]:+.2f} [{100*d.low[0]:.2f}")
+    assert ax.texts[0].get_text().startswith(f"{100*d['diff'][0]:+.3g} [{100*d.low[0]:.3g}, "), 'digits of the verdict'
     styles = arm_styles(trials().arm)
     assert ax.lines[0].get_color()==styles['r1']['color'], 'controls look as in the label curve'
 
@@ -125,7 +127,8 @@ def test_bands_stay_inside_per_cents():
 def test_an_arm_that_did_not_train_shows_no_help():
     d = differences(trials()).assign(chance_b=[0, 2, 0, 0, 0, 0], chance_a=[0, 0, 0, 0, 3, 3])
     ax = forest(d)
-    words, marks = [t.get_text() for t in ax.texts], [l for l in ax.lines if len(l.get_xdata())==1]
+    marks = [l for l in ax.lines if len(l.get_xdata())==1 and l.get_label()!='_beyond']
+    words = [t.get_text() for t in ax.texts]
     assert words[1]=='did not train' and words[4:]==['pretrained did not train']*2 and '[' in words[0]
     assert [m.get_markerfacecolor()=='none' for m in marks]==[False, True, False, False, True, True]
 
@@ -147,11 +150,83 @@ def test_wrong_shapes_say_which():
     with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_images(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_filters(np.zeros((2, 3)))
 
-def test_palette_differs_for_the_colour_blind():
-    "Any two of the first six colours stay apart under full deuteranopia and protanopia (Machado et al. 2009), in linear RGB."
+@pytest.mark.parametrize('arms', ['abcdef', ['pretrained', *'abc', 'random', 'frozen_random'], ['random', 'random_default', 'random_matched', 'frozen_random']])
+def test_palette_differs_for_the_colour_blind(arms):
+    "Any two colours of a figure stay apart under full deuteranopia and protanopia (Machado et al. 2009), in linear RGB."
     see = [np.eye(3), np.array([[.367322, .860646, -.227968], [.280085, .672501, .047413], [-.011820, .042940, .968881]]),
            np.array([[.152286, 1.052583, -.204868], [.114503, .786281, .099216], [-.003882, -.048116, 1.051998]])]
-    cols = np.array([matplotlib.colors.to_rgb(s['color']) for s in arm_styles('abcdef').values()])**2.2
+    cols = np.array([matplotlib.colors.to_rgb(s['color']) for s in arm_styles(arms).values()])**2.2
     for m in see:
         c = cols @ m.T
-        assert min(np.linalg.norm(c[i]-c[j]) for i in range(6) for j in range(i))>.1
+        assert min(np.linalg.norm(c[i]-c[j]) for i in range(len(c)) for j in range(i))>.1
+
+# One look, a legend off the data
+
+ARMS = 'pretrained', 'sparse', 'random', 'frozen_random', 'random_matched', 'SWWAE-all', 'SWWAE-first', 'SAE-layerwise'
+
+def of_arms(arms, sizes=(10, 100, 1000), n=3):
+    d = pd.MultiIndex.from_product([sizes, arms, range(n)], names=['labels', 'arm', 'seed']).to_frame(index=False)
+    return d.assign(value=rng.uniform(50, 90, len(d)), subset=d.labels.astype(str)+'/'+d.seed.astype(str), valid=60., step=d.labels,
+        unit='%', metric='accuracy', better='higher', encoder=d.arm.where(d.arm.str.contains('SWWAE|pretrained'), 'random'))
+
+def looks(ax):
+    "Arm -> colour and marker of the legend"
+    legend = ax.get_legend()
+    return {t.get_text(): h.get_color() for t, h in zip(legend.get_texts(), legend.legend_handles)}
+
+@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')], ids=['label_curve', 'boxes', 'curves'])
+def test_an_arm_keeps_its_look_and_its_place_among_others(draw):
+    every = looks(draw(of_arms(ARMS[:5])))
+    assert list(every)==['pretrained', 'sparse', 'random', 'random_matched', 'frozen_random'], 'trained, random, frozen'
+    for few in (['random_matched', 'pretrained'], ['frozen_random', 'random']):
+        found = looks(draw(of_arms(few)))
+        assert found=={a: every[a] for a in found} and set(found)==set(few)
+
+def test_arms_beyond_the_palette_still_have_a_look():
+    sty = arm_styles([f'variant {i}' for i in range(20)]+['random', *(f'random_{i}' for i in range(9))])
+    assert len(sty)==30 and len({tuple(s.values()) for s in sty.values()})>=12
+
+@pytest.mark.parametrize('n', [2, 5, 8])
+@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')], ids=['label_curve', 'boxes', 'curves'])
+def test_no_point_lies_under_the_legend(draw, n):
+    ax = draw(of_arms(ARMS[:n]))
+    ax.figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    points = np.concatenate([ax.transData.transform(np.c_[l.get_xdata(), l.get_ydata()]) for l in ax.lines if len(l.get_xdata())])
+    assert not any(box.contains(*p) for p in points[np.isfinite(points).all(1)])
+    assert len(ax.get_legend().get_texts())==n
+
+@pytest.mark.parametrize('sizes', [(50,), (10, 100, 1000), tuple(range(10, 500, 10))])
+def test_ticks_stand_at_the_sizes_that_were_run_and_end_with_them(sizes):
+    ax = label_curve(of_arms(ARMS[:3], sizes))
+    ticks = ax.get_xticks()
+    assert max(ticks)<=max(sizes)*1.1 and ax.get_xlabel()=='labelled images'
+    if len(sizes)<=MANY: assert ticks.tolist()==list(sizes)
+
+def test_a_huge_difference_does_not_squeeze_the_rest():
+    d = differences(of_arms(ARMS[:3]).assign(value=lambda d: d.value/100))
+    d.loc[d.control=='random', ['diff', 'low', 'high']] = [30., 24., 36.]
+    ax = forest(d, unit='points')
+    assert ax.get_xlim()[1]<3 and sum(l.get_label()=='_beyond' for l in ax.lines)>=3 and 'arrow' in ax.get_xlabel()
+    assert any(t.get_text()=='+30 [24, 36]' for t in ax.texts)
+    assert 'arrow' not in forest(d, span=(-40, 40)).get_xlabel()
+
+# The answer
+
+@pytest.mark.parametrize('sizes', [(50,), (10, 100, 1000), tuple(range(10, 200, 10))])
+def test_the_answer_says_the_verdict_with_the_digits_of_the_headline(sizes):
+    rows = of_arms(['pretrained', 'random', 'frozen_random'], sizes, 5)
+    rows['value'] = rows.value/20 + 60 + 12*(rows.arm=='pretrained') - 20*(rows.arm=='frozen_random')
+    v = verdict(differences(rows), unit='points')
+    ax = against_best(v.best, v.unit)
+    said = ' '.join(t.get_text() for t in ax.texts)
+    assert 'helps' in said and 'random' in ax.get_title(loc='left')
+    if len(sizes)==1: assert re.search(r'\(([+-]\S+) points', v.headline)[1]+' [' in said
+    if len(sizes)>MANY: assert f'of {len(sizes)} sizes' in said.replace('\n', ' ')
+    else: assert ax.get_ylim()[0]>ax.get_ylim()[1] and len(ax.get_yticks())==len(sizes)
+
+def test_the_answer_about_a_dead_control_has_words_and_no_interval():
+    rows = of_arms(['pretrained', 'random'], (10, 100)).assign(at_chance=lambda d: (d.arm=='random') & (d.labels==10))
+    ax = against_best(verdict(differences(rows)).best)
+    words = [t.get_text() for t in ax.texts]
+    assert words[0]=='no verdict' and 'did not train' in words[1].replace('\n', ' ') and '[' in words[3]

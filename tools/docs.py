@@ -3,9 +3,11 @@
     python tools/docs.py              _docs/, by way of _proc/
     python tools/docs.py --out DIR    DIR, by way of _proc/ beside it
 """
-import argparse, ast, base64, os, re, shutil, struct, sys
+import argparse, ast, base64, json, os, re, shutil, struct, sys
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
 
+from html import unescape
+from itertools import count
 from pathlib import Path
 from posixpath import normpath
 
@@ -16,40 +18,38 @@ from nbdev.processors import FilterDefaults
 
 from aepretrain_nb.answers.report import report
 
-from sync import map_links, notebooks
+from sync import alts, map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {'data': 'Data', 'nets': 'Nets', 'train': 'Train', 'experiment': 'Experiment', 'answers': 'Answers', '': 'Front', 'papers': 'Papers'}  # in reading order
+SITE = Path(__file__).resolve().parent/'site'  # style, scripts, templates
+GROUPS = {  # the menu: a caption and its pages in reading order; a floor stands for its notebooks, a paper (by year) for its further pages
+    'Start': ['index', 'own_images'],
+    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'faq', 'promises'],
+    'Papers': ['papers/kalmanovich', 'papers/zhang', 'papers/dong', 'papers/kohlbrenner', 'papers/barletta'],
+    'Library': ['data', 'nets', 'train', 'experiment', 'answers'],
+    'Reference': ['cli', 'compare', 'kept', 'gather', 'again', 'commands', 'names']}
+FLOORS = {
+    'data': 'Arrays, image sets, labels and splits, named data, batches, noise: what is known before there is a net.',
+    'nets': 'Layers, encoders, decoders by name, losses, filters.',
+    'train': 'The learner, the transfer of weights, schedules, probes, heads, scores and tasks.',
+    'experiment': 'Recipes, steps and plans, what a step does, the store, executors, the search for rates.',
+    'answers': 'Statistics, verdicts, figures, results and reports, claims and their ledger.'}
+SHORT = {'index': 'Start here', 'papers/kalmanovich': 'Kalmanovich & Chechik', 'papers/zhang': 'Zhang, Lee & Lee', 'papers/dong': 'Dong et al.',
+    'papers/kohlbrenner': 'Kohlbrenner et al.', 'papers/barletta': 'Barletta & De Benedetti'}
+WEIGHTS = dict(Start=8, Guides=6, Papers=3, Library=0, Reference=5)  # of a page's group, beside 15 for a title and 5 for a word in the text
+FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}  # a word of search -> what is meant; of a paper, its author
 SAMPLE = '_static/sample_report.html'  # a report from recorded rows, made with the site
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
-CSS = '''
-h1 { font-size: 2.25em; }
-h2 { font-size: 1.6em; }
-h3 { font-size: 1.3em; }
-h4 { font-size: 1.15em; }
-h1 + blockquote { border: 0; background: none; padding: 0; margin: -.5rem 0 1.5rem; font-size: 1.15em; color: var(--color-foreground-secondary); }
-a.symbol-source { float: right; font-size: .8em; margin-top: -2.6em; }
-section:has(> a.symbol-source) > :is(h2, h3, h4, h5) { font-size: 1.05em; padding-right: 4.5em; overflow-wrap: anywhere; }
-:is(h2, h3, h4, h5) code.literal { background: none; border: 0; padding: 0; font-size: 1em; }
-div.cell { margin-bottom: 1em; }
-body { --mystnb-source-bg-color: var(--color-code-background); --mystnb-source-border-color: var(--color-background-border); --mystnb-source-margin-color: var(--color-brand-primary); }
-div.cell div.cell_output { overflow-x: auto; margin-top: .2em; }
-div.cell div.cell_output > .output { margin-block: .2em; }
-div.cell_output :is(.highlight, pre) { background: none; margin-block: 0; }
-div.cell_output pre { padding-block: .4em; }
-div.cell_output img { background: #fff; }
-table.dataframe { border: 0; border-collapse: collapse; font-size: .85em; font-variant-numeric: tabular-nums; }
-table.dataframe :is(th, td) { border: 0; padding: .2em .7em; text-align: right; white-space: nowrap; }
-table.dataframe thead tr:last-child th { border-bottom: 1px solid var(--color-foreground-border); }
-.table-wrapper table.docutils { margin-left: 0; }
-@media (min-width: 97em), (min-width: 75em) and (max-width: 82em) { .content { width: 56em; } }
-'''
 ICON = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>
 '''
-CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline'], html_theme='furo',
+LIGHT = {'scroll-hint': 'rgb(0 0 0 / .3)', 'card': '0px'}
+DARK = {'scroll-hint': 'rgb(255 255 255 / .35)', 'card': '.6rem'}
+CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline', 'sphinx_copybutton'], html_theme='furo',
     nb_execution_mode='off', nb_render_markdown_format='myst', nb_merge_streams=True, nb_ipywidgets_js={},
     myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence'], myst_heading_anchors=4, myst_dmath_double_inline=True,
-    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_favicon='_static/icon.svg',
+    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_js_files=['site.js'], html_favicon='_static/icon.svg',
+    html_theme_options=dict(top_of_page_buttons=['view'], light_css_variables=LIGHT, dark_css_variables=DARK), templates_path=[str(SITE/'templates')],
+    copybutton_selector='.highlight pre:not(.cell_output pre)',
     html_copy_source=False, html_show_sphinx=False, html_use_index=False, exclude_patterns=['images/*'])
 
 class Filter(FilterDefaults):
@@ -64,6 +64,26 @@ def is_doc(c): return c.cell_type=='code' and re.search(r'^show_doc\(', c.source
 def plain_types(s):
     "A signature as nbdev writes it, with types as a reader knows them"
     return s.replace(':NoneType=', '=').replace('__main__.', '').replace('torch._C.', 'torch.')
+
+def in_columns(o):
+    "Is an output text in columns, which lose their sense where lines are wrapped?"
+    s = text(o.get('text', o.get('data', {}).get('text/plain', '')))
+    return len(re.findall(r'^.*\S {2,}\S.*$', s, re.M))>1
+
+def aligned(html):
+    "A pandas table whose words stand on the left, long ones wrapped, and whose numbers on the right; heads go with their column"
+    number = re.compile(r'[-+±~<>=\s]*[\d.][\d.,%eE+×/:±\[\]() -]*|(?i:nan|none|<na>)|-|')
+    plain = lambda s: unescape(re.sub(r'<.*?>', '', s, flags=re.S)).strip()
+    rows = [re.findall(r'<td>(.*?)</td>', r, re.S) for r in re.findall(r'<tr.*?</tr>', html, re.S)]
+    columns = [[plain(o) for o in col] for col in zip(*[r for r in rows if r])]
+    words = [not all(number.fullmatch(o) for o in col) for col in columns]
+    def cell(m, i): return f'<td class="{"long" if len(plain(m[1]))>32 else "word"}">' if words[i] else m[0].partition('>')[0]+'>'
+    def row(m):
+        n = count()
+        if '<td' in m[0]: return re.sub(r'<td>(?=(.*?)</td>)', lambda o: cell(o, next(n)), m[0], flags=re.S)
+        heads = len(re.findall('<th', m[0])) - len(words)
+        return re.sub(r'<th>', lambda o: '<th class="word">' if (i := next(n)-heads)>=0 and words[i] else o[0], m[0])
+    return re.sub(r'<tr.*?</tr>', row, html, flags=re.S)
 
 def patched(f):
     "The class that the function `f` is patched into, or None"
@@ -88,10 +108,15 @@ class Site:
         self.pages = {page(p): p for p in sorted(self.srcs)}
         self.lookup = NbdevLookup()
         self.labels = {}  # page -> symbol -> target
+        self.said = {}    # notebook -> cell -> what is seen on its pictures
+        self.tops = {}    # page -> title, what it is in a line
 
     def process(self, src):
         "The notebook `src` after nbdev's processors, which run exported cells to document them"
         nb = read_nb(self.nbs/src)
+        self.said[src] = {c.id: alts(c, src.with_suffix('').as_posix()) for c in nb.cells if c.cell_type=='code'}
+        title,_,rest = nb.cells[0].source.partition('\n')
+        self.tops[page(src)] = title.lstrip('# '), next((l[2:] for l in rest.splitlines() if l.startswith('> ')), '')
         old = os.environ.get('IN_TEST')
         os.environ['IN_TEST'] = '1'
         try: Filter()(nb)
@@ -162,9 +187,11 @@ class Site:
         if opts.get('include')=='false': return []
         source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
         tags = [t for k,v,t in (('echo','false','remove-input'), ('output','false','remove-output'), ('code-fold','true','hide-input')) if opts.get(k)==v]
-        groups = [[]]
+        said,groups = list(self.said[src].get(c.get('id'), [])),[[]]
+        if any(in_columns(o) for o in c.get('outputs', [])): tags.append('columns')
         for o in c.get('outputs', []):
             d = o.get('data', {})
+            if 'text/html' in d: d['text/html'] = aligned(text(d['text/html']))
             if 'text/markdown' in d: d['text/markdown'] = self.markdown(text(d['text/markdown']), src)
             if 'image/png' in d and any('image/png' in x.get('data', {}) for x in groups[-1]): groups.append([])
             groups[-1].append(o)
@@ -173,7 +200,7 @@ class Site:
             new = mk_cell(source if i==0 else 'pass', 'code')
             new.metadata = dict(tags=tags if i==0 else ['remove-input'])
             if pic := next((o.data['image/png'] for o in outs if 'image/png' in o.get('data', {})), None):
-                new.metadata['mystnb'] = dict(image=dict(width=f'{png_width(pic)//2}px', alt='Figure made by the code above'))
+                new.metadata['mystnb'] = dict(image=dict(width=f'{png_width(pic)//2}px', alt=said.pop(0)))
             new.outputs, new.execution_count = outs, None
             res.append(new)
         return res
@@ -198,32 +225,82 @@ class Site:
             elif c.cell_type=='code': res += self.code_cells(c, src)
         return res
 
-    def toctree(self):
-        "One table of contents per folder"
-        def tree(folder, title):
-            pgs = [p for p,s in self.pages.items() if (s.parent.as_posix() if s.parent.parts else '')==folder and p!='index']
-            return f':::{{toctree}}\n:hidden:\n:caption: {title}\n\n' + '\n'.join(pgs) + '\n:::' if pgs else ''
-        return '\n\n'.join(filter(None, (tree(f, t) for f,t in FOLDERS.items())))
+    def below(self, pg):
+        "The pages below a page of the menu: a floor's notebooks, a paper's further pages"
+        return [p for p in self.pages if p.startswith(f'{pg}/' if pg in FLOORS else f'{pg}_' if pg.startswith('papers/') else '/')]
+
+    def top(self, group):
+        "The pages of a group that there are"
+        return [o for o in GROUPS[group] if o in self.pages or o in FLOORS or o=='names']
+
+    def grouped(self):
+        "Caption -> its pages, those below them too; an error where a notebook stands nowhere"
+        res = {g: [o for pg in self.top(g) for o in (pg, *self.below(pg))] for g in GROUPS}
+        if odd := self.pages.keys() - {o for pgs in res.values() for o in pgs}: raise ValueError(f'in no group of tools/docs.py: {", ".join(sorted(odd))}')
+        return res
+
+    def toctree(self, pgs, caption=''):
+        "A hidden table of contents: pages under their short names"
+        def line(pg):
+            if pg=='index': return f'{SHORT[pg]} <self>'
+            to = f'/{pg}/index' if pg in FLOORS else f'/{pg}'
+            name = SHORT.get(pg) or ('Claims' if pg.endswith('_claims') else '')
+            return f'{name} <{to}>' if name else to
+        head = f':caption: {caption}\n' if caption else ''
+        return f':::{{toctree}}\n:hidden:\n{head}\n' + '\n'.join(map(line, pgs)) + '\n:::'
+
+    def floor(self, folder):
+        "The page of a floor: its notebooks, each with a line"
+        pgs = self.below(folder)
+        rows = [f'- [{self.tops[pg][0]}](/{pg}.ipynb): {self.tops[pg][1].rstrip(".")}.' for pg in pgs]
+        return '\n'.join([f'# {folder.capitalize()}\n\n> {FLOORS[folder]}\n', *rows, '', self.toctree(pgs)]) + '\n'
+
+    def names(self):
+        "The page of all public names, in the order of the alphabet, each with the page that shows it"
+        rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
+        items = '\n'.join(f'- [`{n}`](#{to}) [{SHORT.get(pg) or self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
+        return f'---\nnosearch: true\n---\n# Names\n\n> Where a thing is defined: every public name, and the page that shows it\n\n:::{{container}} names\n{items}\n:::\n'
+
+    def scorer(self):
+        "The script that puts results of a search in order"
+        weights = {pg: WEIGHTS[g] for g,pgs in self.grouped().items() for pg in pgs}
+        js = (SITE/'scorer.js').read_text(encoding='utf-8')
+        return js.replace('GROUPS', json.dumps(weights)).replace('FIRST', json.dumps(FIRST | {pg.split('/')[1]: pg for pg in GROUPS['Papers']}))
 
     def stage(self):
         "Write the pages for Sphinx"
         (self.out/'_static').mkdir(parents=True)
-        for f,o in (('site.css',CSS), ('icon.svg',ICON)): (self.out/'_static'/f).write_text(o, encoding='utf-8')
+        for f in 'site.css', 'site.js': shutil.copy(SITE/f, self.out/'_static')
+        (self.out/'_static'/'icon.svg').write_text(ICON, encoding='utf-8')
         report('photographs', self.out/SAMPLE)
         if (self.nbs/'images').exists(): shutil.copytree(self.nbs/'images', self.out/'images')
         nbs = {src: self.process(src) for src in self.srcs}  # all of them first: links go both ways
         for src,nb in nbs.items():
             nb.cells = self.cells(nb, src)
-            if page(src)=='index': nb.cells.append(mk_cell(self.toctree(), 'markdown'))
+            if page(src)=='index': nb.cells += [mk_cell(self.toctree(self.top(g), g), 'markdown') for g in GROUPS]
+            elif more := self.below(page(src)): nb.cells.append(mk_cell(self.toctree(more), 'markdown'))
             for i,c in enumerate(nb.cells): c['id'] = f'c{i}'
             dst = self.out/f'{page(src)}.ipynb'
             dst.parent.mkdir(parents=True, exist_ok=True)
             write_nb(nb, dst)
+        for f in FLOORS: (self.out/f/'index.md').write_text(self.floor(f), encoding='utf-8')
+        (self.out/'names.md').write_text(self.names(), encoding='utf-8')
+        (self.out.parent/'scorer.js').write_text(self.scorer(), encoding='utf-8')
 
-def build(work):
+    def conf(self):
+        "Sphinx's settings, with those that tell where the sources are"
+        root = f'{self.cfg.git_url}/blob/{self.cfg.branch}'
+        where = dict(repository=self.cfg.git_url, changelog=f'{root}/CHANGELOG.md', notebooks=f'{root}/{self.nbs.name}')
+        return CONF | dict(html_context=where, html_search_scorer=str(self.out.parent/'scorer.js'))
+
+def build(site):
     "Run Sphinx over the staged pages; its exit status"
     from sphinx.application import Sphinx
-    app = Sphinx(work/'pages', None, work/'html', work/'doctrees', 'html', confoverrides=CONF, status=None, warningiserror=True)  # myst-nb writes beside html/
+    work = site.out.parent
+    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None, warningiserror=True)  # myst-nb writes beside html/
+    def source(app, pg, template, context, doctree):
+        if pg in site.pages: context['notebook'] = f'{context["notebooks"]}/{site.pages[pg].as_posix()}'
+    app.connect('html-page-context', source)
     app.build(force_all=True)
     return app.statuscode
 
@@ -240,7 +317,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     site = Site(cfg, work)
     site.stage()
-    if status := build(work): return status
+    if status := build(site): return status
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(work/'html', out)
     print(f'{len(site.pages)} pages: {os.path.relpath(out/"index.html")}')

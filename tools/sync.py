@@ -4,6 +4,7 @@
     python tools/sync.py --check  only name the files that would change; exit status 1 if there are any
 """
 import argparse, base64, filecmp, re, shutil, struct, sys, tempfile
+from html import escape
 from pathlib import Path
 from posixpath import normpath
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from nbdev.processors import (add_links, clean_magics, filter_stream_, hide_, hi
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = 'data', 'nets', 'train', 'experiment', 'answers'  # from the ground upwards
 MADE = 'nbs', 'aepretrain_nb', 'README.md'  # what `sync` may write
+AWAITED = 'index', 'papers/kohlbrenner', 'papers/barletta', 'papers/kalmanovich'  # pages that are being rewritten: their pictures get descriptions with that
 ALL = '"The public names of the core in one place: `from aepretrain_nb.all import *`; papers stay apart. Written by tools/sync.py."\n'
 
 def notebooks(): return sorted(nbglob(as_path=True))
@@ -45,20 +47,29 @@ def html_table(s):
     s = re.sub(r'<style.*?</style>', '', s, flags=re.S)
     return '\n'.join(l.strip() for l in s.splitlines() if l.strip())
 
+def alts(cell, page):
+    "The alternative text of each picture that a cell of `page` shows: a line `#| fig-alt:` for each; where there is one picture, all lines are its text"
+    said = re.findall(r'^#\|\s*fig-alt:\s*(.+?)\s*$', cell.source, re.M)
+    n = sum('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
+    if n==1 and said: said = [' '.join(said)]
+    if not said and page.startswith(AWAITED): return [f'Figure {i+1} of cell {cell.id} in {page}, not described yet' for i in range(n)]
+    if len(said)!=n: raise ValueError(f'{page}: cell {cell.id} shows {n} pictures, and #| fig-alt: says what is seen on {len(said)}')
+    return said
+
 def picture(data, path, alt):
     "Write a stored picture to `path`; it has two pixels a point, so it is shown at half its width"
     raw = base64.b64decode(''.join(data))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(raw)
-    return f'<img src="{path.relative_to(get_config().config_path).as_posix()}" width="{struct.unpack(">I", raw[16:20])[0]//2}" alt="{alt}">'
+    return f'<img src="{path.relative_to(get_config().config_path).as_posix()}" width="{struct.unpack(">I", raw[16:20])[0]//2}" alt="{escape(alt)}">'
 
-def output(o, path):
-    "Markdown of one stored output"
+def output(o, path, alt):
+    "Markdown of one stored output; a picture takes the first of the texts `alt`"
     join = lambda s: s if isinstance(s, str) else ''.join(s)
     if o.output_type=='stream': return fence(join(o.text), 'text')
     d = o.get('data', {})
     if 'text/markdown' in d: return join(d['text/markdown'])
-    if 'image/png' in d: return picture(d['image/png'], path, 'Figure made by the code above')
+    if 'image/png' in d: return picture(d['image/png'], path, alt.pop(0))
     if 'text/html' in d and '<table' in join(d['text/html']): return html_table(join(d['text/html']))
     return fence(join(d['text/plain']), 'text') if 'text/plain' in d else ''
 
@@ -91,12 +102,12 @@ def links(s):
         return url if re.match(r'\w+:|#|/', url) else normpath(f'{cfg.nbs_path.name}/{url}')
     return map_links(s, f)
 
-def cell_md(c, stem):
-    "Markdown of one cell with its stored outputs"
+def cell_md(c, stem, alt):
+    "Markdown of one cell with its stored outputs; `alt` has the text of each picture"
     if c.cell_type=='markdown': return links(callouts(c.source))
     if c.cell_type!='code' or c.directives_.get('include')=='false': return ''
     path = get_config().nbs_path/'images'/f'{stem}-{c.id}.png'
-    outs = [] if c.directives_.get('output')=='false' else [output(o, path) for o in c.get('outputs', [])]
+    outs = [] if c.directives_.get('output')=='false' else [output(o, path, alt) for o in c.get('outputs', [])]
     src = [] if c.directives_.get('echo')=='false' or not c.source.strip() else [fence(c.source, 'python')]
     return '\n\n'.join(src + [o for o in outs if o])
 
@@ -108,7 +119,8 @@ def readme():
     for p in (cfg.nbs_path/'images').glob(f'{nb.stem}-*.png'): p.unlink()
     procs = [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export, clean_magics, hide_, add_links]
     cells = NBProcessor(nb, procs, process=True).nb.cells
-    md = '\n\n'.join(filter(None, (cell_md(c, nb.stem).strip() for c in cells)))
+    said = {c.id: alts(c, nb.stem) for c in read_nb(nb).cells if c.cell_type=='code'}
+    md = '\n\n'.join(filter(None, (cell_md(c, nb.stem, said.get(c.id)).strip() for c in cells)))
     note = f'<!-- Made from {nb.relative_to(cfg.config_path).as_posix()} by tools/sync.py: edit that. -->'
     (cfg.config_path/'README.md').write_text(f'{note}\n\n{md}\n', encoding='utf-8')
 

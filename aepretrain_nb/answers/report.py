@@ -12,22 +12,53 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
 from .judged import rounded
-from .page import FIGURE, as_text, data_uri, duration, numbers, page, part, shortened, table
+from .page import FIGURE, as_text, counted, data_uri, duration, enumerated
+from .page import numbers, page, part, short_names, shortened, table
 from .pretraining import pretraining
 from .results import Results
 from .rows import SEEDS
 from .scores import METRICS
 from .stats import interval
-from .viz import curves, forest, label_curve
+from .viz import MANY, against_best, curves, forest, label_curve
 from ..data.ground import place, write_whole
+
+# %% ../../nbs/answers/15_report.ipynb #bc34d37e
+def _drawn(draw, width, height):
+    "What `draw` makes on axes of that size, as an address"
+    with plt.rc_context(FIGURE): return data_uri(draw(plt.subplots(figsize=(width, height))[1]).figure)
+
+def _answer(res, v):
+    "The score against labels, and the treatment against the best random start."
+    rows, best = shortened(res.rows, res.arms), shortened(v.best, res.arms)
+    names = rows.arm.cat.categories
+    curve = _drawn(lambda ax: label_curve(rows, ylabel=f'test {res.score.titled}', ax=ax), 4.4, 2.8)
+    parts = [(curve, f'{res.score.title} by labels, a line for each arm')]
+    told = 'Means with 95 % intervals; each run is a dot.'
+    if len(best):
+        size = (1.7, max(1.9, .46*len(best))) if len(best)<=MANY else (4., 2.8)
+        parts.append((_drawn(lambda ax: against_best(best, v.unit, v.lower, names, ax), *size), v.headline))
+        told += f' Differences have {100*v.conf:g} % intervals; one that crosses zero leaves open which arm is better.'
+    return part('figure', parts, told)
+
+# %% ../../nbs/answers/15_report.ipynb #85dd2fa7
+_STARTS = dict(pretrained='Starts from pre-trained weights', random='Starts from random weights')
+_TRAINED = dict(finetune='all weights learn from the labels', frozen='the encoder stays as it is, only the head learns',
+    knn='images are told by their nearest labelled neighbours')
+
+def _by_columns(g):
+    "What the rows of an arm say of it"
+    known = ('encoder', _STARTS), ('protocol', _TRAINED)
+    said = [names.get(next(iter(g[c].dropna()), None)) for c, names in known if c in g]
+    return '; '.join(filter(None, said)).capitalize() or 'Not known'
+
+def _arms(res):
+    "Each arm in a sentence."
+    told = res.about.get('told') or {}
+    rows = [(a, told.get(a) or _by_columns(res.every[res.every.arm==a])) for a in res.arms]
+    return table(f'Of each, {res.treatment} is compared with the others', ['arm', 'what it is'], rows)
 
 # %% ../../nbs/answers/15_report.ipynb #3bbfaa61
 _SIGNS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'no difference shown': '○', 'no verdict': '?'}
-
-def _and(xs):
-    "'a, b and c'"
-    *first, last = map(str, xs)
-    return ', '.join(first) + (' and ' if first else '') + last
 
 def _tag(word, text=None):
     "A word of the verdict with its sign."
@@ -37,27 +68,26 @@ def _tag(word, text=None):
 def _lines(t):
     "For each control arm, the words and the sizes they hold for; why there is no verdict is among the words."
     t = t.assign(short=t.verdict.where(t.verdict!='no verdict', t.words.str.partition(' (')[0]))
-    def line(w, g): return _tag(g.verdict.iloc[0], w), _and(f'{n:,}' for n in g.labels)
+    def line(w, g): return _tag(g.verdict.iloc[0], w), enumerated(f'{n:,}' for n in g.labels)
     def words(d): return [line(w, g) for w, g in d.groupby('short', sort=False)]
     return [(c, words(d)) for c, d in t.groupby('control', sort=False)]
 
 # %% ../../nbs/answers/15_report.ipynb #c976c984
 def _row(r):
-    "A row of the verdict's tables: the size, the difference with interval and p, the words."
-    word = _tag(r.verdict, r.words)
-    if not np.isfinite(r['diff']): return f'{r.labels:,}', 'no runs', word
-    found = [rounded(r['diff'], '+')]
-    if not (r.dead_a or r.dead_b):
-        found.append(f"[{rounded(r.low, '+')}, {rounded(r.high, '+')}]" if np.isfinite(r.low) else '(no interval)')
-        found.append(f'p = {r.p_holm:.2g}' if np.isfinite(r.p_holm) else '')
-    return f'{r.labels:,}', numbers(*found), word
+    "A row of the verdict's tables: the size, the difference with its interval, p, the words."
+    size, word = f'{r.labels:,}', _tag(r.verdict, r.words)
+    if not np.isfinite(r['diff']): return size, 'no runs', '', word
+    if r.dead_a or r.dead_b: return size, numbers(rounded(r['diff'], '+')), '', word
+    ends = f'[{rounded(r.low)}, {rounded(r.high)}]' if np.isfinite(r.low) else '(no interval)'
+    p = f'{r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''
+    return size, numbers(rounded(r['diff'], '+'), ends), numbers(p), word
 
 # %% ../../nbs/answers/15_report.ipynb #869e602c
 def _verdict(v):
     "The verdict in words and numbers."
     t = v.table
     if not len(t): return part('verdict', [])
-    a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'verdict']
+    a, head = t.treatment.iloc[0], ['labels', v.unit or 'difference', 'p', 'verdict']
     of = lambda c, d: table(f'{a} minus {c}', head, (_row(r) for _, r in d.iterrows()))
     tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
@@ -75,15 +105,9 @@ def _warnings(res, v):
     lost = table('Missing trials', ['arm', 'labels', 'seeds', 'reason'], rows) if rows else ''
     return part('warnings', v.warnings, len(res.every), lost)
 
-# %% ../../nbs/answers/15_report.ipynb #9b35a2b6
-def _titled(score):
-    "A score with its unit"
-    return f'{score.title} ({score.unit})' if score.unit else score.title
-
-# %% ../../nbs/answers/15_report.ipynb #cb6dea7c
+# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _also(res): return [k for k in ('balanced', 'f1') if k in res.cells and k!=res.metric]
 
-# %% ../../nbs/answers/15_report.ipynb #c9e26156
 def _mean(res, c):
     "A row of the table of means."
     also = [f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)]
@@ -98,58 +122,36 @@ def _mean(res, c):
 def _means(res):
     "Mean, spread and interval of every arm at every size."
     head = ['labels', 'arm', 'mean ± sd [95 % interval]', *(METRICS[k].title for k in _also(res)), 'runs']
-    what, n_test = _titled(res.score) if len(res.rows) else 'results', res.told('n_test', None)
+    what, n_test = res.score.titled if len(res.rows) else 'results', res.told('n_test', None)
     caption = f'Test {what} on {int(n_test):,} images' if n_test else f'Test {what}'
     return table(caption, head, (_mean(res, c) for c in res.cells.itertuples()))
 
-# %% ../../nbs/answers/15_report.ipynb #938c225b
-def _forest(d, unit, span):
-    "Differences of one or several control arms; `span` is the range to draw."
+# %% ../../nbs/answers/15_report.ipynb #3f78b157
+def _forest(d, unit, arms):
+    "Differences of one or several control arms."
     with plt.rc_context(FIGURE):
-        ax = forest(d, scale=1, unit=unit, ax=plt.subplots(figsize=(2.1, .42*len(d)+.5))[1])
+        ax = forest(d, unit=unit, arms=arms, ax=plt.subplots(figsize=(2.1, .42*len(d)+.5))[1])
         ax.set_yticks(range(len(d)), [f'{r.labels:,} labels\nvs {r.control}' for r in d.itertuples()])
-        ax.set(xlim=span)
         for t in ax.texts: t.set(text=t.get_text().replace(' [', '\n[').replace(' (', '\n('), fontsize=8)
     return data_uri(ax.figure)
 
 def _differences(res, v):
-    "The forest plot."
+    "The forest plot; None where the answer shows all differences."
     d = shortened(v.table, res.arms)
-    ends = np.array([*d[['low', 'high', 'diff']].to_numpy(float).ravel(), 0.])
-    low, high = np.nanmin(ends), np.nanmax(ends)
-    pad = .06*(high-low) or 1.
-    parts = [d] if len(d)<=12 else [g for _, g in d.groupby('control', sort=False)]
-    alt = f'Forest plot of {len(d)} differences; the tables of the verdict hold its numbers'
-    return part('figure', [_forest(g, v.unit, (low-pad, high+pad)) for g in parts], alt,
-        f'Differences with {100*v.conf:g} % intervals. A line that crosses zero leaves open which arm is better.')
-
-# %% ../../nbs/answers/15_report.ipynb #6cdb7ce7
-def _legend_below(ax):
-    "The legend under the axes, where it hides nothing."
-    old = ax.get_legend()
-    names = [t.get_text() for t in old.get_texts()]
-    ax.legend(old.legend_handles, names, frameon=False, ncol=2, loc='upper center', bbox_to_anchor=(.45, -.17))
-
-def _labels(res):
-    "The score against labels."
-    with plt.rc_context(FIGURE):
-        ax = plt.subplots(figsize=(4.2, 3))[1]
-        label_curve(shortened(res.rows, res.arms), scale=1, ylabel=f'test {_titled(res.score)}', ax=ax)
-        if len(ax.get_xticks())>8 or res.rows.labels.nunique()>8: ax.xaxis.set_major_formatter('{x:,.0f}')
-        _legend_below(ax)
-    alt = f'{res.score.title} against the number of labels, a line for each arm; the table of means holds its numbers'
-    return part('figure', [data_uri(ax.figure)], alt,
-        'Means with 95 % intervals; each run is a dot. '
-        'Bands of two arms may overlap although their paired difference is real.')
+    if len(d)<=len(v.best): return None
+    parts = [(d, 'all')] if len(d)<=12 else [(g, f'those from {c}') for c, g in d.groupby('control', sort=False)]
+    arms = short_names(res.arms).values()
+    drawn = [(_forest(g, v.unit, arms), f'Forest plot of differences, {of}; see the verdict') for g, of in parts]
+    return part('figure', drawn, f'All differences with {100*v.conf:g} % intervals.')
 
 # %% ../../nbs/answers/15_report.ipynb #49fdc997
 def _panel(g, n, y, what):
     "Validation curves of one size."
-    with plt.rc_context(FIGURE):
-        ax = curves(g, x='step', scale=1, ylabel=what, ax=plt.subplots(figsize=(3.6, 2.4))[1])
+    def draw(ax):
+        ax = curves(g, x='step', ylabel=what, ax=ax)
         ax.set(title=f'{n:,} labels', ylim=y)
-        _legend_below(ax)
-    return data_uri(ax.figure)
+        return ax
+    return _drawn(draw, 4.4, 2.4)
 
 def _curves(res):
     "Validation curves of every arm, by size; None where there are none."
@@ -157,21 +159,20 @@ def _curves(res):
     pad = .04*(c.valid.max()-c.valid.min()) or 1.
     kind = 'error' if res.metric=='error' else 'accuracy'
     own = METRICS[kind] if res.metric in METRICS else res.score
-    y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {_titled(own)}'
-    panels = [_panel(g, n, y, what) for n, g in shortened(c, res.arms).groupby('labels')]
-    return part('figure', panels, f'{what} along training, a line for each arm',
-        'A thin line for each run, a thick one for their mean. '
+    y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {own.titled}'
+    every = shortened(c, res.arms).groupby('labels')
+    panels = [(_panel(g, n, y, what), f'{what} along training with {n:,} labels') for n, g in every]
+    return part('figure', panels, 'A thin line for each run, a thick one for their mean. '
         'Validation images chose the weights that were tested; test images chose nothing.')
 
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
-# %% ../../nbs/answers/15_report.ipynb #6f819461
+# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _times(chosen, runs):
     "Values with how often they were chosen, where there is more than one run"
     return ', '.join(f'{k} (× {n})' if runs>1 else f'{k}' for k, n in chosen.items())
 
-# %% ../../nbs/answers/15_report.ipynb #2e328149
 def _optimisers(e):
     "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
     opt = e.opt.astype(str)+' ' if 'opt' in e else ''
@@ -206,10 +207,9 @@ def _pictures(res):
         fig.set_size_inches(4.6, .62*fig.get_figheight()+.4)
         for s in fig.subfigs: s.suptitle('')
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
-    return part('figure', [data_uri(fig, 'png')],
-        'Images above their reconstructions, and filters of the first layer before and after pre-training',
-        'One autoencoder: images it was trained on above what it makes of them, '
-        'and its first-layer filters on one scale.')
+    alt = 'Images above their reconstructions, and filters of the first layer before and after pre-training'
+    return part('figure', [(data_uri(fig, 'png'), alt)],
+        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters.')
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."
@@ -230,7 +230,7 @@ def _rates(res):
     if not len(r): return None
     rows = ((f'{n:,}', a, *_chosen(g)) for (n, a), g in r.groupby(['labels', 'arm'], sort=False))
     chosen = table('Learning rates chosen', ['labels', 'arm', 'rate', 'at an end'], rows)
-    return part('rates', _and(r.lrs.iloc[0].split()), chosen)
+    return part('rates', enumerated(r.lrs.iloc[0].split()), chosen)
 
 # %% ../../nbs/answers/15_report.ipynb #a67c7cb2
 _WHERE = dict(within='taken out of the labels', extra='labelled images beyond the labels',
@@ -274,14 +274,13 @@ def _settings(res):
     about, recipe = res.about, res.about.get('recipe') or {}
     pre = about.get('n_unlabelled')
     images = f'{res.told("data")}: {about["images"]}' if 'images' in about else res.told('data')
-    rows = {'data': images, 'recipe': _named(res), 'labelled images': _and(about.get('policy') or ['not known']),
+    rows = {'data': images, 'recipe': _named(res), 'labelled images': enumerated(about.get('policy') or ['not known']),
         'validation images': _validation(res), 'seeds': _seeds(res),
-        'images for the autoencoder': _and(f'{n:,}' for n in pre) if pre else 'none',
+        'images for the autoencoder': enumerated(f'{n:,}' for n in pre) if pre else 'none',
         'precision': res.told('precision', 'not known')}
     rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
-    specs = [(a, as_text(v)) for a, v in dict(about.get('arms') or {}).items()]
-    done = table('How it was done', ['what', 'value'], rows.items())
-    return done + table('Arms', ['arm', 'where its encoder comes from'], specs)
+    rows |= {f'arm {a}': as_text(v) for a, v in dict(about.get('arms') or {}).items()}
+    return table('How it was done', ['what', 'value'], rows.items())
 
 # %% ../../nbs/answers/15_report.ipynb #c5b48358
 def _spent(rows, n):
@@ -292,7 +291,7 @@ def _spent(rows, n):
 # %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
-    every = lambda c: _and(res.rows[c].dropna().unique()) if c in res.rows and res.rows[c].notna().any() else 'none'
+    every = lambda c: enumerated(res.rows[c].dropna().unique() if c in res.rows else [])
     pre = res.encoders.drop_duplicates('key') if 'key' in res.encoders else res.encoders
     rows = [('aepretrain_nb', every('revision')), *((k, every(k)) for k in ('versions', 'device', 'threads')),
         ('fits', _spent(res.rows, len(res.every))), ('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]
@@ -304,34 +303,35 @@ def _title(res):
     name = res.told('data')
     return f'Does pre-training help on {name}?' if res.treatment=='pretrained' else f'{res.treatment} on {name}'
 
-# %% ../../nbs/answers/15_report.ipynb #c88095c9
-def _count(n, one): return f'{n} {one}' + ('' if n==1 else 's')
-
 # %% ../../nbs/answers/15_report.ipynb #e5cc772a
 def _lead(res):
     "What was run, in a line."
     runs = res.every[['labels', *SEEDS]].drop_duplicates().groupby('labels').size()
-    seeds = f'{min(runs)} to {max(runs)} seeds' if min(runs)<max(runs) else _count(max(runs), 'seed')
-    ran = [_count(len(res.arms), 'arm'), _count(len(runs), 'label size'), seeds]
+    seeds = f'{min(runs)} to {max(runs)} seeds' if min(runs)<max(runs) else counted(max(runs), 'seed')
+    ran = [counted(len(res.arms), 'arm'), counted(len(runs), 'label size'), seeds]
     end = f'; setting {s}.' if (s := res.told('setting')) else '.'
     return f'{len(res.rows)} of {len(res.every)} fits finished: {", ".join(ran)}{end}'
 
 # %% ../../nbs/answers/15_report.ipynb #22246dcd
-def _sections(res, v, command):
-    "Every section as (id, heading, HTML); None for what there is nothing to say about."
-    rows, about = len(res.rows), res.about
-    lines, note = (command, '') if command else (about.get('command'), about.get('note', ''))
+def _sections(res, v):
+    "What stands open, as (id, heading, HTML); with None for what there is nothing to say about."
+    yield 'answer', 'The answer', _answer(res, v) if len(res.rows) else None
+    yield 'arms', 'What was compared', _arms(res)
     yield 'verdict', 'Verdict', _verdict(v)
     yield 'warnings', 'Before you believe it', _warnings(res, v)
     yield 'means', 'Means', _means(res)
     yield 'differences', 'Differences', _differences(res, v) if len(v.table) else None
-    yield 'labels', 'Label curve', _labels(res) if rows else None
-    yield 'curves', 'Validation curves', _curves(res) if rows else None
+
+def _folded(res, command):
+    "What opens on a click, as `_sections`."
+    about = res.about
+    lines, note = (command, '') if command else (about.get('command'), about.get('note', ''))
+    yield 'command', 'Do it again', part('command', lines, note) if lines or note else None
+    yield 'curves', 'Validation curves', _curves(res) if len(res.rows) else None
     yield 'rates', 'Learning rates', _rates(res)
     yield 'pretraining', 'Pre-training', _pretraining(res)
     yield 'settings', 'Settings', _settings(res)
     yield 'machine', 'Versions and time', _machine(res)
-    yield 'command', 'Do it again', part('command', lines, note) if lines or note else None
 
 # %% ../../nbs/answers/15_report.ipynb #74eac151
 def report(
@@ -345,6 +345,6 @@ def report(
     path = place(path or res.folder or '.')
     if path.is_dir(): path = path/'report.html'
     v = res.verdict(margin)
-    html = page(_title(res), v.headline, _lead(res), [s for s in _sections(res, v, command) if s[2] is not None])
+    html = page(_title(res), v.headline, _lead(res), _sections(res, v), _folded(res, command))
     write_whole(path, lambda f: f.write_text(html, encoding='utf-8', errors='replace'))
     return path

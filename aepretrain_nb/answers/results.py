@@ -15,11 +15,12 @@ from .differences import differences
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder
 from .saved import keep_arrays, read_csv, read_folder, with_hash
-from .scores import METRICS, check_metric, metric_of, stuck, turned
+from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
 from .seeds import plan_warnings
 from .verdict import Verdict, verdict
-from .viz import label_curve, show_learnt
+from .viz import MANY, against_best, label_curve
 from ..data.ground import place, write_whole
+from ..nets.learnt import show_learnt
 
 # %% ../../nbs/answers/13_results.ipynb #389c508f
 ABOUT = dict(
@@ -30,6 +31,7 @@ ABOUT = dict(
     setting='setting of the recipe, such as "smoke"',
     reading='reading of a paper: "as_written" or "fair"',
     arms='arm -> where its encoder comes from, plain JSON, in the order of the tables',
+    told='arm -> what it is, in a sentence',
     labels='label sizes, in the order of the tables',
     recipe='the recipe, plain JSON: name, version and its sections',
     policy='ways in which labelled images were chosen, a list',
@@ -39,25 +41,6 @@ ABOUT = dict(
     encoders='number of autoencoders that were planned',
     command='the command line, or lines of Python, that make these results again',
     note='what to know about the command')
-
-# %% ../../nbs/answers/13_results.ipynb #3b03d494
-def _at_chance(rows):
-    "`rows` with a column `at_chance`, where they tell it"
-    if 'at_chance' in rows or not len(rows): return rows
-    known = stuck(rows)
-    return rows if known.isna().all() else rows.assign(at_chance=known.map({1.: True, 0.: False}))
-
-def _as_metric(rows, metric):
-    "`rows` with `metric` as their value"
-    own, name, asked = metric_of(rows), rows.metric.iloc[0] if 'metric' in rows else 'accuracy', METRICS[metric]
-    pair = {name, metric}<={'accuracy', 'error'}
-    column = 'value' if pair else asked.column
-    if (asked.column=='value' and not pair) or column not in rows or rows[column].isna().all():
-        raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or task')
-    turn = [k for k in ('value', 'valid', 'train') if pair and k in rows]
-    rows = rows.assign(value=rows[column], metric=metric, unit=asked.unit)
-    if 'better' in rows: rows = rows.assign(better=asked.better)
-    return rows.assign(**{k: turned(rows[k].astype(float), own, asked).round(4) for k in turn})
 
 # %% ../../nbs/answers/13_results.ipynb #73c26639
 def _never(confused):
@@ -115,7 +98,7 @@ def _take(self:Results, rows, metric):
     own = metric_of(rows)
     if metric: self.metric = check_metric(metric)
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
-    if len(rows): rows = self._in_metric(_at_chance(rows), own)
+    if len(rows): rows = self._in_metric(with_chance(rows), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
@@ -123,7 +106,7 @@ def _take(self:Results, rows, metric):
 @patch
 def _in_metric(self:Results, rows, own):
     "`rows` in the metric asked for, with what `about` and `records` add"
-    if 'metric' not in rows or self.metric!=rows.metric.iloc[0]: rows = _as_metric(rows, self.metric)
+    if 'metric' not in rows or self.metric!=rows.metric.iloc[0]: rows = as_metric(rows, self.metric)
     said = {k: self.about.get(k, '') for k in ('setting', 'reading') if k not in rows}
     return _recorded(rows.assign(**said), self.records, own.lower)
 
@@ -247,11 +230,6 @@ def _seeds(every):
     n = sorted(every.groupby('labels').head_seed.nunique().unique())
     return f'{n[0]}' + (f' to {n[-1]}' if len(n)>1 else '') + (' seed' if n[-1]==1 else ' seeds')
 
-# %% ../../nbs/answers/13_results.ipynb #a7e6b598
-def _named(score):
-    "A score with its unit"
-    return f'{score.title} ({score.unit})' if score.unit else score.title
-
 # %% ../../nbs/answers/13_results.ipynb #9090cc97
 @patch
 def text(self:Results,
@@ -264,7 +242,7 @@ def text(self:Results,
     cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}{lost(c)}' for c in self.cells.itertuples()}
     wide = max(map(len, [*self.arms, *cells.values()]))+2
     count = f'{int(n_test):,} ' if n_test else ''
-    head = f'{_named(self.score)} on {count}test images of {self.told("data")}: mean ± sd of {_seeds(self.every)}'
+    head = f'{self.score.titled} on {count}test images of {self.told("data")}: mean ± sd of {_seeds(self.every)}'
     lines = [head, f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in self.arms)]
     for n in self.labels: lines.append(f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms))
     return '\n'.join([v.headline, '', *lines, '', *str(v).split('\n')[1:]])
@@ -279,8 +257,28 @@ def label_curve(self:Results,
 )->plt.Axes:
     "The score against labels, with a band and a dot for each run."
     if not len(self.rows): raise AnswerError('nothing has finished yet: there is nothing to draw')
-    return label_curve(self.rows, **kw)
+    return label_curve(self.rows.assign(arm=pd.Categorical(self.rows.arm, self.arms)), **kw)
 
+# %% ../../nbs/answers/13_results.ipynb #4e034d95
+_PLACES = {False: ((9.7, 3.1), (.065, 0, .41, 1), (.585, 0, .17, 1)), # size in inches, places of both panels
+    True: ((5, 6.4), (.13, .57, .87, .43), (.18, 0, .38, .35))}
+
+@patch
+def answer_figure(self:Results,
+    stacked:bool=False, # one panel below the other, for a narrow screen?
+    margin:float=None # smallest difference that would matter; that of the results by default
+)->plt.Figure:
+    "The answer: the score against labels, and the treatment against the best random start in numbers and words."
+    best = self.verdict(margin).best
+    if not len(best): return self.label_curve().figure
+    (wide, high), left, right = _PLACES[stacked]
+    if len(best)>MANY: right = (*right[:2], left[2], right[3])
+    fig = plt.figure(figsize=(wide, high))
+    self.label_curve(ax=fig.add_axes(left))
+    against_best(best, self.score.points, self.score.lower, self.arms, fig.add_axes(right))
+    return fig
+
+# %% ../../nbs/answers/13_results.ipynb #7f47cb88
 @patch
 def pretraining(self:Results,
     n:int=10 # images

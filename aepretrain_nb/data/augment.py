@@ -39,12 +39,14 @@ def take_pixels(
     "The pixels at these rows and columns, image by image"
     h,w = x.shape[-2:]
     if pad=='reflect': rows,cols = _mirrored(rows, h),_mirrored(cols, w)
-    inside = ((rows>=0) & (rows<h))[:,:,None] & ((cols>=0) & (cols<w))[:,None]
-    at = rows.clamp(0, h-1)[:,:,None]*w + cols.clamp(0, w-1)[:,None]
-    planes = torch.arange(x[...,0,0].numel(), device=x.device).view(len(x), -1, 1)*(h*w)  # where each channel begins
-    out = x.reshape(-1).index_select(0, (planes + at.flatten(1)[:,None]).flatten())
-    shape = inside.shape[1:]
-    return out.view(*x.shape[:-2], *shape).masked_fill_(~inside.view(len(x), *[1]*(x.dim()-3), *shape), fill)
+    first = torch.arange(len(x), device=x.device)*(h*w)  # where each image begins
+    at = first[:,None,None] + rows.clamp(0, h-1)[:,:,None]*w + cols.clamp(0, w-1)[:,None]
+    pixels = (x.movedim(1, -1) if x.dim()==4 else x[...,None]).reshape(len(x)*h*w, -1)
+    out = pixels.index_select(0, at.flatten()).view(*at.shape, -1)
+    if pad!='reflect':
+        inside = ((rows>=0) & (rows<h))[:,:,None] & ((cols>=0) & (cols<w))[:,None]
+        out.masked_fill_(~inside[...,None], fill)
+    return out.movedim(-1, 1) if x.dim()==4 else out[...,0]
 
 # %% ../../nbs/data/08_augment.ipynb #c1de7ebc
 def resampling(

@@ -56,7 +56,7 @@ def to(self:ImageDL,
     self.device = torch.device(device)
     self.dataset = self.dataset.to(self.device)
     per_channel = lambda o: torch.as_tensor(o, dtype=torch.float32, device=self.device).view(-1,1,1)
-    if self.norm is not None: self._mean,self._std = map(per_channel, self.norm)
+    if self.norm is not None: (self._mean,self._std),self._norms = map(per_channel, self.norm),{}
     return self.reset()
 
 # %% ../../nbs/data/10_loader.ipynb #1bb09a16
@@ -70,7 +70,14 @@ def reset(self:ImageDL) -> ImageDL: # itself
 
 # %% ../../nbs/data/10_loader.ipynb #0b9232a5
 @patch
-def _normalise(self:ImageDL, x): return x if self.norm is None else (x-self._mean)/self._std
+def _normalise(self:ImageDL, x):
+    if self.norm is None: return x
+    shape = x.shape[1:]
+    if shape not in self._norms:
+        spread = lambda o: o.expand(1, *shape).contiguous(memory_format=self.memory_format)
+        self._norms[shape] = spread(self._mean),spread(self._std)  # quicker than a few numbers, again for each pixel
+    mean,std = self._norms[shape]
+    return (x-mean).div_(std)
 
 @patch
 def _taken(self:ImageDL, idx):
@@ -94,11 +101,13 @@ def batch(self:ImageDL,
         x = x.contiguous(memory_format=self.memory_format)
     clean = x
     if c is not None and c.space=='unit': x = c(x, self._corrupt_gen)
-    x = self._normalise(x)
-    if c is not None and c.space=='normalised': x = c(x, self._corrupt_gen)
+    x = normal = self._normalise(x)
+    late = c is not None and c.space=='normalised'
+    if late: x = c(normal, self._corrupt_gen)
     if self.target is None: return (x,)
     if self.target=='y': return x,y
-    return x, (self._normalise(clean) if self.norm_target else clean)
+    if not self.norm_target: return x,clean
+    return x, normal if late else self._normalise(clean)
 
 # %% ../../nbs/data/10_loader.ipynb #8216c5f7
 def next_order(

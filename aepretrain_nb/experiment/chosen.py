@@ -22,7 +22,7 @@ from .methods import with_method
 from .recipe import find_recipe, merged
 
 # %% ../../nbs/experiment/25_chosen.ipynb #bf6b5559
-_GENERAL = 'mirror', 'upsample', 'skip', 'unpool'
+_GENERAL = 'mirror', 'linear', 'upsample', 'skip', 'unpool'
 
 def _papers(): return sorted(e.name for e in entry_points(group='aepretrain_nb.recipes'))
 

@@ -35,7 +35,7 @@ _base = dict(
     encoder=dict(make='residual', width=32, stem='auto'),
     decoder=METHODS['masked'].decoder | dict(out_act='identity'),
     head=dict(make='linear', average=True),
-    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=1000, evals=10, patience=5,
+    pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=1500, evals=15, patience=5,
         least_gain=.005, norm_target=True, keep='best'),
     finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, tune='first', schedule='one_cycle', bs=32,
         steps={'0': 200, '500': 400, '2000': 800}, evals=10, keep='last'),

@@ -68,7 +68,7 @@ METHODS = dict(
     skips=Method('patches are hidden and filled in, with skips of raw features and one around it all',
         dict(make='skip', norm=True, raw=True, image=True, out_act='identity'),
         dict(corrupt=dict(kind='patches', p=.4, space='normalised'), norm_target=True, choose='noisy')),
-    masked=Method('half of the image is hidden, patch by patch, and filled in', _mirror,
+    masked=Method('half of the image is hidden, patch by patch, and filled in', dict(make='linear'),
         dict(corrupt=dict(kind='patches', p=.5, space='normalised'))),
     sparse=Method('an autoencoder that pays for every number in its code', _mirror, dict(sparsity=.01)),
     tied=Method("back through the encoder's own weights", dict(make='tied'), wants=_one_layer_each),

@@ -57,13 +57,14 @@ def _factors(data):
     def best(**kw): return Least(tuple(Ratio(a, 'gradual', where | kw) for a in FACTOR_ARMS))
     return dict(as_written=best(), fair=Greatest(tuple(best(decoder=d) for d in DECODERS)))
 
-# %% ../../nbs/papers/kalmanovich_claims.ipynb #41fa46a5
+# %% ../../nbs/papers/kalmanovich_claims.ipynb #e25d087a
 _RUN = 'aepretrain compare {} --recipe kalmanovich --set study={} --set reading={} --setting {{setting}} --root data'
 def _claim(data, key, place, study, ask, expect, reported, text, readings=_BOTH):
     cmds = {r: ' && '.join(_RUN.format(d, study, r) for d in data) for r in readings}
     same = dict(falling='all arms have one budget of updates by design')
     return Claim('kalmanovich', key, text, place, ask, expect, reported, cmds, 'floor', same)
 
+# %% ../../nbs/papers/kalmanovich_claims.ipynb #bf313188
 def _claims(data, name):
     "The claims about one data set"
     def c(key, *asked, text, **kw): return _claim([data], f'{key}-{data}', *asked, f'{text} on {name}', **kw)
@@ -98,6 +99,7 @@ def _claims(data, name):
         c('gain-fades', 'figure 4', 'figure4', _fades(data), Expect('>'), 'by eye',
             text='The gain of a gradual over a stacked start fades with the size of the training set')]
 
+# %% ../../nbs/papers/kalmanovich_claims.ipynb #53f74148
 _SETS = dict(mnist='MNIST', cifar10='CIFAR-10', cifar100='CIFAR-100')
 
 def _all_sets():
@@ -115,6 +117,7 @@ def _all_sets():
             'six means of three splits', readings=['as_written'],
             text='Our errors after joint tuning, as written, are within a nat of the reported ones')]
 
+# %% ../../nbs/papers/kalmanovich_claims.ipynb #de6e3065
 def _beyond(data, name):
     "Questions that the paper does not answer: depth, learning-rate factor, the convolutional autoencoder"
     def c(key, study, ask, text, **kw):
@@ -139,4 +142,5 @@ def _beyond(data, name):
         start('end-to-end', fit('gradual', 'de_novo'), 'one trained end to end'),
         start('random', _against('gradual', 'random_', fit), 'any of the random ones')]
 
+# %% ../../nbs/papers/kalmanovich_claims.ipynb #41fa46a5
 CLAIMS = [*sum((_claims(d, n) for d,n in _SETS.items()), []), *_all_sets(), *_beyond('mnist', 'MNIST')]
