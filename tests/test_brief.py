@@ -4,7 +4,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from aepretrain_nb.answers.asks import Difference, Ratio
 from aepretrain_nb.answers.book import reason
-from aepretrain_nb.answers.brief import brief, brief_figure, share_legend
+from aepretrain_nb.answers.brief import brief_table, brief_figure, share_legend
 from aepretrain_nb.answers.claims import Claim, Expect
 from aepretrain_nb.answers.estimates import Estimate
 from aepretrain_nb.answers.ledger import settle
@@ -25,7 +25,7 @@ def claims():
 def book(claims): return settle(claims, made_up())
 
 def test_the_table_says_what_the_ledger_says(book):
-    t = brief(book, WORDS)
+    t = brief_table(book, WORDS)
     assert list(t)==['outcome', 'paper', 'as written', 'fair'] and list(t.index)==list(WORDS.values())
     gain,times,later = (t.iloc[i] for i in range(3))
     assert (gain.paper, gain.fair)==('+2.1 points', '+2.03 [+1.90, +2.16] points\nn 6: holds')
@@ -35,7 +35,7 @@ def test_the_table_says_what_the_ledger_says(book):
 def test_the_reason_stands_below_a_word_that_is_withheld(claims):
     d = made_up(chance=10., n_test=1000)
     d.loc[d.arm=='random', 'value'] = 10.
-    t = brief(settle(claims, d), WORDS)
+    t = brief_table(settle(claims, d), WORDS)
     assert t.outcome.iloc[0]=='? not settled\ndid not train'
 
 @pytest.mark.parametrize('why,short', [('', ''), ('rate at an end of its list: a (5 of 5 runs), b', 'rate at an end of its list'),
@@ -43,11 +43,11 @@ def test_the_reason_stands_below_a_word_that_is_withheld(claims):
 def test_reasons(why, short): assert reason(why)==short
 
 def test_html_is_escaped(book):
-    page = brief(book, WORDS)._repr_html_()
+    page = brief_table(book, WORDS)._repr_html_()
     assert 'it &lt;b&gt;helps' in page and '<b>' not in page and page.count('<tr>')==1+len(WORDS)
 
 def test_a_claim_that_is_not_there(book):
-    for f in (brief, lambda *a: brief_figure(*a, 'points')):
+    for f in (brief_table, lambda *a: brief_figure(*a, 'points')):
         with pytest.raises(LedgerError, match="no claim 'gains' in this ledger; did you mean 'gain'"): f(book, dict(gains=''))
 
 def marks(ax): return [(l.get_marker(), round(float(np.ravel(l.get_xdata())[0]), 2), l.get_markerfacecolor()=='w') for l in ax.lines if l.get_marker()!='None' and len(np.ravel(l.get_xdata()))]

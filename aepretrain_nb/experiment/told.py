@@ -21,19 +21,22 @@ def _section(part, spec, recipe):
     return (recipe.get(part) or {}) | ((spec.get('change') or {}).get(part) or {})
 
 # %% ../../nbs/experiment/36_told.ipynb #5b75056b
+_HIDES = 'masking', 'patches', 'blocks' # kinds of noise
+
 def _autoencoder(spec, recipe):
     "What is pre-trained, on what"
     fit, n = _section('pretrain', spec, recipe), _section('images', spec, recipe).get('n')
     noise = (fit.get('corrupt') or {}).get('kind')
-    seen = f' that sees images through noise ({noise})' if noise else ''
-    if fit.get('masked'): seen = ' that fills in hidden parts of images'
-    return f"an autoencoder{seen}, pre-trained on {f'{n:,} ' if n else ''}images without labels"
+    does = f', which takes off noise ({noise})' if noise else ''
+    if noise in _HIDES: does = ', which fills in what is hidden'
+    return f"an autoencoder pre-trained on {f'{n:,} ' if n else ''}images without labels{does}"
 
 def _drawn(spec):
     "How random weights are drawn, where the arm says it"
     how = _section('encoder', spec, {}).get('init') or {}
     if how.get('dist', 'default')=='default': return ''
-    return f", drawn from {how['dist'].replace('_', ' ')}" + (f" of deviation {how['std']:g}" if 'std' in how else '')
+    dist = how['dist'].replace('trunc_', 'truncated ')
+    return f', drawn from a {dist} distribution' + (f" of deviation {how['std']:g}" if 'std' in how else '')
 
 def _start(spec, recipe):
     "Where the weights come from"
@@ -54,7 +57,8 @@ def _end(spec, recipe):
     do = _called((spec.get('steps') or ['classify'])[-1])
     frozen = _section('finetune', spec, recipe).get('freeze') or []
     if frozen and do in ('classify', 'segment'):
-        return f"of these, {' and '.join(o.strip('.') for o in frozen)} stay as they are, and only the rest learns"
+        kept = ' and the '.join(o.strip('.') for o in frozen)
+        return f"the {kept} {'stays as it is' if len(frozen)==1 else 'stay as they are'}, and only the rest learns"
     return _LEARNS.get(do, f'then {do}')
 
 def _else(spec):
@@ -72,6 +76,7 @@ def in_words(
     recipe:dict # the recipe that it is an arm of
 ) -> str:
     "An arm in a sentence."
-    more = ', '.join(_else(spec))
-    said = f"{_start(spec, recipe)}; {_end(spec, recipe)}" + (f' (with {more})' if more else '')
+    own = _else(spec)
+    more = ', '.join(own[:3]) + (f' and {len(own)-3} more settings of its own' if len(own)>3 else '')
+    said = f'{_start(spec, recipe)}; {_end(spec, recipe)}' + (f' (with {more})' if more else '')
     return said[0].upper() + said[1:] + '.'

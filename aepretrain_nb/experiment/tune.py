@@ -39,13 +39,17 @@ class Search:
             rates = rates[max(0, at-1):at+2]
         return [r for r in rates if r not in tries]
 
+def _asked(searches, tries):
+    "What all of them have to try next"
+    for k,s in searches.items(): yield from ((k, r) for r in s.next(tries[k]))
+
 def seek(
     searches:dict, # key -> `Search`
     score, # called with a list of (key, rate): gives (error, loss) of each, inf where there is none
 )->dict: # key -> rate -> (error, loss)
     "Errors of the rates that the searches, side by side, had to try."
     tries = {k: {} for k in searches}
-    while asked := [(k, r) for k,s in searches.items() for r in s.next(tries[k])]:
+    while asked := list(_asked(searches, tries)):
         for (k,r),found in zip(asked, score(asked)): tries[k][r] = found
     return tries
 
