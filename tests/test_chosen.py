@@ -79,7 +79,7 @@ def test_a_result_does_not_depend_on_how_its_encoder_was_typed():
 
 def test_a_papers_net_has_the_size_of_the_setting():
     r = chosen(default, shape, 'kohlbrenner')
-    assert r['encoder']==find_recipe('kohlbrenner', 'smoke')['encoder'] and r['decoder']['make']=='mirror'
+    assert r['encoder']==find_recipe('kohlbrenner', 'smoke')['encoder'] and r['decoder']['make']=='linear'
     assert chosen(default, shape, dict(make='kohlbrenner', width=.1))['encoder']['width']==.1
 
 WRONG = [('--encoder resnet_18', "unknown encoder 'resnet_18'; did you mean 'resnet18'"), ('--encoder timm:resnet19', "timm has no net 'resnet19'"),
