@@ -1,7 +1,10 @@
 """What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
 
-Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the first would take thirteen times as long, and
-is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets, asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer, and a decoder that is one linear map. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched.
+Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the
+first would take thirteen times as long, and is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets,
+asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer, and a decoder that is one linear map. At most 10,000
+training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has
+seen; no test image is touched.
 Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
 """
 import os
@@ -48,7 +51,8 @@ def variants(name, shape):
 
 def budgets(name):
     "Shorter and longer training, at one rate, and a lighter decoder"
-    def recipe(fits, steps=1500, **kw): return default_recipe('quick', name, pretrain=dict(steps=steps, evals=15), finetune=ONE_RATE | dict(steps=fits), **kw)
+    def recipe(fits, steps=1500, **kw):
+        return default_recipe('quick', name, pretrain=dict(steps=steps, evals=15), finetune=ONE_RATE | dict(steps=fits), **kw)
     yield 'budget','long','random',recipe(LONG, **MIRROR)
     yield 'budget','short','random',recipe(SHORT, **MIRROR)
     for steps in (1500, 1000): yield 'budget',f'{steps}','pretrained',recipe(SHORT, steps, **MIRROR)

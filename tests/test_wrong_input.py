@@ -82,7 +82,7 @@ def test_without_out_the_folder_is_named_after_what_was_asked(tmp_path, monkeypa
     ('compare digits --lr 0', "'0' is not a number above 0"),
     ('compare digits --lr .1,nan', "'nan' is not a number above 0"),
     ('compare digits --set reading', "'reading' is not a setting such as finetune.steps=2000"),
-    ('compare digits --recipe kohlbrenner --set reading=literal', "unknown reading 'literal': one of as_written, fair"),
+    ('compare digits --recipe kohlbrenner --set reading=literal', "unknown reading 'literal'. There are: as_written, fair"),
     ('compare digits --recipe kohlbrenner --set study=relus', "unknown study 'relus'"),
     ('compare digits --set finetune.stepz=3', "no 'stepz'"),
     ('compare digits --set finetune.steps=many', "finetune.steps is 'many': a whole number from 1"),

@@ -10,7 +10,7 @@ __all__ = ['Brief', 'brief_table', 'brief_figure', 'share_legend']
 # %% ../../nbs/answers/25_brief.ipynb #04ccdf3c
 import html
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
-from .book import Ledger, SIGNS, printed, reason
+from .book import RULED, SIGNS, Ledger, cell_of, printed, reason, table_of
 from .claims import DECIDED, READINGS
 from .estimates import Estimate, figure_of
 from .runs import LedgerError
@@ -36,24 +36,20 @@ def _below(*lines): return '\n'.join(filter(None, lines))
 def _outcome(r): return _below(f'{SIGNS[r.outcome]} {r.outcome}', reason(r.why))
 
 # %% ../../nbs/answers/25_brief.ipynb #cc545b80
-_CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3em .7em .3em 0; border: 0'
-
-def _td(text, tag='td'):
+def _lines(text, tag='td'):
     "A cell whose further lines are small."
     first, *more = html.escape(text).split('\n')
     small = f'<br><small>{"<br>".join(more)}</small>' if more else ''
-    return f'<{tag} style="{_CELL}; border-top: 1px solid #8886">{first}{small}</{tag}>'
+    return cell_of(first+small, RULED, tag)
 
 class Brief(pd.DataFrame):
     "A few claims, a row each."
     @property
     def _constructor(self): return Brief
     def _repr_html_(self):
-        head = ''.join(_td(c, 'th') for c in ('claim', *self))
-        rows = [_td(k)+''.join(map(_td, r)) for k, r in zip(self.index, self.to_numpy())]
-        body = '\n'.join(f'<tr>{r}</tr>' for r in rows)
-        style = 'border-collapse: collapse; width: 100%; font-size: .9em'
-        return f'<table style="{style}"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+        head = [_lines(c, 'th') for c in ('claim', *self)]
+        rows = [_lines(k)+''.join(map(_lines, r)) for k, r in zip(self.index, self.to_numpy())]
+        return table_of(head, [f'<tr>{r}</tr>' for r in rows], .9)
 
 # %% ../../nbs/answers/25_brief.ipynb #a8ebaaca
 def _chosen(book, claims):

@@ -9,10 +9,9 @@ __all__ = ['UNFLIPPED', 'crops_and_flips', 'default_recipe', 'recipe_for', 'sett
 
 # %% ../../nbs/experiment/24_default.ipynb #1d43da89
 from ..imports import *
-from .kinds import ExperimentError
+from .kinds import check_known
 from .methods import METHODS
 from .recipe import merged
-from ..data.ground import near
 from ..data.splits import Splits
 
 # %% ../../nbs/experiment/24_default.ipynb #f70251c0
@@ -54,7 +53,7 @@ def default_recipe(
     **overrides # sections to change, as in `finetune={'steps': 1000}`
 )->dict: # plain JSON
     "The default recipe; raises `ExperimentError` for an unknown setting or override."
-    if setting not in _settings: raise ExperimentError(f'unknown setting {setting!r}{near(setting, _settings)}')
+    check_known('setting', setting, _settings)
     said = dict(data=data) if data in UNFLIPPED else {}
     own = dict(name='default', setting=setting, arms=_arms) | said | _base
     r = merged(copy.deepcopy(own), dict(images=dict(augment=crops_and_flips(data))))

@@ -9,9 +9,8 @@ __all__ = ['segment_recipe']
 
 # %% ../../nbs/experiment/33_for_masks.ipynb #33b39b08
 from ..imports import *
-from ..data.ground import near
 from .default import crops_and_flips
-from .kinds import ExperimentError
+from .kinds import check_known
 from .methods import METHODS
 from .recipe import merged
 from .segment import corners
@@ -39,6 +38,6 @@ def segment_recipe(
     **overrides # sections to change, as in `finetune={'steps': 1000}`
 )->dict: # plain JSON
     "The recipe for masks; raises `ExperimentError` for an unknown setting or override."
-    if setting not in _settings: raise ExperimentError(f'unknown setting {setting!r}{near(setting, _settings)}')
+    check_known('setting', setting, _settings)
     own = copy.deepcopy(dict(name='segment', setting=setting, arms=_arms()) | _base)
     return merged(merged(own, _settings[setting]), overrides)

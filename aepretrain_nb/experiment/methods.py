@@ -10,14 +10,13 @@ __all__ = ['METHODS', 'encoder_for', 'Method', 'with_method']
 # %% ../../nbs/experiment/23_methods.ipynb #865c3f1f
 from ..imports import *
 from ..data.augment import augmentation
-from ..data.ground import near
 from ..data.sets import generator
 from ..nets.autoencoder import one_layer
 from ..nets.decoders import pool_side
 from ..train.schedule import gradual, stacked
 from .build import kwargs_of
 from .factory import factory
-from .kinds import ExperimentError, whole
+from .kinds import ExperimentError, check_known, whole
 from .phase import phase_step
 from .plan import do_of
 from .recipe import merged
@@ -110,7 +109,7 @@ def with_method(
     shape:tuple # (c, h, w) of the images
 )->dict: # a recipe
     "A recipe that pre-trains in another way; raises `ExperimentError` where that does not go with its encoder."
-    if name not in METHODS: raise ExperimentError(f'unknown method {name!r}{near(name, METHODS)}')
+    check_known('method', name, METHODS)
     if not {'decoder', 'pretrain'}<=set(recipe): raise ExperimentError(f'a {recipe["name"]} recipe pre-trains nothing')
     m,encoder = METHODS[name],encoder_for(recipe, shape)
     try:

@@ -10,6 +10,7 @@ __all__ = ['DECODERS', 'LinearDecoder', 'UpsampleDecoder', 'SkipDecoder', 'pool_
 
 # %% ../../nbs/nets/05_decoders.ipynb #fa60dbd6
 from ..imports import *
+from ..data.ground import near
 from .autoencoder import MirrorDecoder, TiedDecoder, ratio, transposed, way_back
 from .encoder import Code, ConvStage, Staged, end_pool, levels
 from .upsampling import FixedUnpool, SwitchUnpool, UpConv, resized
@@ -231,4 +232,4 @@ def decoder_of(
 ): # a factory, called as `make(encoder, c, h, w, gen=..., **kw)`
     "The decoder factory with a short name; `ValueError` for others"
     if name in DECODERS: return DECODERS[name]
-    raise ValueError(f"unknown decoder {name!r}: {', '.join(DECODERS)}, or a factory's package.module:function")
+    raise ValueError(f"unknown decoder {name!r}{near(name, DECODERS)}, or a factory's package.module:function")

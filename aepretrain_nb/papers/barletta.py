@@ -16,6 +16,7 @@ from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder
 from ..nets.encoder import Code, ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
+from ..experiment.kinds import check_known
 from ..experiment.recipe import merged
 from ..answers.rows import reported
 
@@ -206,11 +207,6 @@ SETTINGS = dict(
         seeds=dict(n=2)))
 
 # %% ../../nbs/papers/barletta.ipynb #4455853a
-def _known(what, name, names):
-    "Raises `ValueError` for a name that is none of `names`"
-    known = ', '.join(sorted(filter(None, names)))
-    if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {known}')
-
 def _look(arm):
     "The look that an arm starts from, None where that is the last"
     last = arm['steps'][-1]
@@ -230,10 +226,10 @@ def recipe(
     study:str='main',    # one of `studies()`: the arms
     **overrides          # sections to change
 )->dict:                 # plain JSON
-    "The paper's experiment as a recipe; `ValueError` for an unknown setting, reading, study or override."
-    _known('setting', setting, SETTINGS)
-    _known('reading', reading, [None, *READINGS])
-    _known('study', study, studies())
+    "The paper's experiment as a recipe; `ExperimentError` for an unknown setting, reading, study or override."
+    check_known('setting', setting, SETTINGS)
+    check_known('reading', reading, [None, *READINGS])
+    check_known('study', study, studies())
     if reading=='as_written' and study=='main':
         raise ValueError('as_written trains its arms on different images: ask for study=frozen and study=cnn')
     r = copy.deepcopy(dict(name='barletta', version=2, setting=setting, **_paper, arms=studies(reading)[study]))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
+from ..experiment.kinds import check_known
 from ..experiment.probes import layer_arms
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
@@ -165,20 +166,16 @@ READINGS = dict(as_written={}, fair=dict(
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
 # %% ../../nbs/papers/dong.ipynb #e8da6610
-def _known(what, name, names):
-    "Raises `ValueError` for a name that is none of `names`"
-    if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {", ".join(filter(None, names))}')
-
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
     reading:str=None, # 'fair', or 'as_written' (or None) for the paper's protocol
     study:str='main', # one of `STUDIES`: the net and the arms
     **overrides # sections to change, as in `pretrain={'steps': 1000}`
 )->dict: # plain JSON
-    "The paper's experiments as a recipe; `ValueError` for an unknown setting, reading, study or override."
-    _known('setting', setting, SETTINGS)
-    _known('reading', reading, [None, *READINGS])
-    _known('study', study, STUDIES)
+    "The paper's experiments as a recipe; `ExperimentError` for an unknown setting, reading, study or override."
+    check_known('setting', setting, SETTINGS)
+    check_known('reading', reading, [None, *READINGS])
+    check_known('study', study, STUDIES)
     own = STUDIES[study]
     r = copy.deepcopy(dict(name='dong', setting=setting, **_paper, arms={}))
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)

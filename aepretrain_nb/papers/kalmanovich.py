@@ -18,7 +18,7 @@ from aepretrain_nb.train.schedule import (Phase, budget, de_novo, find_n, gradua
 from ..train.scores import SCORES
 from ..experiment.phase import own_decoder, phase_step
 from ..experiment.recipe import changed, find_recipe, merged
-from ..experiment.kinds import ExperimentError
+from ..experiment.kinds import ExperimentError, check_known
 from ..experiment.step import chain
 from ..answers.rows import aggregate
 
@@ -89,7 +89,7 @@ def settings(
 )->dict: # plain JSON
     "Sizes, lengths and hyper-parameters; raises `ExperimentError` for what is unknown, or a value of another kind."
     known,own,grid = CONV if conv else SETTINGS,PAPER.get(data, PAPER['mnist']),changes.pop('grid', {})
-    if setting not in known: raise ExperimentError(f'unknown setting {setting!r}{near(setting, known)}')
+    check_known('setting', setting, known)
     more = _cifar.get(setting, {}) if data.startswith('cifar') else {}
     usual = _conv | dict(noise=own['noise']) | CONV[setting] if conv else _dense | own | SETTINGS[setting] | more
     changed({k: [v] for k,v in usual.items()}, grid, 'schedule.grid')
@@ -194,11 +194,8 @@ def _figure4(s, reading):
 def _conv_fits(s, reading):
     "Three starts, and random ones of the other recipe"
     there = {a: o for a,o in _conv_nets(s)[1].items() if o['steps']==['classify']}
-    for a in s['controls']: _known('control', a, there)
+    for a in s['controls']: check_known('control', a, there)
     return _starts(CONV_ARMS, s) | {a: there[a] | dict(steps=[_last], columns=_columns(a, s)) for a in s['controls']}
-
-def _known(what, name, there):
-    if name not in there: raise ExperimentError(f'unknown {what} {name!r}{near(name, there)}')
 
 def _longer(arm, times, s):
     "A two-layer schedule whose last phase is trained in chunks, momentum anew with each"
@@ -242,7 +239,7 @@ def recipe(
     **overrides # sections to change, as in `finetune={'epochs': 100}`
 )->dict: # plain JSON
     "The paper's experiment as a recipe; raises `ExperimentError` for a setting, reading, study or entry there is not."
-    _known('study', study, STUDIES), _known('reading', reading, ('as_written', 'fair'))
+    check_known('study', study, STUDIES), check_known('reading', reading, ('as_written', 'fair'))
     conv,once = study in ('conv', 'conv_fits'),study in ('find_n', 'search')
     if once and reading=='fair': raise ExperimentError(f'{study} has no fair reading: its own decoder scores it')
     s = settings(data, setting, conv, **schedule or {})

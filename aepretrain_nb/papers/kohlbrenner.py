@@ -16,6 +16,7 @@ from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder, TiedDecoder
 from ..nets.encoder import ConvEncoder, ConvStage, feature_sizes
 from ..train.transfer import Classifier, fc_head
+from ..experiment.kinds import check_known
 from ..experiment.recipe import merged
 from ..answers.rows import reported
 
@@ -169,11 +170,6 @@ READINGS = dict(
     fair=dict(pretrain=dict(opt=dict(sgd=[.1, .5, 2.], adam=[.001, .003, .01])), finetune=dict(lr=RATES, tune='first')))
 
 # %% ../../nbs/papers/kohlbrenner.ipynb #6c78655e
-def _known(what, name, names):
-    "Raises `ValueError` for a name that is none of `names`"
-    known = ', '.join(sorted(filter(None, names)))
-    if name not in names: raise ValueError(f'unknown {what} {name!r}: one of {known}')
-
 def _strided(arm):
     "An arm whose classifier strides where its autoencoder pools, as the authors' does"
     *before,last = arm['steps']
@@ -185,10 +181,10 @@ def recipe(
     study:str='main', # one of `STUDIES`: the arms
     **overrides, # sections to change, as in `finetune={'steps': 10_000}`
 )->dict: # plain JSON
-    "The paper's experiment as a recipe; `ValueError` for an unknown setting, reading or override"
-    _known('setting', setting, SETTINGS)
-    _known('reading', reading, [None, *READINGS])
-    _known('study', study, STUDIES)
+    "The paper's experiment as a recipe; `ExperimentError` for an unknown setting, reading or override"
+    check_known('setting', setting, SETTINGS)
+    check_known('reading', reading, [None, *READINGS])
+    check_known('study', study, STUDIES)
     r = copy.deepcopy(dict(name='kohlbrenner', version=2, setting=setting, **_paper, arms=STUDIES[study]))
     if reading: r = merged(r | dict(reading=reading), READINGS[reading])
     if reading=='as_written': r['arms'] = {k: _strided(v) for k,v in r['arms'].items()}

@@ -11,7 +11,7 @@ __all__ = ['ARMS', 'INIT', 'SETTINGS', 'FILTERS', 'UNTRAINED', 'VISIBLE', 'CLAIM
 # %% ../../nbs/papers/kohlbrenner_background.ipynb #4ab4847e
 from ..imports import *
 import itertools
-from ..data.ground import near, write_whole
+from ..data.ground import write_whole
 from ..nets.layers import init_
 from ..nets.autoencoder import Autoencoder, TiedDecoder
 from ..nets.encoder import ConvEncoder, ConvStage
@@ -20,7 +20,7 @@ from ..experiment.plan import Do
 from ..experiment.pretrain import reconstruct, scored
 from ..experiment.recipe import merged
 from ..experiment.build import build_autoencoder
-from ..experiment.kinds import ExperimentError
+from ..experiment.kinds import check_known
 from ..answers.sides import View
 from ..answers.claims import Claim, Expect
 from ..answers.asks import Difference, Ratio
@@ -77,7 +77,7 @@ def recipe(
     **overrides, # sections to change, such as `pretrain=dict(steps=1000)`
 )->dict: # plain JSON
     "The four arms and their random start; `ExperimentError` for an unknown setting"
-    if setting not in SETTINGS: raise ExperimentError(f'unknown setting {setting!r}{near(setting, SETTINGS)}')
+    check_known('setting', setting, SETTINGS)
     arms = dict(random=dict(steps=[_here+'UNTRAINED'])) | {k: _arm(**v) for k,v in ARMS.items()}
     fit = dict(opt='sgd', loss='mse', tune='first', **SETTINGS[setting])
     r = dict(name='kohlbrenner_background', version=2, setting=setting, reading='fair', arms=arms, pretrain=fit,

@@ -11,11 +11,10 @@ __all__ = ['POSITIONS', 'PLACES', 'PRICES', 'READINGS', 'SETTINGS', 'STUDIES', '
 # %% ../../nbs/papers/zhang.ipynb #5c100003
 from ..imports import *
 from itertools import product
-from ..data.ground import near
 from ..answers.rows import across
 from ..experiment.default import crops_and_flips
 from ..experiment.fitted import fitted
-from ..experiment.kinds import ExperimentError
+from ..experiment.kinds import ExperimentError, check_known
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
 from ..nets.inversion import images_from, operator_losses
@@ -151,9 +150,6 @@ STUDIES = dict(main={}, semi=_SEMI, inversion=_LOST) # what differs for a study,
 _BY_ARM = dict(position='an SAE or an SWWAE by the name of the arm, and place=nearest moves the values of an SAE',
     losses='first, all or layerwise by the name of the arm', weights='weights=first_upload says it for all arms')
 
-def _known(what, name, there):
-    if name not in there: raise ExperimentError(f'unknown {what} {name!r}{near(name, there)}')
-
 def _check_decoder(section):
     "Raises `ExperimentError` for what each arm has of its own"
     for k in set(section or {}) & set(_BY_ARM): raise ExperimentError(f'decoder.{k} differs by arm: {_BY_ARM[k]}')
@@ -168,9 +164,11 @@ def recipe(
     **overrides # sections to change, as in `joint={'weight': .1}`
 )->dict: # plain JSON
     "The paper's experiment as a recipe; raises `ExperimentError` for what there is not, and what arms would undo."
-    for o in (('setting', setting, SETTINGS), ('reading', reading, READINGS), ('study', study, STUDIES)): _known(*o)
-    _known('place', place, PLACES)
-    if weights is not None: _known('weights', weights, _UPLOADS)
+    check_known('setting', setting, SETTINGS)
+    check_known('reading', reading, READINGS)
+    check_known('study', study, STUDIES)
+    check_known('place', place, PLACES)
+    if weights is not None: check_known('weights', weights, _UPLOADS)
     elif reading=='as_written': weights = 'final'
     r = dict(name='zhang', setting=setting, reading=reading, arms={}, **_base)
     if weights is not None: r['weights'] = weights

@@ -9,6 +9,7 @@ __all__ = ['HEADS', 'MapMean', 'linear_head', 'mlp_head', 'head_of']
 
 # %% ../../nbs/train/07_named_heads.ipynb #2054fa81
 from ..imports import *
+from ..data.ground import near
 from ..nets.encoder import levels
 from .transfer import fc_head
 
@@ -69,4 +70,4 @@ def head_of(
 ): # a factory, called as `make(encoder, c, h, w, n_out, gen=..., **kw)`
     "The head factory with a short name; `ValueError` for others"
     if name in HEADS: return HEADS[name]
-    raise ValueError(f"unknown head {name!r}: {', '.join(HEADS)}, or a factory's package.module:function")
+    raise ValueError(f"unknown head {name!r}{near(name, HEADS)}, or a factory's package.module:function")
