@@ -14,9 +14,9 @@ from importlib.metadata import entry_points
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from safetensors.torch import save_file
-from ..data.ground import UserError, tell, write_whole
+from ..data.ground import UserError, load_object, tell, write_whole
 from ..data.named import data_root
-from ..nets.zoo import encoder_name
+from ..nets.zoo import encoder_name, of_library
 from .kinds import ExperimentError
 from .methods import with_method
 from .recipe import find_recipe, merged
@@ -36,6 +36,12 @@ def _section(encoder, setting, data):
     try: return own | dict(make=encoder_name(own['make'], papers))
     except ValueError as e: raise ExperimentError(str(e)) from None
 
+def _around(decoder, section):
+    "The section of a library's net as a decoder wants it; None where that goes with other nets only"
+    if ':' not in decoder['make'] or not of_library(section['make']): return None
+    around = getattr(load_object(decoder['make']), 'around', None)
+    return around and section | dict(make=around, of=section['make'])
+
 def with_encoder(
     recipe:dict, # left as it is
     encoder, # a name such as 'resnet18', or a section with `make`
@@ -43,11 +49,12 @@ def with_encoder(
 )->dict: # a recipe
     "A recipe with another encoder; raises `ExperimentError` with the nearest names for an unknown one."
     section = _section(encoder, recipe.get('setting', 'smoke'), data)
-    decoder,change = recipe.get('decoder', {}),dict(encoder=section)
-    if decoder and decoder['make'] not in _GENERAL and section['make']!=recipe['encoder']['make']:
-        act = {k: v for k,v in decoder.items() if k=='out_act'}
-        change |= dict(decoder=dict(make='mirror', norm=True) | act)
-    return merged(recipe, change)
+    decoder = recipe.get('decoder', {})
+    if not decoder or decoder['make'] in _GENERAL or section['make']==recipe['encoder']['make']:
+        return merged(recipe, dict(encoder=section))
+    if own := _around(decoder, section): return merged(recipe, dict(encoder=own))
+    act = {k: v for k,v in decoder.items() if k=='out_act'}
+    return merged(recipe, dict(encoder=section, decoder=dict(make='mirror', norm=True) | act))
 
 # %% ../../nbs/experiment/25_chosen.ipynb #2ab8c28d
 def _of_timm(recipe):

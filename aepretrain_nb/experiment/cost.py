@@ -74,6 +74,17 @@ _JUDGED,_MOST = 200,256 # more images to judge, and most batches to learn from, 
 def _on_features(step, splits):
     "Does a step compute the features of all images once?"
     return step.do in _WITHOUT_BATCHES or together(step, splits) is not None
+
+_LONG = 2. # seconds of a trial that is warm by itself, and whose batches differ by more than chance
+
+def _added(spent, one, patience):
+    "(further batches, what they add to the seconds of one)"
+    more,added = 1,0.
+    while added<max(patience, one/2) and more<_MOST:
+        more *= 4
+        added = spent(batches=1+more)-one
+    return more,added
+
 def timed(
     unit, # steps that are trained as one; one, as a rule
     splits:Splits, # their data
@@ -83,12 +94,11 @@ def timed(
 )->Pace:
     "Time brief trainings of a step, warm."
     spent = partial(_spent, unit, splits, device, n)
-    spent()
     one = spent()
-    more,added = 1,0.
-    while added<max(patience, one/2) and more<_MOST:
-        more *= 4
-        added = spent(batches=1+more)-one
+    if one>_LONG: more,added = 1,spent(batches=2)-one
+    else:
+        one = spent()
+        more,added = _added(spent, one, patience)
     batch = max(0., added)/more
     if _on_features(unit[0], splits): image = max(0., spent(judged=2+_JUDGED)-one)/_JUDGED
     else: image = batch/n if unit[0].trains=='frozen' else batch/n/3  # backward takes twice as long as forward

@@ -238,3 +238,5 @@ def macro_decoder(
     "The decoder of a VGG-like encoder"
     made = MacroDecoder(encoder, position, losses, norm, LevelLoss(weights, detach_targets))
     return started(made, gen, (init or dict(dist='he_uniform')) if gen else init)
+
+macro_decoder.around = 'aepretrain_nb.nets.macro:macro_encoder' # what makes an encoder for it of a library's net
