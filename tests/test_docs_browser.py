@@ -14,6 +14,7 @@ pytestmark = pytest.mark.docs
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = dict(small=(360, 780), phone=(390, 844), tablet=(800, 1100), laptop=(1280, 900), desktop=(1440, 900), wide=(1920, 1080))
 PHONES = 'small','phone'
+SCREENS = 25 # of a desktop: the most that a page may fill
 CHROMES = 'chromium','chromium-browser','google-chrome','google-chrome-stable','chrome'
 FLAGS = ('--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update '
     '--disable-sync --disable-extensions').split() + ['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
@@ -25,6 +26,7 @@ const boxed = e => { for (let p = e; p.tagName != 'ARTICLE'; p = p.parentElement
 const over = e => e.scrollWidth > e.clientWidth + 1, name = e => e.outerHTML.slice(0, 120), parts = all('article *');
 return {
     width: Math.max(...['html', 'body', '.content'].map(s => document.querySelector(s).scrollWidth)),
+    height: document.documentElement.scrollHeight,
     cut: parts.filter(e => e.getBoundingClientRect().right > width + 1 && shown(e) && !boxed(e)).map(name),
     clipped: parts.filter(e => over(e) && style(e).overflowX == 'hidden' && e.clientWidth && shown(e)).map(name),
     unmarked: parts.filter(e => over(e) && boxed(e) == e && shown(e) && !/gradient/.test(style(e).backgroundImage)).map(name)}'''
@@ -156,6 +158,8 @@ def flaws(page, o):
 def misfits(size, o, width):
     "What does not fit at a width, as `FITS` found it"
     if o['width']>width: yield f'{size}: {o["width"]} pixels wide, not {width}'
+    screens = o['height']/SIZES[size][1]
+    if size=='desktop' and screens>SCREENS: yield f'{screens:.0f} screens high'
     for k in ('cut', 'clipped', 'unmarked'): yield from (f'{size}, {k}: {v}' for v in o[k])
 
 def look(browser, page):

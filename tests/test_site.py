@@ -1,5 +1,5 @@
 "What `tools/docs.py` makes of notebooks for the site: the menu, tables, descriptions of pictures. test_docs_browser looks at the result."
-import importlib, re
+import importlib, json, re
 from pathlib import Path
 
 import pandas as pd, pytest
@@ -47,3 +47,17 @@ def test_pictures_are_described(docs):
     assert docs.alts(picture_cell('print()', 0), 'x')==[]
     for source,n in ('plot()', 1), ('#| fig-alt: one\nplot()', 2), ('#| fig-alt: one\nprint()', 0):
         with pytest.raises(ValueError, match=f'x: cell abc shows {n} pictures'): docs.alts(picture_cell(source, n), 'x')
+
+MATRICES = 'train/00_learner',  # a row and a column for each class
+
+def columns(cell):
+    "The numbers of columns of the tables that a cell shows, beside the names of their rows"
+    html = '\n'.join(''.join(o.get('data', {}).get('text/html', '')) for o in cell.get('outputs', ()))
+    return [body.split('</tr>')[0].count('<td') for body in html.split('<tbody>')[1:]]
+
+@pytest.mark.parametrize('page', sorted(ROOT.glob('nbs/**/[!.]*.ipynb')), ids=lambda p: p.stem)
+def test_tables_have_at_most_eight_columns(page):
+    if page.relative_to(ROOT/'nbs').with_suffix('').as_posix() in MATRICES: return
+    cells = json.loads(page.read_text(encoding='utf-8'))['cells']
+    wide = {c['id']: n for c in cells if c['cell_type']=='code' for n in columns(c) if n>8}
+    assert not wide

@@ -1,10 +1,10 @@
 """Gather finished grids into the recorded results of a paper, from which its page and the ledger read.
 
-    python tools/record.py PAPER [STORE...] [--rows FILE] [--root DIR] [--curves SIZES] [--confusion SIZE]
+    python tools/record.py PAPER [STORE...] [--rows FILE [--reading NAME]] [--root DIR] [--curves SIZES] [--confusion SIZE]
 
 Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at all SIZES or the ones named) and
 results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, its confusion matrix at SIZE; or what a paper's own
-`as_pictured` gives). Rows that were made otherwise come as a CSV FILE. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
+`as_pictured` gives). Rows that were made otherwise come as a CSV FILE, with the reading that they are of where they say none. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
 """
 import argparse, os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
@@ -86,7 +86,7 @@ def merge(file, new, key):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
+    p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--reading'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
     a = p.parse_args()
     paper,found = import_module(f'aepretrain_nb.papers.{a.paper}'),[read_results(s, a.root) for s in a.stores]
     rows,curves = (pd.concat(t) for t in zip(*(tables(r, paper) for r in found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
@@ -96,6 +96,7 @@ def main():
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
     more = [pd.read_csv(a.rows)] if a.rows else []
+    if a.reading: more = [o.assign(reading=a.reading) for o in more]
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
     if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'

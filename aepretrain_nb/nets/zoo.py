@@ -70,7 +70,7 @@ def _create(name, c, kw):
     "A timm net without its classifier; `ValueError` where timm does not know it"
     import timm  # late: it takes as long as all that a command line needs to answer
     if not timm.is_model(name): raise _unknown('timm', name, timm.list_models())
-    if name.startswith('vgg'): kw = dict(mlp_ratio=.01) | kw  # the hidden layers, which are cut off: 100 million weights
+    if name.startswith('vgg'): kw = dict(mlp_ratio=.01) | kw  # hidden layers that are cut off: 100 million weights
     return timm.create_model(name, pretrained=False, in_chans=c, num_classes=0, **kw)
 
 # %% ../../nbs/nets/03_zoo.ipynb #952e1b8b

@@ -13,8 +13,6 @@ from itertools import product
 from ..answers.asks import Difference, Mean
 from ..answers.claims import All, Claim, Expect
 from ..answers.extremes import Agreement, Greatest, Least, that_trained
-from ..answers.rows import recorded
-from ..answers.sides import View
 from .dong import STARTS
 
 # %% ../../nbs/papers/dong_claims.ipynb #4a59c8ad
@@ -123,12 +121,8 @@ _layers = [
         _probed(('supervised', _LAST), ('supervised', 1), 'drawn', **_drawn), 'redrawn', Expect('>', .05))]
 
 # %% ../../nbs/papers/dong_claims.ipynb #b3627f55
-def _camvid(rows):
-    "The guide's rows, in the place of the paper's"
-    return recorded('camvid')
-
 def _miou(a, b): return _gap(a, b, 'voc12', 1464)
-def _of_camvid(a, b): return View(_camvid, Difference(a, b, dict(data='CamVid', kind='fit'), over=('labels',)))
+def _of_camvid(a, b): return Difference(a, b, dict(data='CamVid', kind='fit'), over=('labels',))
 _guide = dict(fair='aepretrain compare CamVid --size 144x192 --task segment --ignored Void --recipe segment '
     '--setting quick --set pretrain.steps=300 --set pretrain.evals=6 --set finetune.steps=100 --labels 20,60,all '
     '--seeds 3')
