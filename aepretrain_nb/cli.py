@@ -85,7 +85,7 @@ _FROM = 'aepretrain_nb.compare:compare', 'aepretrain_nb.data.asked:read_asked', 
 def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
     recipe=None,          # name or import path of a recipe: default, segment (of masks), a paper's
-    setting=None,         # smoke (seconds), quick (two cores; the default), paper (as published), digits (for them)
+    setting=None,         # smoke (seconds), quick (two cores; the default), digits, paper (as published; of papers)
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many trials run at a time
@@ -208,7 +208,7 @@ def ledger(
     csv=False, # all columns, separated by commas?
     **kw       # as in `aepretrain_nb.answers.ledger.ledger`
 )->int:        # exit code
-    "What papers claim, and what the recorded runs say of it: holds, does not hold, not shown, not run here."
+    "What papers claim, and what the recorded runs say of it, in a word such as holds, not shown or too short."
     from aepretrain_nb.answers.ledger import ledger
     t = ledger(**kw)
     print(t.to_csv(index=False, float_format='%.6g', lineterminator='\n').rstrip('\n') if csv else t)

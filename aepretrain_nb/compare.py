@@ -315,7 +315,7 @@ def read_results(
     metric=None, # one of the scores of the task; its usual one by default
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
-    trust=() # packages of your own that the folder may import factories from, such as ['mynets']
+    trust=() # packages of your own that the folder may import factories from, such as mynets
 )->Results: # of all that was asked of it, finished or not
     "The results in a folder; raises `ExperimentError` where there are none."
     own,store = experiment(folder),Store(folder)

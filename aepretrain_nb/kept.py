@@ -116,9 +116,9 @@ def export(
 @hands_to('aepretrain_nb.data.own:read_own', but=PYTHON_ONLY, words=dict(folder='store', by='--by', out='-o --out'),
     reads=OWN_IMAGES | dict(trust=words))
 def subgroups(
-    folder:str, # that compare wrote, with --keep all
+    folder:str, # of results that compare wrote, with --keep all
     data:str, # the images that were compared: a CSV
-    by, # a column of it, whose words are the subgroups
+    by, # a column of that CSV, whose words are the subgroups
     out=None, # the table, a row for each fit and subgroup; subgroups-BY.csv in the folder by default
     device='cpu', # where the nets run
     trust=(), # packages of your own that the folder may import factories from, such as mynets

@@ -1,10 +1,12 @@
 """What there is to do, and what it costs, before it begins"""
 import json, sys, time
+from types import SimpleNamespace
 import pandas as pd, pytest, torch
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.own import own_images
+from aepretrain_nb.experiment import cost as costs
 from aepretrain_nb.experiment.cost import Cost, cost_of, foreseen, slowdown, span
 from aepretrain_nb.experiment.default import recipe_for, setting_for
 from aepretrain_nb.experiment.plan import Plan
@@ -151,3 +153,18 @@ def test_completion(capsys):
 def test_completion_without_its_library(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'shtab', None)
     assert main(['--print-completion', 'bash'])==2 and 'aepretrain_nb[completion]' in capsys.readouterr().err
+
+@pytest.mark.parametrize('fixed,batch', [(.01, .002), (.5, .05), (4., .013), (6., 1.), (3., .3)])
+def test_a_batch_is_told_from_what_is_fixed(monkeypatch, fixed, batch):
+    "Whatever is fixed, and where the first trial alone imports what others find there"
+    asked = []
+    def spent(unit, splits, device, n, batches=1, judged=2):
+        asked.append(batches)
+        noise = .01*fixed*(-1)**len(asked)
+        return fixed + noise + batches*batch + 3*(len(asked)==1)
+    monkeypatch.setattr(costs, '_spent', spent)
+    monkeypatch.setattr(costs, '_on_features', lambda *args: False)
+    pace = costs.timed([SimpleNamespace(trains='all')], None)
+    assert pace.batch==pytest.approx(batch, rel=.35) and pace.fixed==pytest.approx(fixed, rel=.1)
+    assert sum(asked)<=3+sum(4**i+1 for i in range(1, 5))
+    if batch>=1: assert asked==[1, 1, 2]

@@ -36,6 +36,7 @@ return {
     errors: all('mjx-merror, .problematic, .system-message').map(e => e.textContent),
     math: [all('span.math, div.math').length, all('mjx-container').length],
     ids: all('[id]').map(e => e.id), hrefs: all('a[href]').map(e => e.href), sources: all('.page-links a').map(e => e.href),
+    raw: all('article p, article li, article td').map(e => e.textContent.match(/.{0,40}\\]\\(.{0,40}/)?.[0]).filter(Boolean),
     headings: all('h1').length}'''
 FAINT = '''const theme = document.body.dataset.theme, found = {}, ratios = {};
 document.body.dataset.theme = arguments[0];
@@ -150,7 +151,7 @@ def pages(folder): return sorted(p.relative_to(folder).as_posix() for p in folde
 
 def flaws(page, o):
     "What is wrong with a page whatever its width, as `FACTS` found it"
-    for k in ('broken', 'errors'): yield from (f'{k}: {v}' for v in o[k])
+    for k in ('broken', 'errors', 'raw'): yield from (f'{k}: {v}' for v in o[k])
     if o['math'][0]>o['math'][1]: yield f'formulas not set: {o["math"]}'
     if page!='search.html' and o['headings']!=1: yield f'{o["headings"]} titles'
     yield from (f'a picture says no more than {a!r}' for a in o['alts'] if len(a)<20)

@@ -39,6 +39,11 @@ def test_numbers_stand_right_and_words_left(docs):
 def test_text_in_columns_is_not_wrapped(docs, text, columns):
     assert docs.in_columns(dict(text=text)) is columns is docs.in_columns(dict(data={'text/plain': text}))
 
+@pytest.mark.parametrize('given,made', [
+    ('see [[`a`](x.html#a)](b.ipynb), [`c`](d)', 'see [`a`](b.ipynb), [`c`](d)'),
+    ('[the [`a`](x) of it](b)', '[the `a` of it](b)'), ('[`a`](x) and [b](y)', '[`a`](x) and [b](y)')])
+def test_a_name_within_a_link_is_none_of_its_own(docs, given, made): assert docs.unnested(given)==made
+
 def picture_cell(source, n): return AttrDict(source=source, id='abc', outputs=[{'data': {'image/png': ''}}]*n)
 
 def test_pictures_are_described(docs):

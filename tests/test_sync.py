@@ -1,8 +1,8 @@
 "What is made from the notebooks is up to date, and the notebooks keep the forms that nbdev and the docs build rely on."
-import ast, importlib.util, json, re
+import ast, importlib.util, io, json, re
 from pathlib import Path
 
-import pytest
+import pandas as pd, pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(ROOT).parts)]
@@ -26,6 +26,24 @@ def tool(name):
 
 def test_export_clean_and_readme_are_no_ops():
     assert tool('sync').check() == [], 'run `make sync` and commit what it writes'
+
+def test_outputs_are_newer_than_the_rows_they_tell():
+    store = tool('store')
+    stored = pd.read_csv(store.NOTED)
+    assert {'nbs/index.ipynb', 'nbs/faq.ipynb', 'nbs/papers/kohlbrenner.ipynb'}<={*stored.notebook}
+    now = {f: store.digest(ROOT/'results'/f) for f in {*stored.file}}
+    stale = stored[stored.digest!=stored.file.map(now)]
+    assert not len(stale), f'make store NB="{" ".join(stale.notebook.unique())}"'
+
+def test_what_a_notebook_reads_is_noted(tmp_path, monkeypatch):
+    store = tool('store')
+    monkeypatch.setattr(store, 'NOTED', tmp_path/'stored.csv')
+    file,page,other = ROOT/'results'/'demo.csv',*(ROOT/'nbs'/f'{k}.ipynb' for k in ('a', 'b'))
+    with store.noted() as read: pd.read_csv(file), pd.read_csv(io.StringIO('a\n1'))
+    assert read=={file} and pd.read_csv is not None
+    store.note({page: read, other: read})
+    store.note({page: set()})
+    assert pd.read_csv(store.NOTED).values.tolist()==[['nbs/b.ipynb', 'demo.csv', store.digest(file)]]
 
 def test_check_sees_an_edited_module_and_a_dirty_notebook(tmp_path):
     sync = tool('sync')

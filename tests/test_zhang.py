@@ -97,6 +97,8 @@ def test_libraries():
     convs = [[m.out_channels for m in s if isinstance(m, nn.Conv2d)] for s in ours.stages.values()]
     assert convs==[[64], [128], [256, 256], [512, 512], [512, 512]]
     assert [k.removeprefix('net.') for k in timms.state_dict()]==list(whole.state_dict())
+    cut = macro_encoder(3, 32, 32, gen(), of='timm:vgg11_bn', depth=3)
+    assert list(cut.stages)==['macro1', 'macro2', 'macro3'] and cut(torch.rand(1, 3, 32, 32)).shape==(1, 256, 4, 4)
 
 def test_the_authors_decoder():
     "Channels of VGG-16's decoder, as recon-dec/vggnet has them"

@@ -17,6 +17,9 @@ from nbdev.doclinks import NbdevLookup
 from nbdev.processors import FilterDefaults
 
 from aepretrain_nb.answers.report import report
+from aepretrain_nb.experiment.default import default_recipe
+from aepretrain_nb.experiment.methods import METHODS
+from aepretrain_nb.experiment.schema import fields_of
 
 from sync import alts, map_links, notebooks
 
@@ -52,11 +55,46 @@ CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensio
     copybutton_selector='.highlight pre:not(.cell_output pre)',
     html_copy_source=False, html_show_sphinx=False, html_use_index=False, exclude_patterns=['images/*'])
 
+NAMES = '''---
+nosearch: true
+---
+# Names
+
+> Where a thing is defined: every public name, and the page that shows it; then methods and settings
+
+:::{{container}} names
+{items}
+:::
+
+## Methods
+
+What `--method` takes.
+
+:::{{container}} names
+{methods}
+:::
+
+## Settings
+
+What `--set` takes, in the default recipe; `aepretrain settings RECIPE` prints those of another, with their meanings.
+
+:::{{container}} names
+{settings}
+:::
+'''
+
+def told(names, page): return '\n'.join(f'- `{n}` [{page}](/experiment/{page}.ipynb)' for n in names)
+
 class Filter(FilterDefaults):
     "nbdev's processors without those that make front matter for Quarto"
     def base_procs(self): return [o for o in super().base_procs() if o.__name__ not in SKIP]
 
 def text(s): return s if isinstance(s, str) else ''.join(s)
+
+def unnested(s):
+    "Markdown in which no name within a link's text is a link of its own, as nbdev makes it one"
+    return re.sub(r'\[([^][]*)\[(`[^`]+`)\]\([^)]*\)([^][]*)\]\(', r'[\1\2\3](', s)
+
 def page(nb): return nbpath2html(nb).with_suffix('').as_posix()
 def png_width(data): return struct.unpack('>I', base64.b64decode(text(data)[:64])[16:20])[0]
 def is_doc(c): return c.cell_type=='code' and re.search(r'^show_doc\(', c.source, re.M)
@@ -179,7 +217,7 @@ class Site:
         def f(m):
             title, kind = re.search(r'title="(.*?)"', m[1]), re.search(r'callout-(\w+)', m[1])[1]
             return f':::{{admonition}} {title[1]}\n:class: {kind}\n' if title else f':::{{{kind}}}\n'
-        return re.sub(r'^:::\s*\{(\.callout.*?)\}\n', f, self.links(s, src), flags=re.M)
+        return re.sub(r'^:::\s*\{(\.callout.*?)\}\n', f, self.links(unnested(s), src), flags=re.M)
 
     def code_cells(self, c, src):
         "A code cell with tags for its directives, and a cell for each further picture so that each has its own width"
@@ -259,7 +297,7 @@ class Site:
         "The page of all public names, in the order of the alphabet, each with the page that shows it"
         rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
         items = '\n'.join(f'- [`{n}`](#{to}) [{SHORT.get(pg) or self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
-        return f'---\nnosearch: true\n---\n# Names\n\n> Where a thing is defined: every public name, and the page that shows it\n\n:::{{container}} names\n{items}\n:::\n'
+        return NAMES.format(items=items, methods=told(METHODS, 'methods'), settings=told(fields_of(default_recipe('quick')).path, 'schema'))
 
     def scorer(self):
         "The script that puts results of a search in order"

@@ -88,6 +88,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--reading'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
     a = p.parse_args()
+    if a.reading and not a.rows: p.error('--reading is that of --rows')
     paper,found = import_module(f'aepretrain_nb.papers.{a.paper}'),[read_results(s, a.root) for s in a.stores]
     rows,curves = (pd.concat(t) for t in zip(*(tables(r, paper) for r in found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
     if a.curves and len(curves): curves = curves[curves.labels.isin([int(n) for n in a.curves.split(',')])]
@@ -96,7 +97,7 @@ def main():
     squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
     rows.loc[squared, 'mse'] = rows.value[squared]
     more = [pd.read_csv(a.rows)] if a.rows else []
-    if a.reading: more = [o.assign(reading=a.reading) for o in more]
+    if a.reading: more = [o.assign(reading=o.reading.fillna(a.reading) if 'reading' in o else a.reading) for o in more]
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
     if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'

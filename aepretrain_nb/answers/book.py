@@ -128,11 +128,14 @@ def reason(
     return '; '.join(dict.fromkeys(o.partition(':')[0] for o in why.split('; ')))
 
 # %% ../../nbs/answers/22_book.ipynb #7c1e90a5
+def _two(m): return f'{float(m[0]):{"+" if m[0][0] in "+-" else ""}.2f}' # of a match
+
 def printed(
     r # a row of a ledger
 ) -> tuple: # the paper's figure, and the word of its own runs; '' where they are not known
-    "What the paper gives, without what is to know about it."
-    return re.split(r', (?=no interval|n \d)', r.reported or 'no figure')[0], r.reported_outcome
+    "What the paper gives, with at most two decimals, without what is to know about it."
+    figure,_,more = re.sub(r'[+-]?\d+\.\d{3,}', _two, r.reported or 'no figure').partition(', no interval')
+    return re.split(r', (?=n \d)', figure)[0], 'no interval' if more else r.reported_outcome
 
 # %% ../../nbs/answers/22_book.ipynb #320f492f
 _CELL = 'text-align: left; vertical-align: top; white-space: normal; padding: .3em .8em .3em 0; border: 0'

@@ -91,7 +91,7 @@ def _named(ax, seen):
     "The legend, above the axes, of those who say something; `seen`: (who, whether a word was given)."
     for who, (mark, color) in _MARKS.items():
         if who in dict(seen): ax.plot([], [], mark, color=color, ms=6, label=_NAMES[who])
-    if not all(word for _, word in seen): ax.plot([], [], 'o', color='.4', mfc='w', ms=6, label='no word')
+    if not all(word for _, word in seen): ax.plot([], [], 'o', color='.4', mfc='w', ms=6, label='hollow: no verdict')
     ax.legend(frameon=False, fontsize=8, ncol=4, loc='lower center', bbox_to_anchor=(.5, 1), columnspacing=1)
 
 def brief_figure(

@@ -109,7 +109,7 @@ def power(
 def seeds_needed(
     rows:pd.DataFrame, # of fits, as `answers.rows.rows_of` reads them
     margin:float, # half-width of the interval, in the unit of the values
-    treatment:str=None, # as in `check_treatment`
+    treatment:str=None, # the arm that is compared; 'pretrained' or the first by default
     best:bool=False # against the best random start of each size alone?
 ) -> pd.DataFrame: # as `power`: a row per cell and control
     "How many seeds each cell would take; raises `AnswerError` where there is one arm only."

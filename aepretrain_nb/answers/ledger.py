@@ -168,7 +168,7 @@ def counts(
 
 def tally(
     book:Ledger # of one paper
-) -> pd.DataFrame: # a row for each reading and scale: outcomes that occur, claims, how many survive
+) -> pd.DataFrame: # a row for each reading and scale: outcomes that occur, claims, how many survive where any does
     "The counts of a paper, for its page."
     n = counts(book).drop(columns='paper')
     where = n.reading.str.replace('_', ' ') + ', ' + n.scale.replace('', 'not run')

@@ -203,7 +203,7 @@ def warnings(self:Results)->list: # one line each
     if self.told('valid')=='test' or 'valid_policy' in rows and rows.valid_policy.eq('test').any():
         out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
     if self.told('setting')=='smoke':
-        runs = 'it shows that everything runs; quick or paper give an answer'
+        runs = 'it shows that everything runs; quick gives an answer'
         out.append(f'setting smoke is too short to learn much: {runs}')
     for first in gone.head(1).itertuples():
         out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')

@@ -92,9 +92,13 @@ def _kind(row):
     return f'no difference shown after correction for {row.family} sizes' if left_out and row.family>1 else row.verdict
 
 # %% ../../nbs/answers/07_verdict.ipynb #b7237f07
+def _as_name(control):
+    "A control's name, so that it does not read as a word of the sentence"
+    return f'the arm {control!r}' if control in ('neither', 'both', 'none') else str(control)
+
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
-    if (b.chosen=='only').all(): return _and([str(c) for c in b.control.unique()])
+    if (b.chosen=='only').all(): return _and([_as_name(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, sizes_of(b), len(b)) for c, d in b.groupby('control', sort=False)}

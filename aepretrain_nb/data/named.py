@@ -129,7 +129,7 @@ def _status(expected, found):
 
 # %% ../../nbs/data/07_named.ipynb #8e4b562b
 def verify(
-    name:str, # one of `DATASETS`
+    name:str, # of a data set, one of `DATASETS`
     root=None # as in `data_root`
 ) -> pd.DataFrame: # one row per file (md5) or part (counts): file, expected, found, status ('ok', 'missing', 'altered')
     "Check every file of a data set, or every part of one that is read by ours"
@@ -218,7 +218,7 @@ def _trim():
 
 # %% ../../nbs/data/07_named.ipynb #bd5bf876
 def dataset(
-    name:str, # one of `DATASETS`
+    name:str, # of a data set, one of `DATASETS`
     root=None, # folder of the data; else $AEPRETRAIN_DATA, else the user's cache
     download=False # fetch what is missing?
 ) -> Splits: # its parts

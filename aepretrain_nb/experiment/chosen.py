@@ -59,7 +59,8 @@ def with_encoder(
 # %% ../../nbs/experiment/25_chosen.ipynb #2ab8c28d
 def _of_timm(recipe):
     "What timm calls the encoder of a recipe; raises `ExperimentError` where it is not timm's"
-    make = str(recipe.get('encoder', {}).get('make'))
+    section = recipe.get('encoder', {})
+    make = str(section.get('of', section.get('make')))
     if make.startswith('timm:'): return make.removeprefix('timm:')
     raise ExperimentError(f'pretrained weights are those of timm, and the encoder is {make}: '
         'choose one of timm, such as encoder resnet18, or give a file as weights')

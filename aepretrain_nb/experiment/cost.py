@@ -75,12 +75,13 @@ def _on_features(step, splits):
     "Does a step compute the features of all images once?"
     return step.do in _WITHOUT_BATCHES or together(step, splits) is not None
 
-_LONG = 2. # seconds of a trial that is warm by itself, and whose batches differ by more than chance
+_LONG = 2. # seconds of a trial after which a tenth of it, and not half, has to do as a difference
 
 def _added(spent, one, patience):
     "(further batches, what they add to the seconds of one)"
-    more,added = 1,0.
-    while added<max(patience, one/2) and more<_MOST:
+    more,enough = (1, one/10) if one>_LONG else (4, max(patience, one/2))
+    added = spent(batches=1+more)-one
+    while added<enough and more<_MOST:
         more *= 4
         added = spent(batches=1+more)-one
     return more,added
@@ -94,11 +95,9 @@ def timed(
 )->Pace:
     "Time brief trainings of a step, warm."
     spent = partial(_spent, unit, splits, device, n)
+    spent()
     one = spent()
-    if one>_LONG: more,added = 1,spent(batches=2)-one
-    else:
-        one = spent()
-        more,added = _added(spent, one, patience)
+    more,added = _added(spent, one, patience)
     batch = max(0., added)/more
     if _on_features(unit[0], splits): image = max(0., spent(judged=2+_JUDGED)-one)/_JUDGED
     else: image = batch/n if unit[0].trains=='frozen' else batch/n/3  # backward takes twice as long as forward

@@ -173,13 +173,13 @@ def let_go(
 
 # %% ../../nbs/experiment/18_work.ipynb #cdfa55bc
 @lru_cache(None)
-def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes
+def revision()->str: # such as '0.1.0+g1a2b3c4', with '.dirty' for uncommitted changes of anything but results
     "The version of this package, with the commit when it runs from a checkout."
     here = Path(aepretrain_nb.__file__).parent.parent
     git = lambda *a: subprocess.run(['git', '-C', str(here), *a], capture_output=True, text=True, timeout=10)
     try:
         if (here/'.git').exists() and not (c := git('rev-parse', '--short=7', 'HEAD')).returncode:
-            dirty = git('status', '--porcelain', '--untracked-files=no').stdout
+            dirty = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!results').stdout
             return f'{aepretrain_nb.__version__}+g{c.stdout.strip()}' + ('.dirty' if dirty else '')
     except (OSError, subprocess.SubprocessError): pass
     return aepretrain_nb.__version__

@@ -46,9 +46,10 @@ def _check(name, stage):
 
 def macro_layers(
     net:nn.Module, # an `nn.Sequential`, or a net whose layers stand in `nn.Sequential`s; what is above goes
+    depth:int=None, # macro-layers to keep, from the image upwards; all if not given
 )->Staged: # stages macro1, macro2, ...; the weights keep their names, under 'net.'
     "The macro-layers of a VGG-like net as the stages of an encoder; `ValueError` where it has fewer than two"
-    stages = {f'macro{i+1}': nn.Sequential(p) for i,p in enumerate(_parts(net))}
+    stages = {f'macro{i+1}': nn.Sequential(p) for i,p in enumerate(_parts(net)[:depth])}
     if sum(isinstance(s[-1], nn.MaxPool2d) for s in stages.values())<2:
         raise ValueError(f"{type(net).__name__} is no row of convolutions and max-pools: take a net such as vgg11")
     for name,stage in stages.items(): _check(name, stage)
@@ -62,11 +63,12 @@ def macro_encoder(
     w:int, # their width in pixels
     gen:torch.Generator=None, # stream of the weights; the global one if not given
     of:str='timm:vgg11_bn', # 'timm:NAME' or 'torchvision:NAME' of a VGG
+    depth:int=None, # macro-layers to keep, from the image upwards; all if not given
     **kw # of the net's own function
 )->Staged: # stages macro1, macro2, ...
     "A VGG of a library as an encoder of macro-layers; `ValueError` for other nets"
-    enc = staged(of, c, h, w, gen, **kw)
-    return macro_layers(getattr(enc, 'net', enc))
+    enc = staged(of, c, h, w, gen, depth=depth and depth+1, **kw) # timm's stages end before a pool
+    return macro_layers(getattr(enc, 'net', enc), depth)
 
 # %% ../../nbs/nets/11_macro.ipynb #5a100013
 def _after(conv, norm):
