@@ -7,7 +7,7 @@ Writes results/plain.csv, the rows of a data set as it finishes; a comparison th
 """
 import os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
-import argparse
+import argparse, json
 from pathlib import Path
 
 import pandas as pd, torch
@@ -30,6 +30,14 @@ def held_out(splits, most=None):
     n = len(order)//5
     return Splits(splits.name, splits.train.take(order[n:]), splits.train.take(order[:n]))
 
+def script(step, splits, lr, folder):
+    "Accuracy and seconds of the script, from its file where it has run before"
+    file = folder/f'{step.key}-{lr:g}.json'
+    if file.exists(): return json.loads(file.read_text())
+    found = classify(step, splits, lr)
+    write_whole(file, lambda t: t.write_text(json.dumps(found)))
+    return found
+
 def beside(name, store):
     "The rows of a data set: the control's, as its grid recorded them, and the script's"
     splits,sizes = held_out(dataset(name), 10_000),SIZES.get(name, USUAL)
@@ -38,7 +46,7 @@ def beside(name, store):
     rows,own = res.rows,[]
     for step,(_,r) in zip(res.steps, rows.iterrows()):
         for lr in RATES:
-            value,seconds = classify(step, splits, lr)
+            value,seconds = script(step, splits, lr, store/'scripts'/name)
             own.append({k: r[k] for k in SHARED} | dict(arm=f'script_{lr:g}', kind='fit', value=round(value, 2), seconds=seconds, lr=lr))
             print(f'{name}, {r.labels} labels, seed {r.head_seed}: control {r.value:.1f}, script {value:.1f} at {lr:g}', flush=True)
     return pd.concat([rows, pd.DataFrame(own)])
@@ -46,7 +54,7 @@ def beside(name, store):
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data', nargs='*', default=['digits', 'fashion_mnist', 'cifar10'])
-    p.add_argument('--store', type=Path, default=Path('plain'), help='folder of the grids')
+    p.add_argument('--store', type=Path, default=Path('plain'), help='folder of the grids, and of what the script gave')
     args = p.parse_args(argv)
     for name in args.data:
         new = beside(name, args.store)

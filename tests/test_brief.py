@@ -28,7 +28,7 @@ def test_the_table_says_what_the_ledger_says(book):
     t = brief_table(book, WORDS)
     assert list(t)==['outcome', 'paper', 'as written', 'fair'] and list(t.index)==list(WORDS.values())
     gain,times,later = (t.iloc[i] for i in range(3))
-    assert (gain.paper, gain.fair)==('+2.1 points', '+2.03 [+1.90, +2.16] points\nn 6: holds')
+    assert (gain.paper, gain.fair)==('+2.1 points\nno interval', '+2.03 [+1.90, +2.16] points\nn 6: holds')
     assert float(times.fair.split()[0])==pytest.approx(100*(book.fair[1]-1), abs=.006) and '] %\n' in times.fair
     assert (later.outcome, later.paper, later.fair)==('– not run here', 'by eye', 'not run here')
 
