@@ -41,7 +41,7 @@ def test_text_in_columns_is_not_wrapped(docs, text, columns):
 
 @pytest.mark.parametrize('given,made', [
     ('see [[`a`](x.html#a)](b.ipynb), [`c`](d)', 'see [`a`](b.ipynb), [`c`](d)'),
-    ('[the [`a`](x) of it](b)', '[the `a` of it](b)'), ('[`a`](x) and [b](y)', '[`a`](x) and [b](y)')])
+    ('[the [`a`](x) of it](b)', '[the `a` of it](b)'), ('[[`a`](x) and [`b`](y)](z)', '[`a` and `b`](z)'), ('[`a`](x) and [b](y)', '[`a`](x) and [b](y)')])
 def test_a_name_within_a_link_is_none_of_its_own(docs, given, made): assert docs.unnested(given)==made
 
 def picture_cell(source, n): return AttrDict(source=source, id='abc', outputs=[{'data': {'image/png': ''}}]*n)

@@ -93,7 +93,8 @@ def text(s): return s if isinstance(s, str) else ''.join(s)
 
 def unnested(s):
     "Markdown in which no name within a link's text is a link of its own, as nbdev makes it one"
-    return re.sub(r'\[([^][]*)\[(`[^`]+`)\]\([^)]*\)([^][]*)\]\(', r'[\1\2\3](', s)
+    inner = re.compile(r'\[((?:[^][]|\[`[^`]+`\]\([^)]*\))*)\]\(')
+    return inner.sub(lambda m: '[' + re.sub(r'\[(`[^`]+`)\]\([^)]*\)', r'\1', m[1]) + '](', s)
 
 def page(nb): return nbpath2html(nb).with_suffix('').as_posix()
 def png_width(data): return struct.unpack('>I', base64.b64decode(text(data)[:64])[16:20])[0]
