@@ -62,7 +62,7 @@ def tiny():
     return nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(784, 10))
 
 def interleaved(runs, n=7, warm=1):
-    "Median seconds of each of `runs` (name -> function that gives the seconds it took), in turns after those that `warm` up, and each one's ratios to the first, turn by turn"
+    "Median seconds of each of `runs` (name -> function that gives the seconds it took), in turns, of which the first `warm` do not count, and each one's ratios to the first, turn by turn"
     times = {k: [] for k in runs}
     for i in range(n+warm):
         for k,f in runs.items():

@@ -105,7 +105,7 @@ def test_the_papers_numbers():
     q = recipe('quick')
     assert channels(q['encoder']['width'])==channels(q['head']['width'])==[33,50,67,128] and (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
 
-@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),"unknown setting 'big'"), (dict(encoder=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
+@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'There are: paper, ckplus, quick, digits, smoke'), (dict(encoder=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
 def test_recipe_errors(kw, msg):
     with pytest.raises(ValueError, match=msg): recipe(**kw)
 

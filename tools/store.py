@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-
 from fastcore.nbio import read_nb, write_nb
 from nbdev.clean import nbdev_clean
 from nbdev.config import get_config
