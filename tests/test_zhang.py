@@ -7,6 +7,7 @@ from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
+from aepretrain_nb.experiment import finetune
 from aepretrain_nb.experiment.carry import carry_out
 from aepretrain_nb.experiment.cost import batches_of
 from aepretrain_nb.experiment.fitted import fitted
@@ -230,12 +231,16 @@ def test_equal_prices_are_one_choice():
         for w,lr in ((1., .001), ([1, 1.], [.001, .001])))
     assert batches_of(two, digits)==batches_of(one, digits)==recipe('smoke')['joint']['steps']
 
-def test_a_price_given_twice_is_tried_once(ran, monkeypatch):
-    from aepretrain_nb.experiment import joint
-    seen,real = [],joint.finetune
-    monkeypatch.setattr(joint, 'finetune', lambda step, *a: (seen.append(step.fit['weight']), real(step, *a))[1])
-    row = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=[.3, .3]))[-1][2]
-    assert seen==[.3] and row['columns']['weight']==.3
+def test_a_price_given_twice_is_tried_once(ran):
+    res = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=[.3, .3]))[-1][2]
+    assert [o['weight'] for o in res['tuning']]==[.3] and res['columns']['weight']==.3
+
+@pytest.mark.parametrize('weight,lr,tried', [(.1, .002, 1), ([.1, 10.], .002, 2), ([.1, 10.], [.002, .01], 4)])
+def test_test_images_are_looked_at_once_whatever_was_tried(ran, monkeypatch, weight, lr, tried):
+    looks,real = [],finetune._tested
+    monkeypatch.setattr(finetune, '_tested', lambda *a: looks.append(a) or real(*a))
+    done = ran(variant_steps('SAE', 'layerwise'), joint=dict(weight=weight, lr=lr))
+    assert [o[0].do for o in looks].count('augment')==1 and len(done[-1][2]['tuning'])==tried
 
 @pytest.mark.parametrize('change,words', [(dict(losses='first'), 'decoder.losses differs by arm'),
     (dict(position='nearest'), 'decoder.position differs by arm.*place=nearest'),

@@ -13,7 +13,7 @@ from ..nets.inversion import images_from, level_errors, share
 from ..nets.macro import MacroDecoder
 from ..train.transfer import at_rest, freeze
 from .finetune import Kit, PLAIN, finetune
-from .joint import JointNet, build_joint, priced, two_streams
+from .joint import JointNet, build_joint, two_streams
 from .run import judged_dl
 from .schema import Fit
 
@@ -110,5 +110,5 @@ def train_augmented(
     weights=(), # of the classifier and its decoders
     device='cpu' # where it runs
 )->tuple: # (the trained `AugmentedNet`, results for its row)
-    "Train on labels and on reconstruction at once; as `priced` otherwise."
-    return priced(step, splits, weights, device, _AUGMENTED)
+    "Train on labels and on reconstruction at once; as `finetune` otherwise."
+    return finetune(step, splits, weights, device, _AUGMENTED)

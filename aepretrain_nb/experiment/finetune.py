@@ -1,4 +1,4 @@
-"""A net on labelled images: trained at each rate, chosen on validation, tested once
+"""A net on labelled images: trained at each rate and price, chosen on validation, tested once
 
 Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 
@@ -6,10 +6,11 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 
 # %% auto #0
 __all__ = ['PLAIN', 'first_filters', 'movement', 'judged_by', 'order_seed', 'Kit', 'beside', 'preferred', 'ten_windows', 'rates',
-           'audit', 'finetune']
+           'choices', 'audit', 'finetune']
 
 # %% ../../nbs/experiment/11_finetune.ipynb #dceecc23
 from ..imports import *
+from itertools import product
 from fastai.callback.core import Callback, CancelFitException
 from ..data.augment import augmentation
 from ..data.sets import seed_of
@@ -79,9 +80,9 @@ def _loss(step, task): return task.loss(step.fit.get('loss'))
 PLAIN = Kit(build_classifier, _batches, _loss)
 
 # %% ../../nbs/experiment/11_finetune.ipynb #3c9c6bac
-def _attempt(step, lr, splits, weights, device, kit):
-    "(the Learner of a net trained at one rate, what was measured)"
-    task = judged_by(step)
+def _attempt(step, splits, weights, device, kit):
+    "(the Learner of a net trained at one rate and price, what was measured)"
+    task,lr = judged_by(step),step.fit['lr']
     mode = 'max' if task.score.better=='higher' else 'min'
     train,valid,which = _parts(step, splits)
     with alone('finetune', step.seeds['head']):
@@ -94,6 +95,7 @@ def _attempt(step, lr, splits, weights, device, kit):
     best,curve = kept_look(learn, seen),[_told(task.score, v[2]) for v in seen]
     losses = [v[:2] for v in seen]
     found = dict(lr=lr, best=best, valid=curve[best], valid_loss=losses[best][1], curve=curve, losses=losses)
+    if 'weight' in step.fit: found['weight'] = step.fit['weight']
     return learn, found | which | movement(start, first_filters(net.encoder)) | did
 
 # %% ../../nbs/experiment/11_finetune.ipynb #bb21e8d5
@@ -158,11 +160,25 @@ def rates(
     "The learning rates a step may choose from."
     return distinct(step.fit.get('lr', .1))
 
+def _prices(
+    step # that sees labels
+)->list: # prices of a reconstruction to try; none where there is nothing to choose
+    "The prices a step may choose from."
+    asked = step.fit.get('weight')
+    return distinct(asked) if isinstance(asked, (list, tuple)) else []
+
+def choices(
+    step # that sees labels
+)->list: # of steps
+    "A step at each of its prices and rates."
+    each = [dict(weight=w) for w in _prices(step)] or [{}]
+    return [replace(step, fit=step.fit | price | dict(lr=lr)) for price,lr in product(each, rates(step))]
+
 def audit(
-    tries # of dicts with `lr`, `valid`, `valid_loss` and `curve`
+    tries # of dicts with `lr`, `valid`, `valid_loss` and `curve`, perhaps `weight`
 )->list: # of dicts
-    "What a record keeps of every rate that was tried."
-    return [{k: t[k] for k in ('lr', 'valid', 'valid_loss', 'curve')} for t in tries]
+    "What a record keeps of every rate, and every price, that was tried."
+    return [{k: t[k] for k in ('lr', 'weight', 'valid', 'valid_loss', 'curve') if k in t} for t in tries]
 
 # %% ../../nbs/experiment/11_finetune.ipynb #336373c5
 def _check_score(step, splits):
@@ -178,16 +194,18 @@ def finetune(
     device='cpu', # where it runs
     kit:Kit=PLAIN # what it is made of
 )->tuple: # (the trained net, results for its row)
-    "Train at each rate, choose by validation, test once; raises `StepFailed` where no rate gives a finite loss."
+    "Train at each rate and price, choose by validation, test once; raises `StepFailed` if none gives a finite loss."
     ten_windows(step, splits.test.shape)
     _check_score(step, splits)
-    tries,why = {},None
-    for lr in rates(step):
-        try: tries[lr] = _attempt(step, lr, splits, weights, device, kit)
+    tries,why = [],None
+    for one in choices(step):
+        try: tries.append(_attempt(one, splits, weights, device, kit))
         except StepFailed as e: why = e
     if not tries: raise why
-    found = [t for _,t in tries.values()]
+    found = [seen for _,seen in tries]
     best = preferred(found, step)
-    learn = tries[best['lr']][0]
+    learn = next(learn for learn,seen in tries if seen is best)
     spent = {k: sum(t[k] for t in found) for k in ('seconds', 'images')}
-    return learn.model, _tested(step, splits, learn, device) | best | spent | dict(tuning=audit(found))
+    out = _tested(step, splits, learn, device) | best | spent | dict(tuning=audit(found))
+    if _prices(step): out['columns'] = out.get('columns', {}) | dict(weight=best['weight'])
+    return learn.model, out
