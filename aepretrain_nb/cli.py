@@ -88,7 +88,7 @@ def compare(
     setting=None,         # smoke (seconds), quick (two cores; the default), digits, paper (as published; of papers)
     set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
-    processes:number=1,   # how many trials run at a time
+    processes:number=1,   # how many steps run at a time
     **kw                  # as in `compare` and, for images of your own, `read_own`
 )->int:                   # exit code: 1 when nothing finished
     "Run every arm at every size with every seed, and compare. Interrupt it when you like; the same command goes on."

@@ -212,7 +212,7 @@ class _Call:
         go = partial(run_grid, store=self.store, splits=plan.splits, executor=self.executor, root=self.root,
             device=self.device, progress=self.progress, others=plan.others.values(), timeout=self.timeout)
         rates = Rates(plan)
-        tuning = rates.settle(go, self.store) if rates else None
+        tuning = rates.settle(partial(go, trying=True), self.store) if rates else None
         steps = plan.steps(rates)
         told = [rates.told_of(s, c) for s,c in zip(steps, plan.cells())]
         calls = _remember(self.store, steps, told, tuning, self.asked)
@@ -249,7 +249,7 @@ def compare(
     weights:list[str]=(), # file of an encoder's weights (timm's, torchvision's, ours) for an arm to start from; several
     pretrained:bool=False, # an arm that starts from timm's published weights? The first time this needs the network
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
-    margin=None, # smallest difference that would matter, in points; with seeds='auto' the half-width to reach
+    margin=None, # smallest difference that would matter, in points; where seeds are 'auto' the half-width to reach
     max_seeds=30, # most seeds of 'auto'
     crossed:bool=None, # every encoder with every subset and head? The recipe's by default, like what follows
     one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Of random encoders, too, if 'all'

@@ -16,6 +16,7 @@ from fastai.learner import Learner
 from fastai.data.core import DataLoaders
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from aepretrain_nb.data.ground import canonical
 from aepretrain_nb.data.sets import ImageSet, generator
@@ -23,6 +24,7 @@ from aepretrain_nb.data.examples import solar_cells
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.loader import image_dls, next_order
+from aepretrain_nb.experiment.build import build_autoencoder
 from aepretrain_nb.experiment.executor import executor_of
 from aepretrain_nb.train.heads import fit_heads
 from aepretrain_nb.train.one_head import HeadJob, fit_alone
@@ -35,7 +37,7 @@ from aepretrain_nb.experiment.work import revision
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.plan import plan
-from aepretrain_nb.nets.layers import WideLinear, slow_matmul
+from aepretrain_nb.nets.layers import WideLinear, _OneDNNLinear, slow_matmul
 from aepretrain_nb.nets.macro import macro_decoder, vgg_encoder
 from aepretrain_nb.nets.upsampling import FixedUnpool, SwitchUnpool
 from aepretrain_nb.experiment.augmented import AugmentedNet
@@ -326,6 +328,30 @@ def kohlbrenner_steps():
             med,ratio = interleaved(runs, 5)
             for k,goal in zip(list(runs)[1:], goals): yield row(f'{what}, {name}, width {width:.2g}, batch 128', k, 'plain NCHW', ratio[k], goal, us_ours=1e6*med[k], us_peer=1e6*med['plain NCHW'])
 
+# The convolutional autoencoder of Dong et al. -------------------------------------------------------------------------------------------
+
+def skip_autoencoder(width):
+    "The 9-layer net with its skips at some width, for 29x29 pixels, and its loss of a batch"
+    splits = Splits('noise', *(ImageSet(torch.zeros(10, 3, 29, 29, dtype=torch.uint8), torch.arange(10)) for _ in range(2)))
+    fit = plan(splits, find_recipe('dong', 'quick', encoder=dict(width=width)), ['skips'], [10], 1)[0]
+    return build_autoencoder(chain(fit)[0], splits), lambda x: lambda net: F.mse_loss(net(x).float(), x)
+
+def dong_steps(n=1024):
+    "Steps of the 9-layer net as operations a second, beside a linear layer of oneDNN and `torch.mm`; and channels last and bf16 against plain NCHW"
+    x,a = torch.rand(64, 3, 29, 29, generator=generator('x')),torch.rand(n, n, generator=generator('a'))
+    xl = x.to(memory_format=torch.channels_last)
+    peers = {'a linear layer of oneDNN': lambda: timed(lambda: _OneDNNLinear.apply(a, a, None)), 'torch.mm': lambda: timed(lambda: torch.mm(a, a))}
+    for width in (1/4, 1/2):
+        net,loss = skip_autoencoder(width)
+        last = lambda: copy.deepcopy(net).to(memory_format=torch.channels_last)
+        with FlopCounterMode(display=False) as counted: loss(x)(copy.deepcopy(net)).backward()
+        ours = {'channels last': steps(last(), loss(xl)), 'channels last, bf16': steps(last(), loss(xl), True)}
+        med,ratio = interleaved({'plain NCHW': steps(copy.deepcopy(net), loss(x))} | ours | peers, 5)
+        what,us = f'9 layers with skips, width {width}, batch 64',{k: 1e6*v for k,v in med.items()}
+        for k,goal in zip(ours, (None, .6 if width==1/2 else None)): yield row(what, k, 'plain NCHW', ratio[k], goal, us_ours=us[k], us_peer=us['plain NCHW'])
+        rate = counted.get_total_flops()/med['channels last']
+        for k,goal in zip(peers, (.75, None)): yield row(f'{what}: operations a second', 'channels last', k, rate/(2*n**3/med[k]), goal, '>=', us_ours=us['channels last'], us_peer=us[k])
+
 # The macro-layers of Zhang, Lee & Lee ---------------------------------------------------------------------------------------------
 
 def joint_step():
@@ -471,7 +497,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, cells=cells, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, cells=cells, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, dong_steps=dong_steps, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))

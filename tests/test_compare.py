@@ -1,5 +1,5 @@
 "What would spoil the narrative of the grid: killing it, racing it, moving it to other processes, and the keys that old results depend on."
-import hashlib, json, shlex, signal, time
+import hashlib, json, re, shlex, signal, time
 from dataclasses import make_dataclass, replace
 from importlib import import_module
 from itertools import product
@@ -392,3 +392,12 @@ def test_a_plan_against_a_control_that_did_not_train_adds_no_seeds(tmp_path):
     assert len(set(res.rows.head_seed))==5 and 'left nothing to compare' in res.text()
 
 if __name__=='__main__': write_keys()
+
+def test_a_search_tells_of_validation(tmp_path, capsys):
+    "While rates are tried, no score of test images is shown; afterwards one a fit"
+    tried = dict(lr=[.003, .01], seek='outward', first_lr=.01, tune='first', steps=10, evals=1)
+    compare('digits', 'random', 50, 2, recipe=find_recipe('default', 'smoke', finetune=tried), store=tmp_path/'s')
+    said = [l for l in capsys.readouterr().err.splitlines() if 'random, 50 labels' in l and l.startswith('[')]
+    *search,fit = said
+    assert len(search)==2 and all(re.search(r'seed 0: rate 0\.0\d+, validation accuracy', l) for l in search)
+    assert re.search(r'seed 1: accuracy', fit)

@@ -264,3 +264,10 @@ def test_wrong_input_writes_nothing(whole, tmp_path):
 def test_own_command_is_printed_as_it_is(whole, tmp_path):
     p = check(report(whole, tmp_path/'a.html', command='aepretrain compare <mine> && true'))
     assert 'aepretrain compare <mine> && true' in p.text and 'It plans' not in p.text
+
+def test_settings_are_read_from_rows_where_nothing_else_says_them(tmp_path):
+    "A table of recorded rows has no recipe as such: what its columns say is told, and what nobody knows is left out"
+    html = report(Results.read('photographs'), tmp_path).read_text(encoding='utf-8')
+    settings = html[html.index('How it was done'):]
+    for words in ('default version 1, setting quick', 'stratified', '10,000', '50,000 training'): assert words in settings
+    assert 'aepretrain compare cifar10' in html and 'not known' not in settings and 'arm pretrained' not in settings

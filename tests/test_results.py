@@ -154,6 +154,14 @@ def test_a_score_that_no_table_knows_is_told_by_its_rows():
     res = Results(rows.drop(columns=['chance', 'n_test']))
     assert res.score.title=='depth error' and res.verdict().unit=='m' and set(res.verdict().table.verdict)=={'helps'}
 
+@pytest.mark.parametrize('chosen,said', [((.1, .1, .1, .01, .01), '3 of 5 runs'), ((.1, .1, .01, .01, .01), None), ((.01,)*5, None)])
+def test_a_rate_at_an_end_of_its_list_is_warned_of(chosen, said):
+    "Where most fits of a cell chose it"
+    rows = made(sizes=[100]).assign(lrs='0.001 0.01 0.1', lr=.01)
+    rows.loc[rows.arm=='random', 'lr'] = chosen
+    warned = [w for w in Results(rows).warnings if 'at an end' in w]
+    assert len(warned)==bool(said) and all(f'random at 100 labels in {said}' in w for w in warned)
+
 def test_the_best_of_classes_that_were_never_named_is_a_constant_answer():
     counts = [[[50, 0], [5, 0]]]*30
     records = [dict(curve=[80., 90., 88.], confusion=c) for c in counts]

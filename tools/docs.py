@@ -83,7 +83,8 @@ What `--set` takes, in the default recipe; `aepretrain settings RECIPE` prints t
 :::
 '''
 
-def told(names, page): return '\n'.join(f'- `{n}` [{page}](/experiment/{page}.ipynb)' for n in names)
+def told(names, page, at=''): return '\n'.join(f'- `{n}` [{page}](/experiment/{page}.ipynb{at})' for n in names)
+def sentence(s): return s if s.endswith(('.', '?')) else f'{s}.'
 
 class Filter(FilterDefaults):
     "nbdev's processors without those that make front matter for Quarto"
@@ -291,14 +292,14 @@ class Site:
     def floor(self, folder):
         "The page of a floor: its notebooks, each with a line"
         pgs = self.below(folder)
-        rows = [f'- [{self.tops[pg][0]}](/{pg}.ipynb): {self.tops[pg][1].rstrip(".")}.' for pg in pgs]
+        rows = [f'- [{self.tops[pg][0]}](/{pg}.ipynb): {sentence(self.tops[pg][1])}' for pg in pgs]
         return '\n'.join([f'# {folder.capitalize()}\n\n> {FLOORS[folder]}\n', *rows, '', self.toctree(pgs)]) + '\n'
 
     def names(self):
         "The page of all public names, in the order of the alphabet, each with the page that shows it"
         rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
         items = '\n'.join(f'- [`{n}`](#{to}) [{SHORT.get(pg) or self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
-        return NAMES.format(items=items, methods=told(METHODS, 'methods'), settings=told(fields_of(default_recipe('quick')).path, 'schema'))
+        return NAMES.format(items=items, methods=told(METHODS, 'methods', '#the-table'), settings=told(fields_of(default_recipe('quick')).path, 'schema'))
 
     def scorer(self):
         "The script that puts results of a search in order"

@@ -87,11 +87,13 @@ def _draw(ax, at, who, v, word):
     ax.plot(v[1:], [at, at], color=color, lw=1.6)
     ax.plot(v[0], at, mark, color=color, mfc=color if word else 'w', ms=6)
 
+_HOLLOW = 'hollow: too short or not settled'
+
 def _named(ax, seen):
     "The legend, above the axes, of those who say something; `seen`: (who, whether a word was given)."
     for who, (mark, color) in _MARKS.items():
         if who in dict(seen): ax.plot([], [], mark, color=color, ms=6, label=_NAMES[who])
-    if not all(word for _, word in seen): ax.plot([], [], 'o', color='.4', mfc='w', ms=6, label='hollow: no verdict')
+    if not all(word for _, word in seen): ax.plot([], [], 'o', color='.4', mfc='w', ms=6, label=_HOLLOW)
     ax.legend(frameon=False, fontsize=8, ncol=4, loc='lower center', bbox_to_anchor=(.5, 1), columnspacing=1)
 
 def _ruled(ax, labels, xlabel):

@@ -178,8 +178,7 @@ def _optimisers(e):
     opt = e.opt.astype(str)+' ' if 'opt' in e else ''
     told = _times((opt+e.lr.map('{:g}'.format)).value_counts(sort=False), len(e))
     if 'tried' not in e or e.tried.isna().all(): return told
-    edge = int(e.edge.fillna(False).sum())
-    return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {edge} of {len(e)}'
+    return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {e.edge.eq(True).sum()} of {len(e)}'
 
 # %% ../../nbs/answers/15_report.ipynb #fdb525c9
 def _of_arm(t):
@@ -264,23 +263,26 @@ def _seeds(res):
 # %% ../../nbs/answers/15_report.ipynb #147f3dfb
 def _named(res):
     "The recipe with its version and setting."
-    recipe, setting = res.about.get('recipe') or {}, res.told('setting')
-    name = ' version '.join(str(recipe[k]) for k in ('name', 'version') if k in recipe) or 'not known'
-    return name + (f', setting {setting}' if setting else '')
+    said = res.about.get('recipe') or dict(name=res.told('recipe'), version=res.told('recipe_version'))
+    name = ' version '.join(f'{said[k]}' for k in ('name', 'version') if said.get(k, '')!='') or 'not known'
+    return ', setting '.join(filter(None, (name, res.told('setting'))))
+
+def _listed(res, name, form=str):
+    "What `about` lists, else the values in the rows, as text; '' where neither has any."
+    return enumerated(map(form, res.about.get(name) or (res.rows[name].dropna().unique() if name in res.rows else [])))
 _ELSEWHERE = 'name', 'version', 'setting', 'arms', 'labels', 'seeds' # parts of a recipe that are told in other places
 
 def _settings(res):
-    "Recipe, arms and how images were chosen."
+    "Recipe, arms and how images were chosen; what is not known is left out."
     about, recipe = res.about, res.about.get('recipe') or {}
-    pre = about.get('n_unlabelled')
-    images = f'{res.told("data")}: {about["images"]}' if 'images' in about else res.told('data')
-    rows = {'data': images, 'recipe': _named(res), 'labelled images': enumerated(about.get('policy') or ['not known']),
-        'validation images': _validation(res), 'seeds': _seeds(res),
-        'images for the autoencoder': enumerated(f'{n:,}' for n in pre) if pre else 'none',
-        'precision': res.told('precision', 'not known')}
+    images, none = res.told('images'), 'none' if 'n_unlabelled' in about else ''
+    rows = {'data': f'{res.told("data")}: {images}' if images else res.told('data'), 'recipe': _named(res),
+        'labelled images': _listed(res, 'policy'), 'validation images': _validation(res),
+        'seeds': _seeds(res), 'precision': res.told('precision'),
+        'images for the autoencoder': _listed(res, 'n_unlabelled', '{:,.0f}'.format) or none}
     rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
-    rows |= {f'arm {a}': as_text(v) for a, v in dict(about.get('arms') or {}).items()}
-    return table('How it was done', ['what', 'value'], rows.items())
+    rows |= {f'arm {a}': as_text(v) for a, v in dict(about.get('arms') or {}).items() if v is not None}
+    return table('How it was done', ['what', 'value'], [o for o in rows.items() if o[1] not in ('', 'not known')])
 
 # %% ../../nbs/answers/15_report.ipynb #c5b48358
 def _spent(rows, n):
@@ -291,9 +293,8 @@ def _spent(rows, n):
 # %% ../../nbs/answers/15_report.ipynb #d3ae9da8
 def _machine(res):
     "Versions, revision, device and time."
-    every = lambda c: enumerated(res.rows[c].dropna().unique() if c in res.rows else [])
     pre = res.encoders.drop_duplicates('key') if 'key' in res.encoders else res.encoders
-    rows = [('aepretrain_nb', every('revision')), *((k, every(k)) for k in ('versions', 'device', 'threads')),
+    rows = [('aepretrain_nb', _listed(res, 'revision')), *((k, _listed(res, k)) for k in ('versions', 'device', 'threads')),
         ('fits', _spent(res.rows, len(res.every))), ('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]
     return table('Where the numbers come from', ['what', 'value'], rows)
 
@@ -324,8 +325,7 @@ def _sections(res, v):
 
 def _folded(res, command):
     "What opens on a click, as `_sections`."
-    about = res.about
-    lines, note = (command, '') if command else (about.get('command'), about.get('note', ''))
+    lines, note = (command, '') if command else (res.told('command'), res.about.get('note', ''))
     yield 'command', 'Do it again', part('command', lines, note) if lines or note else None
     yield 'curves', 'Validation curves', _curves(res) if len(res.rows) else None
     yield 'rates', 'Learning rates', _rates(res)

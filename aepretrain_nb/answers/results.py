@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.basics import patch
 from .differences import differences
+from .doubts import rate_warnings
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder
 from .saved import keep_arrays, read_csv, read_folder, with_hash
@@ -211,7 +212,8 @@ def warnings(self:Results)->list: # one line each
         names = rows.revision.dropna().unique()
         out.append(f'rows come from {len(names)} revisions of the code: {", ".join(names)}')
     if self.plan: out += plan_warnings(self.plan)
-    return out + _constant(rows, self.about.get('classes'), self.records) + _rises(self) if len(rows) else out
+    if not len(rows): return out
+    return out + _constant(rows, self.about.get('classes'), self.records) + rate_warnings(rows) + _rises(self)
 
 # %% ../../nbs/answers/13_results.ipynb #497ebc7b
 @patch

@@ -1,4 +1,4 @@
-"""From a table of differences to words: it helps, it hurts, it makes no difference, or these runs cannot tell.
+"""From a table of differences to words: it helps, it hurts, it is equivalent within a margin, no difference is shown, or no verdict
 
 Docs: https://aepretrain.github.io/aepretrain_nb/answers/verdict.html.md"""
 

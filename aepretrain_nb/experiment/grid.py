@@ -70,11 +70,12 @@ class Progress:
     def __init__(self,
         steps, # all that have to run
         workers=1, # how many run at a time
-        out=None # where lines go; standard error by default
+        out=None, # where lines go; standard error by default
+        trying=False # do the steps try rates? Then validation and the rate are told, not the test images
     ):
         self.left = {s.key: s for s in steps}
         self.n,self.workers,self.out = len(self.left),max(1, workers),out or sys.stderr
-        self.kinds,self.spent = {},{}
+        self.kinds,self.spent,self.trying = {},{},trying
         for s in self.left.values(): self.kinds[s.do] = self.kinds.get(s.do, 0)+1
 
     def eta(self)->str: # such as '1 min 20 s left', '' while unknown
@@ -84,6 +85,18 @@ class Progress:
         means = {k: seconds/n for k,(seconds,n) in self.spent.items()}
         s = sum(n*means[k] for k,n in kinds.items())/min(self.workers, sum(kinds.values()))
         return (f'{s//60:.0f} min ' if s>=60 else '') + f'{s%60:.0f} s left'
+
+    def told(self,
+        row, # of a step, or None
+        status # what is told where it has no score
+    )->str: # such as 'accuracy 61.5 %'
+        "What a step has come to."
+        if not row: return status
+        tried = self.trying and row.get('valid') is not None
+        value = row['valid'] if tried else row.get('value')
+        if value is None: return status
+        score = f'{row["metric"]} {value:.4g} {row["unit"]}'
+        return f'rate {row["lr"]:g}, validation {score}' if tried else score
 
     def __call__(self,
         step, # that has ended
@@ -95,8 +108,7 @@ class Progress:
         if row:
             seconds,n = self.spent.get(step.do, (0., 0))
             self.spent[step.do] = seconds+row['seconds'],n+1
-        got = f'{row["metric"]} {row["value"]:.4g} {row["unit"]}' if row and row.get('value') is not None else status
-        line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {got}  {self.eta()}'
+        line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {self.told(row, status)}  {self.eta()}'
         tell(line.rstrip(), self.out)
 
 # %% ../../nbs/experiment/20_grid.ipynb #8d506998
@@ -302,7 +314,8 @@ def run_grid(
     device='cpu', # where steps run
     progress=True, # say what finishes, on standard error
     others=(), # `Splits` of other data sets that arms pre-train on
-    timeout=None # seconds after which a step counts as hung, where it runs in another process
+    timeout=None, # seconds after which a step counts as hung, where it runs in another process
+    trying=False # do the steps try rates? Then progress tells of validation
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
@@ -314,7 +327,7 @@ def run_grid(
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         apart,width = not isinstance(ex, InProcess),getattr(ex, 'width', None)
         refs = [data_ref(s, there, root, apart) for s in (splits, *others)]
-        say = Progress(todo.values(), width or 1) if progress else None
+        say = Progress(todo.values(), width or 1, trying=trying) if progress else None
         def submit(units):
             kept = keep & {s.key for s in joined.from_iterable(units)}
             return ex.submit(work_units, units, there, refs, device, kept, uuid.uuid4().hex)

@@ -10,7 +10,6 @@ __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STAR
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
-from typing import NamedTuple
 from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
@@ -110,12 +109,13 @@ def _parts(r, data):
     return own | random
 
 # %% ../../nbs/papers/dong.ipynb #d6ce86a8
-class Study(NamedTuple):
+@dataclass(frozen=True)
+class Study:
     "A net, arms, and what differs for them"
     net:str # one of `NETS`
     arms:callable # recipe -> name -> fields of `Arm`
     flips:bool=False # are images mirrored?
-    change:dict={} # sections
+    change:dict=field(default_factory=dict) # sections
 
 _nine,_sixteen = partial(Study, 'all-cnn-c'),partial(Study, 'vgg-16')
 _photos = dict(pretrain=dict(corrupt=BLOCKS | dict(size=46))) # as large in 225 pixels as 6 are in 29
