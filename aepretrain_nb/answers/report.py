@@ -274,12 +274,11 @@ _ELSEWHERE = 'name', 'version', 'setting', 'arms', 'labels', 'seeds' # parts of 
 
 def _settings(res):
     "Recipe, arms and how images were chosen; what is not known is left out."
-    about, recipe = res.about, res.about.get('recipe') or {}
-    images, none = res.told('images'), 'none' if 'n_unlabelled' in about else ''
+    about, recipe, images = res.about, res.about.get('recipe') or {}, res.told('images')
     rows = {'data': f'{res.told("data")}: {images}' if images else res.told('data'), 'recipe': _named(res),
         'labelled images': _listed(res, 'policy'), 'validation images': _validation(res),
         'seeds': _seeds(res), 'precision': res.told('precision'),
-        'images for the autoencoder': _listed(res, 'n_unlabelled', '{:,.0f}'.format) or none}
+        'images for the autoencoder': _listed(res, 'n_unlabelled', '{:,.0f}'.format)}
     rows |= {k: as_text(v) for k, v in recipe.items() if k not in _ELSEWHERE}
     rows |= {f'arm {a}': as_text(v) for a, v in dict(about.get('arms') or {}).items() if v is not None}
     return table('How it was done', ['what', 'value'], [o for o in rows.items() if o[1] not in ('', 'not known')])
@@ -294,8 +293,9 @@ def _spent(rows, n):
 def _machine(res):
     "Versions, revision, device and time."
     pre = res.encoders.drop_duplicates('key') if 'key' in res.encoders else res.encoders
-    rows = [('aepretrain_nb', _listed(res, 'revision')), *((k, _listed(res, k)) for k in ('versions', 'device', 'threads')),
-        ('fits', _spent(res.rows, len(res.every))), ('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]
+    made = dict(aepretrain_nb='revision') | {k: k for k in ('versions', 'device', 'threads')}
+    rows = [(k, _listed(res, c)) for k, c in made.items()] + [('fits', _spent(res.rows, len(res.every)))]
+    rows += [('autoencoders', _spent(pre, res.about.get('encoders', len(pre))))]
     return table('Where the numbers come from', ['what', 'value'], rows)
 
 # %% ../../nbs/answers/15_report.ipynb #8409b608

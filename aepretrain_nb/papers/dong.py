@@ -1,4 +1,4 @@
-"""Dong et al.: a convolutional denoising autoencoder whose decoder is handed the encoder's raw features, and whose encoder then learns to classify
+"""A convolutional denoising autoencoder whose decoder is handed the encoder's raw features, and whose encoder then learns to classify
 
 Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
