@@ -356,6 +356,12 @@ def over_mixes(rows, conf=.95):
     mixes = [o for asks in found.values() if all(ask(rows) for ask in asks) for o in asks]
     return Greatest((*mixes, *against('stacked')))(rows, conf) if mixes else None
 
+def test_cells_that_are_named_one_by_one_must_all_be_there():
+    "A mean over six arms is no mean over the three that were run"
+    rows = pd.DataFrame([dict(arm=a, head_seed=s, encoder_seed=s, subset_seed=s, value=float(s)) for a in 'abc' for s in range(3)])
+    def mean(arms): return Mean(dict(arm=arms), {}, over=('arm',), unit='points')(rows)
+    assert mean(['a', 'b', 'c']).value==1. and mean(['a', 'b', 'c', 'd']) is None
+
 def test_an_ask_over_the_arms_that_are_there():
     d = scored(gains=(1., 1., 1., 1.), arms=('gradual', 'hybrid_0.25', 'hybrid_0.5', 'hybrid_0.75', 'stacked'))
     some = lambda *arms: over_mixes(d[d.arm.isin(['gradual', *arms])])

@@ -122,12 +122,17 @@ def _images(digests):
     names = [' '.join(map(str, v)).strip() for v in digests.fillna('').to_numpy()]
     return pd.Series(names, digests.index) if all(names) else None
 
+def _lacks(d, where, by):
+    "Is a cell that `where` names one by one in no row?"
+    named = {c: where[c] for c in by if isinstance(where.get(c), (list, tuple, set, range))}
+    return any(len(set(v)-set(d[c])) for c, v in named.items())
+
 def runs_of(
     rows:pd.DataFrame, # one a run
     where:dict, # as in `matching`
     value:str='value', # column of the values
     pair=SEEDS, # columns that name a run
-    by=(), # columns that tell cells apart
+    by=(), # columns that tell cells apart; those that `where` lists must all be there
     told=() # columns to be told of
 ) -> Runs: # None where there are none
     "The values that `where` describes, a column for each value of `by`; raises `LedgerError` for two in one place."
@@ -136,7 +141,7 @@ def runs_of(
     d = d[d[list(by)].notna().all(axis=1)]
     ok = np.isfinite(pd.to_numeric(d[value], errors='coerce').astype(float))
     d, lost = d[ok], int((~ok).sum())
-    if not len(d): return None
+    if not len(d) or _lacks(d, where, by): return None
     subset = d.subset.astype(object).where(d.subset.notna(), '') if 'subset' in d else ''
     needed = READ | {*by, *pair, *listify(told), value, 'unit'}
     whole, d, by = d, d[[c for c in d if c in needed]].assign(cell_=0, subset=subset), list(by) or ['cell_']
