@@ -331,10 +331,14 @@ def kohlbrenner_steps():
 # The convolutional autoencoder of Dong et al. -------------------------------------------------------------------------------------------
 
 def skip_autoencoder(width):
-    "The 9-layer net with its skips at some width, for 29x29 pixels, and its loss of a batch"
+    "The 9-layer net with its skips at some width, for 29x29 pixels"
     splits = Splits('noise', *(ImageSet(torch.zeros(10, 3, 29, 29, dtype=torch.uint8), torch.arange(10)) for _ in range(2)))
     fit = plan(splits, find_recipe('dong', 'quick', encoder=dict(width=width)), ['skips'], [10], 1)[0]
-    return build_autoencoder(chain(fit)[0], splits), lambda x: lambda net: F.mse_loss(net(x).float(), x)
+    return build_autoencoder(chain(fit)[0], splits)
+
+def redrawing(x):
+    "The loss of a net that draws a batch again"
+    return lambda net: F.mse_loss(net(x).float(), x)
 
 def dong_steps(n=1024):
     "Steps of the 9-layer net as operations a second, beside a linear layer of oneDNN and `torch.mm`; and channels last and bf16 against plain NCHW"
@@ -342,11 +346,11 @@ def dong_steps(n=1024):
     xl = x.to(memory_format=torch.channels_last)
     peers = {'a linear layer of oneDNN': lambda: timed(lambda: _OneDNNLinear.apply(a, a, None)), 'torch.mm': lambda: timed(lambda: torch.mm(a, a))}
     for width in (1/4, 1/2):
-        net,loss = skip_autoencoder(width)
+        net = skip_autoencoder(width)
         last = lambda: copy.deepcopy(net).to(memory_format=torch.channels_last)
-        with FlopCounterMode(display=False) as counted: loss(x)(copy.deepcopy(net)).backward()
-        ours = {'channels last': steps(last(), loss(xl)), 'channels last, bf16': steps(last(), loss(xl), True)}
-        med,ratio = interleaved({'plain NCHW': steps(copy.deepcopy(net), loss(x))} | ours | peers, 5)
+        with FlopCounterMode(display=False) as counted: redrawing(x)(copy.deepcopy(net)).backward()
+        ours = {'channels last': steps(last(), redrawing(xl)), 'channels last, bf16': steps(last(), redrawing(xl), True)}
+        med,ratio = interleaved({'plain NCHW': steps(copy.deepcopy(net), redrawing(x))} | ours | peers, 5)
         what,us = f'9 layers with skips, width {width}, batch 64',{k: 1e6*v for k,v in med.items()}
         for k,goal in zip(ours, (None, .6 if width==1/2 else None)): yield row(what, k, 'plain NCHW', ratio[k], goal, us_ours=us[k], us_peer=us['plain NCHW'])
         rate = counted.get_total_flops()/med['channels last']

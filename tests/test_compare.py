@@ -391,8 +391,6 @@ def test_a_plan_against_a_control_that_did_not_train_adds_no_seeds(tmp_path):
     res = compare(digits, ['pretrained', 'random_matched'], [50], recipe=still, seeds='auto', margin=.1, store=tmp_path/'s', progress=False)
     assert len(set(res.rows.head_seed))==5 and 'left nothing to compare' in res.text()
 
-if __name__=='__main__': write_keys()
-
 def test_a_search_tells_of_validation(tmp_path, capsys):
     "While rates are tried, no score of test images is shown; afterwards one a fit"
     tried = dict(lr=[.003, .01], seek='outward', first_lr=.01, tune='first', steps=10, evals=1)
@@ -401,3 +399,5 @@ def test_a_search_tells_of_validation(tmp_path, capsys):
     *search,fit = said
     assert len(search)==2 and all(re.search(r'seed 0: rate 0\.0\d+, validation accuracy', l) for l in search)
     assert re.search(r'seed 1: accuracy', fit)
+
+if __name__=='__main__': write_keys()
