@@ -96,7 +96,9 @@ class Progress:
         value = row['valid'] if tried else row.get('value')
         if value is None: return status
         score = f'{row["metric"]} {value:.4g} {row["unit"]}'
-        return f'rate {row["lr"]:g}, validation {score}' if tried else score
+        if not tried: return score
+        rate = '' if row.get('lr') is None else f'rate {row["lr"]:g}, '
+        return f'{rate}validation {score}'
 
     def __call__(self,
         step, # that has ended
