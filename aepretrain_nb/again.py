@@ -17,7 +17,7 @@ from .experiment.schema import SECTIONS
 from .experiment.kinds import ExperimentError
 
 # %% ../nbs/01_again.ipynb #8cb0610e
-_WORDS = 'reading', 'study', 'data'  # what a recipe's function takes beside the setting
+_WORDS = 'reading', 'study', 'data', 'controls'  # what a recipe's function takes beside the setting
 
 def _base(recipe):
     "The recipe of that name and setting, None where there is none"
@@ -30,10 +30,11 @@ def changes(
     recipe:dict # of a folder
 )->dict: # such as {'finetune.steps': 2000}; None where no command line can say it
     "What a recipe changes of the one that its name stands for."
-    base = _base(recipe)
+    base,out = _base(recipe),{}
     if base is None: return None
-    out = {}
+    by_methods = ('methods', 'arms') if 'methods' in recipe else ()
     for part in {**base, **recipe}:
+        if part in by_methods: continue
         old,new = base.get(part, {}),recipe.get(part, {})
         if canonical(old)==canonical(new): continue
         if part not in (*SECTIONS, *NETS): return None
@@ -59,7 +60,8 @@ def _line(recipe, data, call, sets):
     "A command line"
     words = ['aepretrain', 'compare', *data, '--recipe', recipe['name']]
     words += ['--setting', recipe['setting']] if recipe.get('setting') else []
-    for k in ('reading', 'study'):
+    words += ['--method', _listed(recipe['methods'])] if 'methods' in recipe else []
+    for k in ('reading', 'study', 'controls'):
         if recipe.get(k): words += ['--set', f'{k}={recipe[k]}']
     for k,v in sets.items(): words += ['--set', f'{k}={_plain(v)}']
     return shlex.join([*words, *_options(call)])

@@ -107,10 +107,10 @@ def _why(row):
     if n<2: return 'one run tells nothing about chance'
     return 'no spread between the runs' if np.isnan(row.low) else 'there is no permutation test of crossed pairs'
 
-def _unshown(row, p, unit):
+def _unshown(row, p, unit, of):
     "What a row without a shown difference leaves to say."
     if row.low>0 or row.high<0:
-        test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} sizes'
+        test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} {of}'
         return f'the interval leaves out 0, but {test}'
     skewed = 'but the interval, made for skewed scores near their bound, reaches 0'
     if row.shown: return f'p = {rounded(row.p_holm)}, {skewed}'
@@ -119,13 +119,13 @@ def _unshown(row, p, unit):
     return f'a difference of {_up(seen)}{unit and f" {unit}"} or more would probably have been seen'
 
 # %% ../../nbs/answers/06_judged.ipynb #20efef15
-def _say(row, margin, unit, p='p'):
+def _say(row, margin, unit, p='p', of='sizes'):
     "The word of a `row`, with the number that makes it honest."
     v, u = row.verdict, f' {unit}' if unit else ''
     small = margin and -margin<row.low and row.high<margin
     if v in ('helps', 'hurts'): return f'{v} (by less than {rounded(margin)}{u})' if small else v
     if v=='equivalent': return f'equivalent within {rounded(margin)}{u}'
-    return f'{v}: {_untrained(row) or _why(row)}' if v=='no verdict' else f'{v}: {_unshown(row, p, unit)}'
+    return f'{v}: {_untrained(row) or _why(row)}' if v=='no verdict' else f'{v}: {_unshown(row, p, unit, of)}'
 
 # %% ../../nbs/answers/06_judged.ipynb #a8e0a5fc
 _ALIKE = {'paired t': 'pairs', 'two-stage t': 'planned pairs', 't by encoder': 'encoders', 't by subset': 'subsets',
@@ -157,12 +157,13 @@ def judged(
     margin:float, # smallest difference that would matter; None: equivalence is not asked
     lower:bool, # are lower values better?
     unit:str, # of the differences, for the words
-    family # what `t` is grouped by; Holm runs over each group
+    family, # what `t` is grouped by; Holm runs over each group
+    of:str='sizes' # what a group consists of, for the words
 ) -> pd.DataFrame: # with `p_holm`, `verdict`, `words` and what `notes` needs
     "`t` with verdict and words."
     t = _prepare(t, p, alpha, margin, family)
     t['verdict'] = _judge(t, alpha, margin, lower)
-    t['words'] = [_say(r, margin, unit, p) for r in t.itertuples()]
+    t['words'] = [_say(r, margin, unit, p, of) for r in t.itertuples()]
     return t
 
 # %% ../../nbs/answers/06_judged.ipynb #d807927f

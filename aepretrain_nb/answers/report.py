@@ -14,7 +14,7 @@ from pathlib import Path
 from .judged import rounded
 from .page import FIGURE, as_text, counted, data_uri, duration, enumerated
 from .page import numbers, page, part, short_names, shortened, table
-from .pretraining import pretraining
+from .pretraining import optimisers, pretraining, times_chosen
 from .results import Results
 from .rows import SEEDS
 from .scores import METRICS
@@ -92,6 +92,17 @@ def _verdict(v):
     tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
 
+def _methods(res, v):
+    "Every arm that does not start at random, against the best random start; None where there is one only."
+    t = res.gains(v.margin)
+    if not len(t) or t.treatment.nunique()<2: return None
+    head = ['labels', 'arm', 'against', v.unit or 'difference', 'p', 'verdict']
+    caption = f'Each against its best random start; p after Holm over all {t.p_holm.notna().sum()} comparisons'
+    def line(r):
+        size, *rest = _row(r)
+        return size, r.treatment, r.control, *rest
+    return table(caption, head, (line(r) for _, r in t.sort_values('labels', kind='stable').iterrows()))
+
 # %% ../../nbs/answers/15_report.ipynb #38cbad95
 def _seed(r):
     "The seeds of a run, one where all are equal"
@@ -168,18 +179,6 @@ def _curves(res):
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
 
-# %% ../../nbs/answers/15_report.ipynb #2e328149
-def _times(chosen, runs):
-    "Values with how often they were chosen, where there is more than one run"
-    return ', '.join(f'{k} (× {n})' if runs>1 else f'{k}' for k, n in chosen.items())
-
-def _optimisers(e):
-    "The optimisers and rates of an arm's autoencoders, and what they were chosen among."
-    opt = e.opt.astype(str)+' ' if 'opt' in e else ''
-    told = _times((opt+e.lr.map('{:g}'.format)).value_counts(sort=False), len(e))
-    if 'tried' not in e or e.tried.isna().all(): return told
-    return f'{told}, chosen among {e.tried.dropna().iloc[0]}; at an end in {e.edge.eq(True).sum()} of {len(e)}'
-
 # %% ../../nbs/answers/15_report.ipynb #fdb525c9
 def _of_arm(t):
     "A row of the table of autoencoders."
@@ -194,7 +193,7 @@ def _autoencoders(res):
     head = ['arm', 'runs', 'error', 'of the mean image', 'of the PCA', 'over the last fifth']
     rows = map(_of_arm, pretraining(e).itertuples())
     found = table(f'Squared error on the same images: autoencoder, mean image{k}', head, rows)
-    rates = ((a, _optimisers(g)) for a, g in e.groupby('arm', sort=False))
+    rates = ((a, optimisers(g)) for a, g in e.groupby('arm', sort=False))
     return found + table('Optimiser and rate of the autoencoders', ['arm', 'optimiser and rate'], rates)
 
 # %% ../../nbs/answers/15_report.ipynb #f6c9c9f0
@@ -220,7 +219,7 @@ def _chosen(g):
     tried = [float(x) for x in g.lrs.iloc[0].split()]
     n = g.lr.value_counts(sort=False).sort_index()
     ends = np.isclose(g.lr, min(tried)) | np.isclose(g.lr, max(tried))
-    return _times({f'{v:g}': k for v, k in n.items()}, len(g)), f'{ends.sum()} of {len(g)}'
+    return times_chosen({f'{v:g}': k for v, k in n.items()}, len(g)), f'{ends.sum()} of {len(g)}'
 
 def _rates(res):
     "Learning rates that were chosen; None where there was one only."
@@ -319,6 +318,7 @@ def _sections(res, v):
     yield 'answer', 'The answer', _answer(res, v) if len(res.rows) else None
     yield 'arms', 'What was compared', _arms(res)
     yield 'verdict', 'Verdict', _verdict(v)
+    yield 'methods', 'Each arm that was pre-trained', _methods(res, v) if len(res.rows) else None
     yield 'warnings', 'Before you believe it', _warnings(res, v)
     yield 'means', 'Means', _means(res)
     yield 'differences', 'Differences', _differences(res, v) if len(v.table) else None

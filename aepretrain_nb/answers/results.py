@@ -14,11 +14,11 @@ from fastcore.basics import patch
 from .differences import differences
 from .doubts import rate_warnings
 from .pretraining import pretraining as pretraining_table
-from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder
+from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder, with_records
 from .saved import keep_arrays, read_csv, read_folder, with_hash
 from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
 from .seeds import plan_warnings
-from .verdict import Verdict, verdict
+from .verdict import Verdict, as_one_family, family_lines, verdict
 from .viz import MANY, against_best, label_curve
 from ..data.ground import place, write_whole
 from ..nets.learnt import show_learnt
@@ -42,27 +42,6 @@ ABOUT = dict(
     encoders='number of autoencoders that were planned',
     command='the command line, or lines of Python, that make these results again',
     note='what to know about the command')
-
-# %% ../../nbs/answers/13_results.ipynb #73c26639
-def _never(confused):
-    "Classes that were there and were never predicted"
-    if confused is None: return None
-    m = np.array(confused)
-    return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
-
-# %% ../../nbs/answers/13_results.ipynb #913d2b01
-def _fall(curve, lower):
-    "How far the end of a validation curve lies behind its best; nan where there is none"
-    if not curve: return np.nan
-    return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
-
-# %% ../../nbs/answers/13_results.ipynb #c1ca10b8
-def _recorded(rows, records, lower):
-    "`rows` with what their `records` add"
-    if not records: return rows
-    rows = rows.assign(fall=[_fall(r['curve'], lower) for r in records])
-    counts = [r.get('confusion') for r in records]
-    return rows.assign(never=[_never(c) for c in counts]) if any(counts) else rows
 
 # %% ../../nbs/answers/13_results.ipynb #93418be1
 class Results:
@@ -109,7 +88,7 @@ def _in_metric(self:Results, rows, own):
     "`rows` in the metric asked for, with what `about` and `records` add"
     if 'metric' not in rows or self.metric!=rows.metric.iloc[0]: rows = as_metric(rows, self.metric)
     said = {k: self.about.get(k, '') for k in ('setting', 'reading') if k not in rows}
-    return _recorded(rows.assign(**said), self.records, own.lower)
+    return with_records(rows.assign(**said), self.records, own.lower)
 
 # %% ../../nbs/answers/13_results.ipynb #6467efb5
 @patch(as_prop=True)
@@ -219,12 +198,22 @@ def warnings(self:Results)->list: # one line each
 @patch
 def verdict(self:Results,
     margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
+    treatment:str=None, # the arm to compare; that of the results by default
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
     margin = self.margin if margin is None else margin
     about = dict(unit=self.score.points, lower=self.score.lower, encoders=pretraining_table(self.encoders))
-    return verdict(self.differences(), margin, extra=self.warnings, **about, **kw)
+    return verdict(self.differences(treatment), margin, extra=self.warnings, **about, **kw)
+
+# %% ../../nbs/answers/13_results.ipynb #6a1b0012
+@patch
+def gains(self:Results,
+    margin:float=None # smallest difference that would matter; that of the results by default
+)->pd.DataFrame: # a row per size and arm: labels, treatment, control, diff, low, high, p_holm, verdict, words and more
+    "Every arm that does not start at random against the best random start; Holm over all of them."
+    start = self.rows.groupby('arm').encoder.agg(set) if 'encoder' in self.rows else {}
+    return as_one_family([self.verdict(margin, a) for a in self.arms if 'random' not in start.get(a, {'random'})])
 
 # %% ../../nbs/answers/13_results.ipynb #f3dd0524
 def _seeds(every):
@@ -247,6 +236,8 @@ def text(self:Results,
     head = f'{self.score.titled} on {count}test images of {self.told("data")}: mean ± sd of {_seeds(self.every)}'
     lines = [head, f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in self.arms)]
     for n in self.labels: lines.append(f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms))
+    every = self.gains(margin)
+    if len(every) and every.treatment.nunique()>1: lines += ['', *family_lines(every, self.score.points)]
     return '\n'.join([v.headline, '', *lines, '', *str(v).split('\n')[1:]])
 
 @patch

@@ -6,10 +6,10 @@ Docs: https://aepretrain.github.io/aepretrain_nb/answers/rows.html.md"""
 
 # %% auto #0
 __all__ = ['SEEDS', 'AnswerError', 'aggregate', 'across', 'reported', 'results_folder', 'recorded', 'take_rows', 'pair_of',
-           'check_treatment', 'read_table', 'rows_of']
+           'check_treatment', 'with_records', 'read_table', 'rows_of']
 
 # %% ../../nbs/answers/01_rows.ipynb #60e2aa2a
-import pandas as pd
+import numpy as np, pandas as pd
 from fastcore.basics import listify
 from importlib.resources import files
 from pandas.api.types import is_numeric_dtype
@@ -126,6 +126,31 @@ def check_treatment(
     if name is None: return 'pretrained' if 'pretrained' in arms else next(iter(arms), None)
     if name not in arms: raise AnswerError(f'unknown treatment {name!r}{near(name, arms)}')
     return name
+
+# %% ../../nbs/answers/01_rows.ipynb #73c26639
+def _never(confused):
+    "Classes that were there and were never predicted"
+    if confused is None: return None
+    m = np.array(confused)
+    return int(((m.sum(1)>0) & (m.sum(0)==0)).sum())
+
+# %% ../../nbs/answers/01_rows.ipynb #913d2b01
+def _fall(curve, lower):
+    "How far the end of a validation curve lies behind its best; nan where there is none"
+    if not curve: return np.nan
+    return round(curve[-1]-min(curve) if lower else max(curve)-curve[-1], 4)
+
+# %% ../../nbs/answers/01_rows.ipynb #c1ca10b8
+def with_records(
+    rows:pd.DataFrame, # one a run
+    records, # of each row: curve and, where there are classes, confusion; None: nothing is added
+    lower:bool # is a lower score better?
+) -> pd.DataFrame: # with `fall` and, where it is known, `never`
+    "Rows with what their records add."
+    if not records: return rows
+    rows = rows.assign(fall=[_fall(r['curve'], lower) for r in records])
+    counts = [r.get('confusion') for r in records]
+    return rows.assign(never=[_never(c) for c in counts]) if any(counts) else rows
 
 # %% ../../nbs/answers/01_rows.ipynb #b44ea19b
 _WHOLE = 'labels', 'seed', 'step', 'steps', *SEEDS

@@ -18,7 +18,7 @@ from ..data.ground import UserError, load_object, tell, write_whole
 from ..data.named import data_root
 from ..nets.zoo import encoder_name, of_library
 from .kinds import ExperimentError
-from .methods import with_method
+from .methods import with_methods
 from .recipe import find_recipe, merged
 
 # %% ../../nbs/experiment/25_chosen.ipynb #bf6b5559
@@ -118,12 +118,14 @@ def chosen(
     recipe:dict, # left as it is
     shape:tuple, # (c, h, w) of the images
     encoder=None, # a name, or a section with `make`
-    method:str=None, # one of `METHODS`
+    method=None, # one of `METHODS`, or several: a list, or their names separated by commas
     data:str=None # name of the data set
 )->dict: # a recipe
-    "A recipe with another encoder, another method, or both."
+    "A recipe with another encoder, another method or several beside each other, or both."
     if encoder is not None: recipe = with_encoder(recipe, encoder, data)
-    return recipe if method is None else with_method(recipe, method, shape)
+    if method is None: return recipe
+    names = method.split(',') if isinstance(method, str) else method
+    return with_methods(recipe, [n.strip() for n in names], shape)
 
 def with_files(
     recipe:dict, # for its arms

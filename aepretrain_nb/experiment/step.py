@@ -109,10 +109,11 @@ def chain(
 
 # %% ../../nbs/experiment/03_step.ipynb #03854dd3
 @patch(as_prop=True)
-def origin(self:Step)->str: # 'pretrained', 'file' or 'random'
-    "Where the encoder came from."
+def origin(self:Step)->str: # 'pretrained', 'file', 'joint' or 'random'
+    "Where the encoder came from; 'joint': from random weights, with a reconstruction beside the labels."
     if any(any(s.file for s in o.start) for o in chain(self)): return 'file'
-    return 'pretrained' if any(o.do not in UNTRAINED for o in chain(self)[:-1]) else 'random'
+    if any(o.do not in UNTRAINED for o in chain(self)[:-1]): return 'pretrained'
+    return 'joint' if self.do=='joint' else 'random'
 
 UNTRAINED = 'draw',
 PROBING = 'probe', 'redraw' # what is trained asks a frozen net

@@ -49,6 +49,7 @@ def _start(spec, recipe):
 
 # %% ../../nbs/experiment/36_told.ipynb #4ad8c910
 _LEARNS = dict(classify='then all weights learn from the labels', segment='then all weights learn from the masks',
+    joint='then the labels and a reconstruction of the images are learnt at once',
     probe='then only a linear classifier on its values learns from the labels',
     knn='then an image is told by its nearest labelled neighbours, and nothing learns')
 
