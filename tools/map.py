@@ -1,6 +1,6 @@
 """Record a part of the map: several methods of pre-training beside each other, with all controls, on one data set.
 
-    python tools/map.py DATA STORE [OPTIONS of aepretrain compare, in place of those below]
+    python tools/map.py DATA STORE [OPTIONS of aepretrain compare beside those below]
 
 DATA is one of `SIZES`. STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/map_DATA.csv
 (a row per fit and per autoencoder) and results/map_DATA_curves.csv.
