@@ -118,6 +118,7 @@ from .answers.book import *
 from .answers.ledger import *
 from .answers.several import *
 from .answers.brief import *
+from .answers.gains import *
 from .again import *
 from .gather import *
 from .compare import *

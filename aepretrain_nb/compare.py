@@ -245,7 +245,7 @@ def compare(
     encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
     encoder=None, # another encoder: of timm (resnet18), torchvision:NAME, residual, a paper's, package.module:function
-    method=None, # one or several (a,b): plain, denoising, skips, masked, sparse, tied, stacked, gradual, what-where, joint
+    method=None, # one or several of plain, denoising, skips, masked, sparse, tied, stacked, gradual, what-where, joint
     weights:list[str]=(), # file of an encoder's weights (timm's, torchvision's, ours) for an arm to start from; several
     pretrained:bool=False, # an arm that starts from timm's published weights? The first time this needs the network
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default

@@ -29,7 +29,7 @@ _PLACES = dict(pretrained=0, both=0, gradual=0, sparse=0, skips=0, encoder=1, st
 def _group(arm):
     "What an arm starts from, as far as its name says it"
     words = set(re.split('[^a-z]+', str(arm).lower()))
-    if 'frozen' in words and 'pretrained' not in words: return 'frozen'
+    if words=={'frozen'} or 'frozen' in words and words & _CONTROLS: return 'frozen'
     return 'random' if words & _CONTROLS else 'trained'
 
 # %% ../../nbs/answers/11_viz.ipynb #52038917
