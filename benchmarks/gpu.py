@@ -105,7 +105,7 @@ def pack(
     wheels:Path # a folder, or None
 ):
     "Write one file that runs this script elsewhere."
-    from aepretrain_nb.experiment.work import revision
+    from aepretrain_nb.experiment.records import revision
     package = [f for f in sorted((ROOT/'aepretrain_nb').rglob('*')) if f.is_file() and '__pycache__' not in f.parts]
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z:
         z.writestr('__main__.py', START)

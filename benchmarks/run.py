@@ -33,7 +33,7 @@ from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.gather import gather
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.step import chain, sealed, to_json
-from aepretrain_nb.experiment.work import revision
+from aepretrain_nb.experiment.records import revision
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.plan import plan

@@ -412,3 +412,18 @@ def test_what_a_comparison_keeps_is_the_net_that_was_scored(tmp_path):
     kept = fitted(tmp_path/'s', 'SWWAE-layerwise')
     right = kept.logits(digits.test).argmax(1)==digits.test.y
     assert list(res.rows.arm)==arms and 100*right.double().mean().item()==pytest.approx(res.rows.value[0], abs=.01)
+
+def test_a_classifier_that_ends_an_arm_is_not_trained_again(tmp_path, monkeypatch):
+    "Its row, its weights and its temperature are those of a classifier that nothing goes on from"
+    from aepretrain_nb.experiment import work
+    ran,do = [],work.carry_out
+    monkeypatch.setattr(work, 'carry_out', lambda step, *args: [ran.append(step.do), do(step, *args)][1])
+    how = dict(recipe=recipe('smoke'), seeds=1, keep='all', progress=False)
+    both = compare('digits', ['classifier', 'further'], store=tmp_path/'both', **how)
+    assert ran==['classify']*2  # the first, and its further steps
+    alone = compare('digits', ['classifier'], store=tmp_path/'alone', **how)
+    one,other = (r.rows[r.rows.arm.eq('classifier')].drop(columns=['seconds', 'images_s']) for r in (both, alone))
+    pd.testing.assert_frame_equal(one[sorted(one)].reset_index(drop=True), other[sorted(other)].reset_index(drop=True), check_dtype=False)
+    mine,theirs = (fitted(tmp_path/k, 'classifier') for k in ('both', 'alone'))
+    assert all(torch.equal(v, theirs.net.state_dict()[k]) for k,v in mine.net.state_dict().items())
+    assert both.curves[both.curves.arm.eq('classifier')].reset_index(drop=True).equals(alone.curves)

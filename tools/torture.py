@@ -64,7 +64,7 @@ def main(argv=None):
     p.add_argument('--out', type=Path, default=OUT, help='the table')
     a = p.parse_args(argv)
     import pandas as pd
-    from aepretrain_nb.experiment.work import revision
+    from aepretrain_nb.experiment.records import revision
     from torture import kinds
     from torture.child import warm
     every = kinds()

@@ -304,6 +304,7 @@ def cost_of(
     todo,sets = dict(joined.from_iterable(o.items() for o in rounds)),[plan.splits, *plan.others.values()]
     began = time.perf_counter(),time.process_time()
     took = seconds_of(todo, done, store, sets, device)
+    took |= {k: 0. for k,s in todo.items() if s.arm and (s.twin.key in todo or store.done(s.twin, keep=True))}
     wall,own = time.perf_counter()-began[0],time.process_time()-began[1]
     share = own/wall if str(device)=='cpu' and wall>1 else 1.  # where nothing was tried, or not here, nobody knows
     by_digest = {o.digest: o for o in sets}

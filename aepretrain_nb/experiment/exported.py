@@ -21,7 +21,7 @@ from .fitted import Fitted, fitted
 from .kinds import ExperimentError
 from .records import made_by
 from .step import chain, to_json
-from .work import revision
+from .records import revision
 
 # %% ../../nbs/experiment/27_exported.ipynb #260a01e7
 @dataclass

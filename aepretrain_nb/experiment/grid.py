@@ -135,7 +135,7 @@ class Grid:
         self.running,self.aside,self.lost,self.ended = {},{},{},SimpleQueue()
         self.common = {k: together(s) for k,s in todo.items()} if together else {}
         self.place = {k: i for i,k in enumerate(todo)}
-        self.waits = {k: {p.key for p in s.parents if p.key in todo} for k,s in todo.items()}
+        self.waits = {k: {p.key for p in (*s.parents, s.twin) if p.key in todo and p.key!=k} for k,s in todo.items()}
         self.heirs = {}
         for k,before in self.waits.items():
             for p in before: self.heirs.setdefault(p, []).append(k)

@@ -115,6 +115,11 @@ def origin(self:Step)->str: # 'pretrained', 'file', 'joint' or 'random'
     if any(o.do not in UNTRAINED for o in chain(self)[:-1]): return 'pretrained'
     return 'joint' if self.do=='joint' else 'random'
 
+@patch(as_prop=True)
+def twin(self:Step)->Step: # itself where it ends no arm
+    "The same step where it ends no arm: both do the same, to the byte, and others may start from the twin."
+    return replace(self, arm='')
+
 UNTRAINED = 'draw',
 PROBING = 'probe', 'redraw' # what is trained asks a frozen net
 
