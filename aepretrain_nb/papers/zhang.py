@@ -146,7 +146,7 @@ SETTINGS = dict(quick={}, paper=_vgg16, wide=dict(encoder=dict(widths=[32, 64, 1
 # %% ../../nbs/papers/zhang.ipynb #5c100017
 _UPLOADS = 'final', 'first_upload'
 _SEMI = dict(labels=dict(n=[500, 4000]), seeds=dict(n=5))
-_LOST = dict(pretrain=dict(steps=1500, evals=5), seeds=dict(n=5))
+_LOST = dict(pretrain=dict(lr=.01, steps=1500, evals=5), seeds=dict(n=5))
 STUDIES = dict(main={}, semi=_SEMI, inversion=_LOST) # what differs for a study, beside its arms
 _BY_ARM = dict(position='an SAE or an SWWAE by the name of the arm, and place=nearest moves the values of an SAE',
     losses='first, all or layerwise by the name of the arm', weights='weights=first_upload says it for all arms')
