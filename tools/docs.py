@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(__file__).resolve().parent/'site'  # style, scripts, templates
 GROUPS = {  # the menu: a caption and its pages in reading order; a floor stands for its notebooks, a paper (by year) for its further pages
     'Start': ['index', 'own_images'],
-    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'faq', 'promises'],
+    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'map', 'faq', 'promises'],
     'Papers': ['papers/kalmanovich', 'papers/zhang', 'papers/dong', 'papers/kohlbrenner', 'papers/barletta'],
     'Library': ['data', 'nets', 'train', 'experiment', 'answers'],
     'Reference': ['cli', 'compare', 'kept', 'gather', 'again', 'commands', 'names']}

@@ -13,7 +13,7 @@ from .judged import rounded
 from .viz import arm_styles
 
 # %% ../../nbs/answers/26_gains.ipynb #9a1e0009
-_APART = .06 # decades between neighbours at one size
+_APART = .035 # between neighbours at one size, of the decades from the first size to the last
 
 def gain_curve(
     gains:pd.DataFrame, # of `Results.gains`
@@ -24,16 +24,17 @@ def gain_curve(
     "Gains over the best random start against labels."
     ax = plt.subplots(figsize=(5, 3))[1] if ax is None else ax
     sty,names = arm_styles([*arms, *gains.treatment]),list(dict.fromkeys(gains.treatment))
+    sizes = sorted(gains.labels.unique())
+    apart = _APART*max(.5, np.log10(sizes[-1]/sizes[0]))
     ax.axhline(0, color='.5', lw=.8, zorder=0)
     for i,a in enumerate(names):
         d,look = gains[gains.treatment==a].sort_values('labels'),sty[a]
-        x = d.labels*10**(_APART*(i-(len(names)-1)/2))
+        x = d.labels*10**(apart*(i-(len(names)-1)/2))
         ends = np.abs(d[['low', 'high']].to_numpy(float).T-d['diff'].to_numpy(float))
         ax.errorbar(x, d['diff'], ends, color=look['color'], lw=1, elinewidth=.8)
         shown = d.verdict.isin(['helps', 'hurts']).to_numpy()
         ax.plot(x, d['diff'], look['marker'], ms=5, color=look['color'], mfc='white', zorder=3, label=a)
         ax.plot(x[shown], d['diff'][shown], look['marker'], ms=5, color=look['color'], zorder=3)
-    sizes = sorted(gains.labels.unique())
     ax.set(xscale='log', xlabel='labelled images', ylabel=f'{unit} over the best random start')
     ax.set_xticks(sizes, [f'{n:,}' for n in sizes])
     ax.minorticks_off()

@@ -90,7 +90,9 @@ def _loss(step, task):
     if step.do=='decode': return AugmentedLoss()
     return AugmentedLoss(task.loss(step.fit.get('loss')), step.fit.get('weight', Fit.weight))
 
-_AUGMENTED = Kit(build_augmented, _batches, _loss)
+def _tests(step): return step.do!='decode' or bool(step.arm) # decoders on the way to another step change no score
+
+_AUGMENTED = Kit(build_augmented, _batches, _loss, _tests)
 
 # %% ../../nbs/experiment/32_augmented.ipynb #5b100010
 def train_decoder(

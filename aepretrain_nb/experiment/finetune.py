@@ -73,6 +73,7 @@ class Kit:
     net:callable # (step, splits, weights) -> net
     batches:callable # (step, splits, train, valid, device) -> `DataLoaders`
     loss:callable # (step, task) -> loss function
+    tests:callable=lambda step: True # are test images looked at?
 
 def _batches(step, splits, train, valid, device): return stream(step, train, valid, device, seed=order_seed(step))
 def _loss(step, task): return task.loss(step.fit.get('loss'))
@@ -202,10 +203,11 @@ def finetune(
         try: tries.append(_attempt(one, splits, weights, device, kit))
         except StepFailed as e: why = e
     if not tries: raise why
-    found = [seen for _,seen in tries]
+    found = [o for _,o in tries]
     best = preferred(found, step)
-    learn = next(learn for learn,seen in tries if seen is best)
+    learn = next(learn for learn,o in tries if o is best)
     spent = {k: sum(t[k] for t in found) for k in ('seconds', 'images')}
-    out = _tested(step, splits, learn, device) | best | spent | dict(tuning=audit(found))
+    seen = _tested(step, splits, learn, device) if kit.tests(step) else {}
+    out = seen | best | spent | dict(tuning=audit(found))
     if _prices(step): out['columns'] = out.get('columns', {}) | dict(weight=best['weight'])
     return learn.model, out
