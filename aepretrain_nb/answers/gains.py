@@ -44,19 +44,17 @@ def gain_curve(
 # %% ../../nbs/answers/26_gains.ipynb #9a1e000d
 def _amount(labels, change, low, high): return f'{labels:,} ({rounded(change, "+")} [{rounded(low)}, {rounded(high)}])'
 
-def _of_method(arm, d):
+def _of_method(arm, word, d):
     "A method with its sizes and numbers"
-    return f"{arm} at {', '.join(_amount(*o) for o in zip(d.labels, d['diff'], d.low, d.high))}"
+    return f"{arm} {word} at {', '.join(_amount(*o) for o in zip(d.labels, d['diff'], d.low, d.high))}"
 
 def gain_sentence(
     gains:pd.DataFrame, # of `Results.gains`
     unit:str='points' # of the differences
 ) -> str: # one sentence
     "Which methods help, and which hurt, against the best random start."
-    said = []
-    for word in ('helps', 'hurts'):
-        shown = gains[gains.verdict==word].groupby('treatment', sort=False)
-        if len(shown): said.append(f"{word} ({unit}): {'; '.join(_of_method(a, d) for a,d in shown)}")
-    quiet = (~gains.verdict.isin(['helps', 'hurts'])).sum()
-    rest = f'no difference is shown in {quiet} of {len(gains)} comparisons' if quiet else ''
-    return '. '.join(filter(None, [*said, rest])) + '.'
+    shown,said = gains[gains.verdict.isin(['helps', 'hurts'])],[]
+    for (word,arm),d in shown.groupby(['verdict', 'treatment'], sort=False): said.append(_of_method(arm, word, d))
+    quiet = len(gains)-len(shown)
+    if quiet: said.append(f'no difference is shown in {quiet} of {len(gains)} comparisons')
+    return (f'in {unit}, ' if len(shown) else '') + '; '.join(said) + '.'
