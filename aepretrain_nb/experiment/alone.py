@@ -54,6 +54,8 @@ def steps_alone(
 )->list: # of `Step`, each from the one before it
     "What a pre-training without a question does."
     check_recipe(recipe)
+    several = recipe.get('methods')
+    if several: raise ExperimentError(f'an encoder is pre-trained by one method, not by {", ".join(several)}: name one')
     last, = Plan(splits, recipe, dict(encoder=_free(recipe)), [1], [seed]).steps()
     return chain(replace(last, arm=''))
 
