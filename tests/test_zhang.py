@@ -7,7 +7,7 @@ from aepretrain_nb.compare import compare
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
-from aepretrain_nb.experiment import finetune
+from aepretrain_nb.experiment import finetune, work
 from aepretrain_nb.experiment.carry import carry_out
 from aepretrain_nb.experiment.cost import batches_of
 from aepretrain_nb.experiment.fitted import fitted
@@ -415,9 +415,11 @@ def test_what_a_comparison_keeps_is_the_net_that_was_scored(tmp_path):
 
 def test_a_classifier_that_ends_an_arm_is_not_trained_again(tmp_path, monkeypatch):
     "Its row, its weights and its temperature are those of a classifier that nothing goes on from"
-    from aepretrain_nb.experiment import work
-    ran,do = [],work.carry_out
-    monkeypatch.setattr(work, 'carry_out', lambda step, *args: [ran.append(step.do), do(step, *args)][1])
+    ran = []
+    def counted(step, *args):
+        ran.append(step.do)
+        return carry_out(step, *args)
+    monkeypatch.setattr(work, 'carry_out', counted)
     how = dict(recipe=recipe('smoke'), seeds=1, keep='all', progress=False)
     both = compare('digits', ['classifier', 'further'], store=tmp_path/'both', **how)
     assert ran==['classify']*2  # the first, and its further steps
@@ -425,5 +427,6 @@ def test_a_classifier_that_ends_an_arm_is_not_trained_again(tmp_path, monkeypatc
     one,other = (r.rows[r.rows.arm.eq('classifier')].drop(columns=['seconds', 'images_s']) for r in (both, alone))
     pd.testing.assert_frame_equal(one[sorted(one)].reset_index(drop=True), other[sorted(other)].reset_index(drop=True), check_dtype=False)
     mine,theirs = (fitted(tmp_path/k, 'classifier') for k in ('both', 'alone'))
+    assert mine.said==theirs.said and mine.said['valid_loss']>0
     assert all(torch.equal(v, theirs.net.state_dict()[k]) for k,v in mine.net.state_dict().items())
     assert both.curves[both.curves.arm.eq('classifier')].reset_index(drop=True).equals(alone.curves)

@@ -12,7 +12,6 @@ __all__ = ['keep_splits', 'read_splits', 'data_ref', 'load_ref', 'data_of', 'let
 from ..imports import *
 import platform, threading
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from itertools import chain as joined
 from safetensors.torch import load_file, save_file
 from ..data.files import BrokenFile, read_head
@@ -265,6 +264,7 @@ def _of_twin(step, splits, store):
     record,filters = store.get(step.twin.key),store.file('filters', step.twin.key, 'safetensors')
     row,found = record['row'],{k: o for k,o in record.items() if k not in ('step', 'row')}
     own = dict(columns={k: v for k,v in row.items() if k not in row_of(step, splits, row | dict(images=0))})
+    if record.get('losses'): own['valid_loss'] = record['losses'][row['best']][1]
     if filters.exists(): own['filters'] = tuple(load_file(filters)[k] for k in ('start', 'end'))
     return store.net(step.twin, splits),row | found | own | dict(images=row['seconds']*(row['images_s'] or 0))
 
