@@ -6,7 +6,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/kinds.html.md"""
 
 # %% auto #0
 __all__ = ['Whole', 'Rate', 'Share', 'Number', 'Yes', 'Word', 'Words', 'Section', 'Plain', 'Sections', 'ExperimentError',
-           'check_known', 'Kind', 'several', 'whole', 'one_of', 'distinct', 'all_of', 'check_entries']
+           'check_known', 'check_not_by_arm', 'Kind', 'several', 'whole', 'one_of', 'distinct', 'all_of',
+           'check_entries']
 
 # %% ../../nbs/experiment/00_kinds.ipynb #4e9ab8bd
 from ..imports import *
@@ -24,6 +25,16 @@ def check_known(
     "Raises `ExperimentError` for a name that is none of `names`."
     if name in names: return
     raise ExperimentError(f'unknown {what} {name!r}{near(name, [o for o in names if o is not None])}')
+
+# %% ../../nbs/experiment/00_kinds.ipynb #5c0f2a2c
+def check_not_by_arm(
+    part:str, # of a recipe, such as 'decoder'
+    section, # what is asked for: field -> value; None where nothing is
+    by_arm:dict # field that each arm has of its own -> how to ask for it
+):
+    "Raises `ExperimentError` for a field in which arms differ."
+    for k in by_arm:
+        if k in (section or {}): raise ExperimentError(f'{part}.{k} differs by arm: {by_arm[k]}')
 
 # %% ../../nbs/experiment/00_kinds.ipynb #93ed308e
 @dataclass(frozen=True, repr=False)

@@ -120,17 +120,21 @@ def _arm(arm, steps, levels):
         else: out.append(t | dict(decoder=None) if levels and do_of(t['do']).sees=='labels' else t)
     return arm | dict(steps=out)
 
+def _own_arms(recipe, name, shape):
+    "Name, arm and that arm in a method's way; labels train an encoder, so what freezes it is no arm of `joint`"
+    steps = _steps(recipe, name, shape)
+    for k,a in recipe['arms'].items():
+        if name=='joint' and _pretrains(a) and _freezes(a): continue
+        yield k,a,_arm(a, steps, _by_levels(name))
+
 def with_method(
     recipe:dict, # with arms that begin with `reconstruct`
     name:str, # one of `METHODS`
     shape:tuple # (c, h, w) of the images
 )->dict: # a recipe
     "A recipe that pre-trains in another way; raises `ExperimentError` where that does not go with its encoder."
-    steps,arms = _steps(recipe, name, shape),{}
-    for k,a in recipe['arms'].items():
-        joint = steps==['joint'] and _pretrains(a)
-        if joint and _freezes(a): continue
-        arms[k.replace('pretrained', 'joint') if joint else k] = _arm(a, steps, _by_levels(name))
+    def called(k, a): return k.replace('pretrained', 'joint') if name=='joint' and _pretrains(a) else k
+    arms = {called(k, a): own for k,a,own in _own_arms(recipe, name, shape)}
     return merged(recipe, _change(name, recipe)) | dict(arms=arms)
 
 # %% ../../nbs/experiment/23_methods.ipynb #5e0c2a03
@@ -143,11 +147,11 @@ def _together(*changes):
 
 def _as_arms(recipe, name, shape):
     "name -> arm: a method in the place of what a recipe pre-trains"
-    steps,change,out = _steps(recipe, name, shape),_change(name, recipe),{}
-    for k,a in recipe['arms'].items():
-        if not _pretrains(a) or steps==['joint'] and _freezes(a): continue
+    change,out = _change(name, recipe),{}
+    for k,a,own in _own_arms(recipe, name, shape):
+        if not _pretrains(a): continue
         called = k.replace('pretrained', name) if 'pretrained' in k else f'{k}_{name}'
-        out[called] = _arm(a, steps, _by_levels(name)) | dict(change=_together(change, a.get('change', {})))
+        out[called] = own | dict(change=_together(change, a.get('change', {})))
     return out
 
 def with_methods(

@@ -13,7 +13,7 @@ from ..imports import *
 from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
-from ..experiment.kinds import check_known
+from ..experiment.kinds import check_known, check_not_by_arm
 from ..experiment.probes import layer_arms
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
@@ -166,6 +166,9 @@ READINGS = dict(as_written={}, fair=dict(
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
 # %% ../../nbs/papers/dong.ipynb #e8da6610
+_OF_LAYERS = 'linear', 'neighbours', 'redrawn' # studies
+_ASKS = dict(layer='an arm asks one, as in --arms skips_conv3', kind='study=linear or study=neighbours says it')
+
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
     reading:str=None, # 'fair', or 'as_written' (or None) for the paper's protocol
@@ -177,6 +180,7 @@ def recipe(
     check_known('reading', reading, [None, *READINGS])
     check_known('study', study, STUDIES)
     own = STUDIES[study]
+    if study in _OF_LAYERS: check_not_by_arm('probe', overrides.get('probe'), _ASKS)
     r = copy.deepcopy(dict(name='dong', setting=setting, **_paper, arms={}))
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading

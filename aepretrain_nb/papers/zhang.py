@@ -14,7 +14,7 @@ from itertools import product
 from ..answers.rows import across
 from ..experiment.default import crops_and_flips
 from ..experiment.fitted import fitted
-from ..experiment.kinds import ExperimentError, check_known
+from ..experiment.kinds import check_known, check_not_by_arm
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
 from ..nets.inversion import images_from, operator_losses
@@ -151,10 +151,6 @@ STUDIES = dict(main={}, semi=_SEMI, inversion=_LOST) # what differs for a study,
 _BY_ARM = dict(position='an SAE or an SWWAE by the name of the arm, and place=nearest moves the values of an SAE',
     losses='first, all or layerwise by the name of the arm', weights='weights=first_upload says it for all arms')
 
-def _check_decoder(section):
-    "Raises `ExperimentError` for what each arm has of its own"
-    for k in set(section or {}) & set(_BY_ARM): raise ExperimentError(f'decoder.{k} differs by arm: {_BY_ARM[k]}')
-
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, wide, paper
     reading:str='fair', # 'fair', or 'as_written'
@@ -178,7 +174,7 @@ def recipe(
     own = merged(SETTINGS[setting], STUDIES[study]) if larger else SETTINGS[setting]
     for new in (seen, READINGS[reading], own, overrides): r = merged(r, new)
     if 'arms' in overrides: return r
-    _check_decoder(overrides.get('decoder'))
+    check_not_by_arm('decoder', overrides.get('decoder'), _BY_ARM)
     steps = {k: r[k]['steps'] for k in ('pretrain', 'refit', 'joint')}
     made = dict(main=partial(zhang_arms, steps, weights, place, controls=reading=='fair'),
         semi=partial(semi_arms, steps, weights), inversion=partial(lost_arms, place))
