@@ -271,6 +271,17 @@ def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer
     assert cost.table.n.sum()==len(res.rows)+1 and (cost.table.seconds>0).all()
     with pytest.raises(ExperimentError, match='keeps no classifier'): kept_table(tmp_path/'s')
 
+@pytest.mark.parametrize('study', ['linear', 'redrawn'])
+def test_every_layer_is_asked_of_one_supervised_net(study, tmp_path):
+    "Its rate is judged by its own validation error, not by what a layer is asked"
+    r = recipe(study=study, reading='fair', encoder=THREE, finetune=dict(lr=[1e-4, 1e-3, 1e-2]), probe=dict(lr=3e-3))
+    arms = [f'supervised_conv{i}' for i in (1, 2, 3)]
+    res = compare(digits, arms, recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    net, = {s.parents[0].key for s in res.steps}
+    assert res.store.get(net)['row']['metric']=='accuracy'
+    tried = [res.tuning[res.tuning.arm==a][['lr', 'valid', 'valid_loss']].values.tolist() for a in arms]
+    assert tried[0]==tried[1]==tried[2] and len({loss for *_,loss in tried[0]})>1
+
 def test_a_layer_that_is_not_there_ends_in_one_line():
     r = recipe(study='linear') | dict(arms=dict(a=dict(steps=[dict(do='probe', probe=dict(layer='conv99'))])))
     with pytest.raises(ValueError, match="no stage 'conv99'"): rehearse(Plan(digits, r, seeds=1).steps(), digits)

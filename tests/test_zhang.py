@@ -17,6 +17,7 @@ from aepretrain_nb.experiment.seen import labelled
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.nets.encoder import Staged, conv_encoder
 from aepretrain_nb.nets.macro import LevelLoss, MacroDecoder, macro_decoder, macro_encoder, macro_layers, vgg_encoder
+from aepretrain_nb.experiment.joint import two_streams
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
 from aepretrain_nb.train.transfer import at_rest
@@ -326,6 +327,12 @@ def test_unlabelled_arms_differ_in_what_they_reconstruct_alone():
     for (part,do),a,b in zip(parts, free[1:], own[1:]):
         assert a[part]==dict(unlabelled=True) and {**a, part: {}}==b and a['do']==do
     assert arms['compute_unlabelled']['steps'][1]['joint']['steps']==equal_compute(400, 400, unlabelled=True)==1867
+
+def test_unlabelled_images_are_cut_and_mirrored_as_labelled_ones_are():
+    step, = plan(digits, recipe(study='semi', images=dict(augment=dict(size=6, flip=True))), ['SWWAE-all-unlabelled'],
+        labels=[100], seeds=1)
+    (x,free),_ = two_streams(step, digits, *(digits.train.take(o) for o in labelled(step, digits)[:2])).train.one_batch()
+    assert x.shape[1:]==free.shape[1:]==(1, 6, 6)
 
 @pytest.mark.parametrize('study', STUDIES)
 def test_studies(study): check_recipe(find_recipe('zhang', 'quick', study=study))

@@ -10,6 +10,7 @@ __all__ = ['JointNet', 'build_joint', 'two_streams', 'train_joint']
 # %% ../../nbs/experiment/14_joint.ipynb #f5020ea7
 from ..imports import *
 from fastai.data.core import DataLoaders
+from ..data.augment import augmentation
 from ..data.corrupt import corruption
 from ..data.loader import ImageDL
 from ..data.sets import seed_of
@@ -66,8 +67,8 @@ def two_streams(
     dls = stream(step, train, valid, device, seed=order_seed(step))
     order = dict(shuffle=True, seed=seed_of('unlabelled', step.seeds['head']))
     how = dict(norm=step.data.get('norm'), device=device, memory_format=torch.channels_last)
-    noise = corruption(step.fit.get('corrupt'))
-    free = ImageDL(splits.unlabelled, step.fit.get('bs', Fit.bs), target='x', corrupt=noise, **order, **how)
+    seen = dict(augment=augmentation(step.data.get('augment')), corrupt=corruption(step.fit.get('corrupt')))
+    free = ImageDL(splits.unlabelled, step.fit.get('bs', Fit.bs), target='x', **seen, **order, **how)
     return DataLoaders(JointDL(dls.train, free, step.fit['steps']), dls.valid, device=dls.device)
 
 # %% ../../nbs/experiment/14_joint.ipynb #0c4ac00b

@@ -98,15 +98,17 @@ def judge(self:Rates,
     key:tuple, # from `key`
     lr:float # a rate to try
 ): # a `Step`
-    "The step whose validation error judges a rate: last before another is sought, or a phase's encoder sees labels."
+    "The step whose validation error judges a rate: its own with labels, else the last before another rate or labels."
     part,arm,size,seeds = key
     size,seeds = size or self.plan.sizes[0],seeds or self.plan.seeds_of(arm, self.plan.runs[0])
     def rate(p): return lr if p==part else self(p, arm, size, seeds)
     dos,parts = zip(*((t['do'], part_of(t)) for t,_ in self.plan.prepared[arm]))
-    first = parts.index(part)
+    first,last = parts.index(part),len(parts)-1-parts[::-1].index(part)
+    steps = self.plan.steps_of(arm, size, seeds, rate)
+    if do_of(dos[last]).sees=='labels': return steps[last]
     def ends(i): return (parts[i], arm) in self.sought or dos[first]=='phase' and do_of(dos[i]).sees=='labels'
     later = [i for i in range(first, len(parts)) if parts[i]!=part and ends(i)]
-    return self.plan.steps_of(arm, size, seeds, rate)[min(later, default=len(parts))-1]
+    return steps[min(later, default=len(parts))-1]
 
 # %% ../../nbs/experiment/21_tune.ipynb #1c45a1ec
 def _error(step, store):
