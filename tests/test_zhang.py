@@ -328,6 +328,18 @@ def test_unlabelled_arms_differ_in_what_they_reconstruct_alone():
         assert a[part]==dict(unlabelled=True) and {**a, part: {}}==b and a['do']==do
     assert arms['compute_unlabelled']['steps'][1]['joint']['steps']==equal_compute(400, 400, unlabelled=True)==1867
 
+def test_a_newer_version_of_a_recipe_takes_the_place_of_an_older_one(monkeypatch):
+    "Arm by arm: what the newer version has not run stays"
+    monkeypatch.syspath_prepend(Path(__file__).parents[1]/'tools')
+    from record import newest
+    rows = pd.DataFrame(dict(recipe='zhang', data='cifar10', arm=['a', 'a', 'b', 'reported'], labels=[1, 1, 1, 1], value=[1, 2, 3, 4],
+        recipe_version=[1, 3, 1, np.nan]))
+    assert newest(rows).value.tolist()==[2, 3, 4]
+
+def test_joint_steps_and_their_controls_end_where_their_rate_does():
+    ends = {s.fit['keep'] for s in plan(digits, recipe('smoke'), ['SWWAE-all', 'further', 'compute'], seeds=1)}
+    assert ends=={'last'}
+
 def test_unlabelled_images_are_cut_and_mirrored_as_labelled_ones_are():
     step, = plan(digits, recipe(study='semi', images=dict(augment=dict(size=6, flip=True))), ['SWWAE-all-unlabelled'],
         labels=[100], seeds=1)

@@ -78,10 +78,17 @@ def reconstructions(res, step, arm, root, n):
     drawn = {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy() for k,v in dict(images=seen['images'], reconstructed=recon).items()}
     return dict(before=seen['before'].numpy().astype(np.float16)) | drawn
 
+def newest(rows):
+    "Rows without those that a newer version of their recipe has made anew, arm by arm"
+    if 'recipe_version' not in rows: return rows
+    whose = [k for k in ('recipe', 'data', 'reading', 'setting', 'kind', 'arm', 'labels') if k in rows]
+    last = rows.groupby(whose, dropna=False).recipe_version.transform('max')
+    return rows[rows.recipe_version.isna() | rows.recipe_version.eq(last)]
+
 def merge(file, new, key):
-    "New rows over those in `file` with the same key, sorted."
+    "New rows over those in `file` with the same key, sorted; of each arm the newest version."
     old = [pd.read_csv(file)] if file.exists() else []
-    d = pd.concat([*old, new]).drop_duplicates(key, keep='last')
+    d = newest(pd.concat([*old, new]).drop_duplicates(key, keep='last'))
     write_whole(file, lambda f: d.sort_values([*dict.fromkeys([*key, *(k for k in TABLE if k in d)])] if 'step' in d else [*TABLE], kind='stable').to_csv(f, index=False))
 
 def main():
