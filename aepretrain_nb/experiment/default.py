@@ -59,7 +59,7 @@ _base = dict(
     head=dict(make='linear', average=True),
     pretrain=_adamw | METHODS['masked'].pretrain | dict(lr=.003, bs=64, steps=1500, evals=15, patience=5,
         least_gain=.005, norm_target=True, keep='best'),
-    finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, tune='first', schedule='one_cycle', bs=32,
+    finetune=_adamw | dict(lr=_rates, seek='outward', first_lr=.003, schedule='one_cycle', bs=32,
         steps={'0': 200, '500': 400, '2000': 800}, evals=10, keep='last'),
     labels=dict(n=[100, 500, 2000]), seeds=dict(n=5), images=dict(norm='train'))
 

@@ -25,8 +25,8 @@ _base = dict(
     decoder=dict(make='skip', every=1, norm=True, out_act='identity'),
     pretrain=_adamw | METHODS['skips'].pretrain | dict(lr=.003, bs=8, steps=1000, evals=20, valid_bs=16, patience=5,
         least_gain=.005, keep='best'),
-    finetune=_adamw | dict(lr=[.001, .003, .01, .03, .1], seek='outward', first_lr=.01, tune='first',
-        schedule='one_cycle', bs=4, valid_bs=16, steps={'0': 200, '100': 400, '1000': 1000}, evals=5, keep='last'),
+    finetune=_adamw | dict(lr=[.001, .003, .01, .03, .1], seek='outward', first_lr=.01, schedule='one_cycle', bs=4,
+        valid_bs=16, steps={'0': 200, '100': 400, '1000': 1000}, evals=5, keep='last'),
     labels=dict(n=[20, 60], policy='uniform'), seeds=dict(n=5),
     images=dict(norm='train', augment=crops_and_flips()))
 _settings = dict(quick={},
