@@ -91,14 +91,27 @@ def _ends(rows, of=''):
         if k: yield Doubt('rate' if _half(k, n) else 'note', arm, f'rate{of} at an end of its list', f'{k} of {n} runs')
 
 # %% ../../nbs/answers/10_doubts.ipynb #136a2d13
+def _chosen_once(rows):
+    "A line where every arm has one rate for all runs of a size, not the same as others: chosen once, it seems"
+    if not {'lr', 'lrs'}<=set(rows): return []
+    whole = rows.protocol.ne('frozen') if 'protocol' in rows else True
+    sought = rows[rows.lrs.astype(str).str.contains(' ') & whole]
+    cells = sought.groupby(['labels', 'arm'], sort=False).lr.agg(['nunique', 'size', 'first'])
+    if not len(cells) or cells['nunique'].max()>1 or cells['size'].max()==1: return []
+    differ = cells['first'].groupby('labels').nunique().gt(1)
+    if not differ.any(): return []
+    at = ', '.join(f'{n:,.0f}' for n in differ.index[differ])
+    return [f'one rate for all runs of an arm, and different ones for different arms (at {at} labels): if it was chosen '
+        'once, its luck is in every pair and in no interval; --tune each lets each run choose']
+
 def rate_warnings(
     rows:pd.DataFrame # of one comparison
-) -> list: # of str, a line for each cell
-    "A line for each cell of which most fits took a rate at an end of its list."
+) -> list: # of str
+    "A line for each cell of which most fits took a rate at an end of its list; one for rates that were chosen once."
     n = rows.assign(end=at_end(rows)).groupby(['labels', 'arm'], sort=False).end.agg(['sum', 'size']).reset_index()
     lead = 'learning rate at an end of its list'
     return [f'{lead}: {arm} at {labels} labels in {k} of {of} runs; --lr takes a longer one'
-        for labels, arm, k, of in n.itertuples(index=False) if _half(k, of)]
+        for labels, arm, k, of in n.itertuples(index=False) if _half(k, of)] + _chosen_once(rows)
 
 # %% ../../nbs/answers/10_doubts.ipynb #322e29af
 def _is_autoencoder(rows):
