@@ -181,7 +181,8 @@ def _planned(row):
     where = ' '.join(str(row[k]) for k in ('data', 'reading', 'setting') if k in row)
     return f'{where} {row["labels"]:,} labels: {row["for_width"]} seeds (there are {row["seeds"]})'.strip()
 
-_LEGEND = ('for_width: seeds for ±{m:g}; for_power: to find {m:g} in 80 % of grids; half: half the interval now; '
+_LEGEND = ('if the spread found is the true one, for_width: seeds for ±{m:g}; for_power: to find {m:g} in 80 % of '
+    'grids; half: half the interval now; '
            '-: no test, as an arm did not train or has one run')
 
 # %% ../nbs/04_cli.ipynb #56cbab90
