@@ -23,7 +23,7 @@ from aepretrain_nb.experiment.cost import cost_of
 from aepretrain_nb.experiment.fitted import kept_table
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.plan import Plan
-from aepretrain_nb.experiment.probes import read_layer, redraw
+from aepretrain_nb.experiment.probes import build_layer, read_layer, redraw
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe, merged
 from aepretrain_nb.experiment.pretrain import error_of
 from aepretrain_nb.experiment.run import dropping, judged_dl
@@ -31,6 +31,7 @@ from aepretrain_nb.experiment.seen import images_of
 from aepretrain_nb.experiment.segment import build_segmenter, corners
 from aepretrain_nb.experiment.store import Store, keeps
 from aepretrain_nb.papers.dong import *
+from test_data import stl10 # a fixture
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
@@ -263,6 +264,11 @@ def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
     res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
     assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
 
+def test_table_3_runs_on_a_tree_in_the_official_layout(stl10, tmp_path):
+    res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'], recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
+    assert len(res.rows)==4 and set(res.rows.policy)=={'fold'} and res.rows.groupby('arm').subset.nunique().eq(2).all()
+    assert set(res.encoders.n_unlabelled)=={9} and res.rows.value.between(0, 100).all()
+
 def test_animals_are_told_apart_from_vehicles(tmp_path):
     "On the digits in the place of CIFAR-10: what is recorded, and figure 4"
     names = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
@@ -311,6 +317,20 @@ def test_probes_change_nothing_and_read_what_they_are_told():
     ae,row = redraw(step, digits)
     assert all(torch.equal(v, ae.encoder.state_dict()[k]) for k,v in encoder.state_dict().items())
     assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
+
+def test_batchnorms_of_a_net_that_nobody_trained_take_their_scale_from_images():
+    "From N(0, .01) an uncalibrated net answers with numbers near zero; with its scale, each map has a deviation of about 1 before the activation"
+    r = recipe(study='linear', encoder=THREE | dict(width=1.))
+    step, = Plan(digits, r, ['random_conv3'], seeds=1).steps()
+    encoder = build_layer(step, digits)
+    x, = next(iter(judged_dl(step, digits.train, 1000, target=None)))
+    seen = []
+    for m in encoder.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.register_forward_hook(lambda m, i, o: seen.append(o.std().item()))
+    with torch.no_grad(): encoder.eval()(x)
+    assert len(seen)==3 and all(.7<v<1.4 for v in seen) and not any(p.requires_grad for p in encoder.parameters())
+    trained, = Plan(digits, r, ['skips_conv3'], seeds=1).steps()
+    assert all((m.running_mean==0).all() for m in build_layer(trained, digits).modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 @pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
 def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
