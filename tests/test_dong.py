@@ -366,3 +366,22 @@ def test_reported_rows():
     assert d[(d.table==2) & (d.arm=='skips')].value.item()==80.22
     said = dict(zip(d[d.table==2].arm, d[d.table==2].value.round(1))) # at the top of the page
     assert said==dict(skips=80.2, no_skips=74.1, random_paper=70.9)
+
+def test_figure_2_is_drawn_from_rows():
+    rng = np.random.default_rng(0)
+    def runs(probe, net, values): return [dict(data='cifar10', reading='fair', setting='quick', labels=4000, probe=probe, net=net, layer=f'conv{i}', value=v+e)
+        for i,v in values.items() for e in rng.permutation([-1., 0, 1])]
+    told = dict(skips={2: 60., 10: 70., 1: 50.}, random={2: 40., 10: 30., 1: 50.})
+    rows = pd.DataFrame(sum((runs(p, n, v) for p in ('linear', 'drawn') for n,v in told.items()), []))
+    fits = pd.DataFrame([dict(data='cifar10', reading='fair', setting='quick', labels=4000, value=80.)])
+    fig = layers_figure(pd.concat([rows, fits]))
+    assert [ax.get_ylabel()[:6] for ax in fig.axes]==['linear', 'drawn ']
+    for ax in fig.axes:
+        lines = {o.get_label(): o for o in ax.lines}
+        assert set(lines)=={'skips', 'random'} and len(ax.collections)==2
+        for n,v in told.items():
+            assert lines[n].get_xdata().tolist()==[1, 2, 10] and lines[n].get_ydata()==pytest.approx([v[i] for i in (1, 2, 10)])
+    band = fig.axes[0].collections[0].get_paths()[0].vertices[:,1]
+    assert band.min()<50-2 and band.max()>70+2 # 4.3 standard errors of three runs
+    with pytest.raises(ValueError, match='no rows of probes'): layers_figure(fits)
+    with pytest.raises(ValueError, match='differ in reading'): layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))

@@ -6,10 +6,12 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'GROUPS', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured', 'reported_rows']
+           'GROUPS', 'layers_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured',
+           'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
+import matplotlib.pyplot as plt
 from fastcore.basics import listify
 from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
@@ -19,7 +21,10 @@ from ..experiment.probes import layer_arms
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
 from ..experiment.segment import corners
+from ..answers.brief import share_legend
 from ..answers.rows import reported
+from ..answers.stats import interval
+from ..answers.viz import arm_styles
 
 # %% ../../nbs/papers/dong.ipynb #72944a46
 NETS = { # the convolutions that autoencoder and classifier share; a linear layer on the mean of each map comes last
@@ -96,6 +101,34 @@ def _layers(r, do='probe', **fit):
     arms = layer_arms(_nets(), names, do, _drawing if do=='redraw' else {}, **fit)
     for a in arms.values(): a['columns']['probe'] = fit.get('kind', dict(probe='linear', redraw='drawn')[do])
     return arms
+
+# %% ../../nbs/papers/dong.ipynb #f16u2e02
+_PROBES = dict(linear='linear map, % right', knn='neighbours, % right', drawn='drawn back, squared error')
+
+def _curve(ax, rows, name, color, marker):
+    "One net: means over the layers, with intervals"
+    found = {int(k.removeprefix('conv')): interval(v) for k,v in rows.groupby('layer').value}
+    t = pd.DataFrame(found, index=['mean', 'low', 'high']).T.sort_index()
+    ax.fill_between(t.index, t.low, t.high, color=color, alpha=.15, lw=0)
+    ax.plot(t.index, t['mean'], color=color, marker=marker, ms=4, lw=1.2, label=name.replace('_', ' '))
+
+def layers_figure(
+    rows:pd.DataFrame # recorded, of one reading, setting and number of labels
+)->plt.Figure: # a panel for each way to ask that has rows
+    "Figure 2, what every layer of each net tells; `ValueError` for rows of no grid, or of several."
+    d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else rows[:0]
+    if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
+    mixed = [c for c in ('data', 'reading', 'setting', 'labels') if c in d and d[c].nunique()>1]
+    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+    there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
+    fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
+    for ax,p in zip(axes[0], there):
+        for name,look in looks.items(): _curve(ax, d[d.probe.eq(p) & d.net.eq(name)], name, **look)
+        ax.set(xlabel='convolution', ylabel=_PROBES[p])
+        ax.spines[['top', 'right']].set_visible(False)
+    share_legend(fig)
+    return fig
+
 
 # %% ../../nbs/papers/dong.ipynb #c0f4c0e1
 def _corners(r):
