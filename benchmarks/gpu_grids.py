@@ -18,13 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def rows_of(
     folder, # of a store
+    arms={}, # of the recipe, whose columns rows are to have
     **own # columns that differ
 )->list: # of dicts, in the order in which the steps ended
     "The rows of all steps that have finished, as a recorded table has them."
     store,packed = Store(folder),ROOT/'revision.txt'
+    def said(row): return arms.get(row['arm'], {}).get('columns', {})
     if packed.exists(): own = own | dict(revision=packed.read_text())
     ended = sorted((folder/'steps').glob('[!.]*.json'), key=lambda f: f.stat().st_mtime_ns)
-    return [store.get(f.stem)['row'] | own for f in ended]
+    return [row | said(row) | own for row in (store.get(f.stem)['row'] for f in ended)]
 
 # Parity -----------------------------------------------------------------------------------------------------
 
@@ -109,7 +111,7 @@ def graded(
     if left: _spare(plan, store)
     own = {k: recipe.get(k) for k in ('setting', 'reading')} | dict(device=here(job.device)['name'])
     why = next((store.why(s) for s in plan.steps() if store.get(s.key, 'failed')), 'time was up')
-    out = Task(grid=rows_of(folder, **own), said=_verdict(folder, treatment))
+    out = Task(grid=rows_of(folder, recipe['arms'], **own), said=_verdict(folder, treatment))
     return replace(out, state='left', why=f'{left} to do: {why}') if left else out
 
 def in_pieces(
@@ -133,7 +135,7 @@ def kohlbrenner(job):
 
 def dong(job):
     "Table 2 at the paper's width, a tenth of its steps"
-    find = partial(find_recipe, RECIPES.format('dong'))
+    find = partial(find_recipe, RECIPES.format('dong'), reading='as_written')
     tenth = dict(pretrain=dict(steps=20_000, evals=10), finetune=dict(steps=10_000, evals=10))
     full = find('paper', **tenth) | dict(setting='paper, a tenth of its steps')
     if job.smoke: own = partial(dataset, 'digits'),find('smoke'),[100]

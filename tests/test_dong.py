@@ -17,17 +17,21 @@ from aepretrain_nb.nets.decoders import SkipDecoder, skip_decoder
 from aepretrain_nb.nets.encoder import conv_encoder
 from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.train.callbacks import MaskedLossCB
+from aepretrain_nb.answers.pretraining import pretraining
 from aepretrain_nb.experiment.carry import carry_out, rehearse
 from aepretrain_nb.experiment.cost import cost_of
 from aepretrain_nb.experiment.fitted import kept_table
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.plan import Plan
-from aepretrain_nb.experiment.probes import read_layer, redraw
+from aepretrain_nb.experiment.probes import build_layer, read_layer, redraw
 from aepretrain_nb.experiment.recipe import check_recipe, find_recipe, merged
-from aepretrain_nb.experiment.run import dropping
+from aepretrain_nb.experiment.pretrain import error_of
+from aepretrain_nb.experiment.run import dropping, judged_dl
+from aepretrain_nb.experiment.seen import images_of
 from aepretrain_nb.experiment.segment import build_segmenter, corners
 from aepretrain_nb.experiment.store import Store, keeps
 from aepretrain_nb.papers.dong import *
+from test_data import stl10 # a fixture
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
 
@@ -131,6 +135,18 @@ def test_a_masked_loss_wants_one_scale():
     with pytest.raises(ExperimentError, match='norm_target=true'):
         rehearse(Plan(digits, recipe(study='masked', pretrain=dict(norm_target=False)), ['masked'], seeds=1).steps(), digits)
 
+def test_an_autoencoder_of_hidden_pixels_is_judged_by_hidden_pixels(tmp_path):
+    "On pixels that no loss asked for it may be as bad as it likes; where hidden ones are drawn better than by the mean image, it is called trained"
+    r = recipe(study='masked', encoder=THREE | dict(width=1.), pretrain=dict(steps=300, evals=3), finetune=dict(steps=2, evals=1))
+    res = compare(digits, ['masked_within'], recipe=r, seeds=1, store=tmp_path/'s', progress=False)
+    step = res.steps[0].parents[0]
+    ae,row = res.store.net(step, digits),res.encoders.iloc[0]
+    train,held = images_of(step, digits)
+    x,y = next(iter(judged_dl(step, held, target='x', norm_target=True, corrupt=corruption(step.fit['corrupt']))))
+    clean, = next(iter(judged_dl(step, train, len(train), target=None)))
+    assert row.mean_image==pytest.approx((y-clean.mean(0))[(x!=y)].square().mean().item(), rel=.05) and row.mse<row.mean_image and not pretraining(res.encoders).untrained.any()
+    assert row.mse==pytest.approx(row.value, rel=.02) and error_of(ae, step, held)!=pytest.approx(row.mse, rel=.02)
+
 def test_a_rate_drops_twice():
     assert [round(.1/dropping(.1)(p)) for p in (0, .59, .61, .84, .86, 1)]==[1, 1, 10, 10, 100, 100]
 
@@ -165,6 +181,35 @@ def test_an_arm_without_skips_shares_its_start_with_one_that_has_them():
     steps = {s.arm: s for s in Plan(digits, recipe(), seeds=1).steps()}
     a,b = (steps[k].parents[0] for k in ('skips', 'no_skips'))
     assert a.key!=b.key and a.net['encoder']==b.net['encoder'] and a.seeds==b.seeds
+
+def test_each_arm_names_its_net():
+    for study,own in STUDIES.items():
+        r = recipe(study=study)
+        assert {a['columns']['architecture'] for a in r['arms'].values()}=={own.net} and r['encoder']['layers']==NETS[own.net], study
+
+def test_the_paper_starts_both_sides_from_its_normal_numbers_and_the_fair_reading_from_the_default():
+    for setting in SETTINGS:
+        a,b = recipe(setting),recipe(setting, 'fair')
+        assert a['encoder']['init']==a['decoder']['init']==PAPER_INIT==a['arms']['random_paper']['change']['encoder']['init']
+        assert b['encoder']['init']==b['decoder']['init']==STARTS['default'] and 'random_default' in b['arms']
+
+@pytest.mark.parametrize('study,kind,size', [('main', 'blocks', 6), ('table1', 'gaussian', None), ('table1_few', 'blocks', 6), ('table3', 'blocks', 18), ('table4', 'blocks', 46), ('segment', 'blocks', 33)])
+def test_noise_is_the_papers_and_blocks_grow_with_the_image(study, kind, size):
+    noise = recipe('paper', 'as_written', study)['pretrain']['corrupt']
+    assert (noise['kind'], noise.get('size'))==(kind, size)
+
+def test_figure_2_as_written_shows_its_autoencoders_as_many_images_as_there_are_labels():
+    for study in ('linear', 'neighbours', 'redrawn'):
+        for reading,n in ((None, 4000), ('as_written', 4000), ('fair', None)): assert recipe('paper', reading, study)['images'].get('n')==n
+    assert recipe('paper', None, 'linear', images=dict(n=100))['images']['n']==100 and 'n' not in recipe('paper')['images']
+    step = Plan(digits, recipe(study='linear', encoder=THREE), ['skips_conv1'], seeds=1).steps()[0].parents[0]
+    assert step.data['n']==100
+
+def test_nets_without_pre_training_start_in_three_ways_in_the_fair_reading():
+    r = recipe(study='segment', reading='fair')
+    assert set(r['arms'])=={'both', 'encoder', 'decoder', *(f'neither_{k}' for k in STARTS)}
+    steps = {s.arm: s for s in Plan(drawn, merged(r, dict(finetune=dict(lr=3e-3), encoder=THREE)), seeds=1).steps()}
+    for k,v in STARTS.items(): assert steps[f'neither_{k}'].net['encoder']['init']==steps[f'neither_{k}'].net['decoder']['init']==v
 
 def test_each_study_can_be_read_by_itself():
     "The arm with skips stands in each study of the nine layers, and is run once for all of them"
@@ -205,12 +250,24 @@ def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_name
     fits = rows[rows.kind=='fit']
     each = res.store.get(fits.key.iloc[0])['each']
     assert len(each)==20 and fits.animal.iloc[0]==pytest.approx(np.mean([each[VOC_CLASSES.index(o)] for o in GROUPS['voc07']['animal']]))
-    assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3)
+    assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3) and set(rows.architecture)=={'vgg-16'}
+    found = as_pictured(res, n=2)
+    assert bool(found)==(study=='table5')
+    if not found: return
+    seen = [o.x.numpy().tobytes() for o in map(sp.test.take, torch.arange(len(sp.test)).split(1))]
+    shown = [seen.index(o[None].tobytes()) for o in next(v for k,v in found.items() if k.endswith('/images'))]
+    for own,at in zip(GROUPS['voc07'].values(), (shown[:2], shown[2:])):
+        assert len(at)==2 and all(sp.test.y[i,[VOC_CLASSES.index(c) for c in own]].any() for i in at)
 
 def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
     sp = voc.splits('2012', 40)
     res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
     assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
+
+def test_table_3_runs_on_a_tree_in_the_official_layout(stl10, tmp_path):
+    res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'], recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
+    assert len(res.rows)==4 and set(res.rows.policy)=={'fold'} and res.rows.groupby('arm').subset.nunique().eq(2).all()
+    assert set(res.encoders.n_unlabelled)=={9} and res.rows.value.between(0, 100).all()
 
 def test_animals_are_told_apart_from_vehicles(tmp_path):
     "On the digits in the place of CIFAR-10: what is recorded, and figure 4"
@@ -261,6 +318,20 @@ def test_probes_change_nothing_and_read_what_they_are_told():
     assert all(torch.equal(v, ae.encoder.state_dict()[k]) for k,v in encoder.state_dict().items())
     assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
 
+def test_batchnorms_of_a_net_that_nobody_trained_take_their_scale_from_images():
+    "From N(0, .01) an uncalibrated net answers with numbers near zero; with its scale, each map has a deviation of about 1 before the activation"
+    r = recipe(study='linear', encoder=THREE | dict(width=1.))
+    step, = Plan(digits, r, ['random_conv3'], seeds=1).steps()
+    encoder = build_layer(step, digits)
+    x, = next(iter(judged_dl(step, digits.train, 1000, target=None)))
+    seen = []
+    for m in encoder.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.register_forward_hook(lambda m, i, o: seen.append(o.std().item()))
+    with torch.no_grad(): encoder.eval()(x)
+    assert len(seen)==3 and all(.7<v<1.4 for v in seen) and not any(p.requires_grad for p in encoder.parameters())
+    trained, = Plan(digits, r, ['skips_conv3'], seeds=1).steps()
+    assert all((m.running_mean==0).all() for m in build_layer(trained, digits).modules() if isinstance(m, torch.nn.BatchNorm2d))
+
 @pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
 def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
     r = recipe(study=study, encoder=THREE)
@@ -288,7 +359,29 @@ def test_a_layer_that_is_not_there_ends_in_one_line():
 
 def test_reported_rows():
     d = reported_rows()
-    assert len(d)==25 and d.value.between(60, 100).all() and (d.reading=='reported').all()
+    assert len(d)==18 and d.value.between(60, 100).all() and (d.reading=='reported').all()
+    own = d[d['data'].eq('voc07')].set_index('arm')
+    assert own.animal.to_dict()==pytest.approx(dict(random_paper=67.02, animals=73.04, vehicles=72.17, context_encoder=np.nan, no_skips=np.nan, skips=np.nan), nan_ok=True)
+    assert set(d.arm)<={'context_encoder', *recipe()['arms'], *recipe(study='table5')['arms']} and set(d.architecture)==set(NETS)
     assert d[(d.table==2) & (d.arm=='skips')].value.item()==80.22
     said = dict(zip(d[d.table==2].arm, d[d.table==2].value.round(1))) # at the top of the page
     assert said==dict(skips=80.2, no_skips=74.1, random_paper=70.9)
+
+def test_figure_2_is_drawn_from_rows():
+    rng = np.random.default_rng(0)
+    def runs(probe, net, values): return [dict(data='cifar10', reading='fair', setting='quick', labels=4000, probe=probe, net=net, layer=f'conv{i}', value=v+e)
+        for i,v in values.items() for e in rng.permutation([-1., 0, 1])]
+    told = dict(skips={2: 60., 10: 70., 1: 50.}, random={2: 40., 10: 30., 1: 50.})
+    rows = pd.DataFrame(sum((runs(p, n, v) for p in ('linear', 'drawn') for n,v in told.items()), []))
+    fits = pd.DataFrame([dict(data='cifar10', reading='fair', setting='quick', labels=4000, value=80.)])
+    fig = layers_figure(pd.concat([rows, fits]))
+    assert [ax.get_ylabel()[:6] for ax in fig.axes]==['linear', 'drawn ']
+    for ax in fig.axes:
+        lines = {o.get_label(): o for o in ax.lines}
+        assert set(lines)=={'skips', 'random'} and len(ax.collections)==2
+        for n,v in told.items():
+            assert lines[n].get_xdata().tolist()==[1, 2, 10] and lines[n].get_ydata()==pytest.approx([v[i] for i in (1, 2, 10)])
+    band = fig.axes[0].collections[0].get_paths()[0].vertices[:,1]
+    assert band.min()<50-2 and band.max()>70+2 # 4.3 standard errors of three runs
+    with pytest.raises(ValueError, match='no rows of probes'): layers_figure(fits)
+    with pytest.raises(ValueError, match='differ in reading'): layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))

@@ -14,8 +14,8 @@ from .pretraining import pretraining
 from .scores import stuck
 
 # %% ../../nbs/answers/10_doubts.ipynb #d800dfbb
-READ = {'data', 'reading', 'setting', 'kind', 'arm', 'encoder', 'encoder_seed', 'metric', 'value', 'chance', 'n_test',
-    'at_chance', 'lr', 'lrs', 'mse', 'mean_image', 'pca', 'last_fifth', 'curve'} # columns that tell
+READ = {'data', 'reading', 'setting', 'kind', 'arm', 'architecture', 'encoder', 'encoder_seed', 'metric', 'value',
+    'chance', 'n_test', 'at_chance', 'lr', 'lrs', 'mse', 'mean_image', 'pca', 'last_fifth', 'curve'} # columns that tell
 
 # the outcome of each, gravest first
 KINDS = dict(chance='not settled', untrained='too short', falling='too short', rate='not settled')
@@ -122,7 +122,7 @@ def _is_autoencoder(rows):
 def _behind(runs, rows):
     "The rows of the autoencoders of one arm's `runs`."
     e = rows[rows.kind.eq('encoder')] if 'kind' in rows else rows[:0]
-    for c in ('arm', 'encoder_seed', 'reading', 'setting'):
+    for c in ('arm', 'architecture', 'encoder_seed', 'reading', 'setting'):
         if c in runs and c in e: e = e[e[c].isin(runs[c].unique())]
     same = e[e['data'].isin(runs['data'].unique())] if 'data' in e and 'data' in runs else e
     return same if len(same) else e

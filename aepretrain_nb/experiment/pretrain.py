@@ -51,6 +51,13 @@ def _targets(step, images):
     "What an autoencoder is to make of images"
     return torch.cat([y for _,y in judged_dl(step, images, target='x', norm_target=step.fit.get('norm_target', False))])
 
+def _hidden(step, images):
+    "Which pixels of images their noise hides, where those alone count in the loss"
+    f = step.fit
+    if not f.get('masked'): return None
+    noisy = dict(corrupt=corruption(f.get('corrupt')), norm_target=f.get('norm_target', False))
+    return torch.cat([(x!=y).any(1, keepdim=True) for x,y in judged_dl(step, images, target='x', **noisy)])
+
 def _code_size(ae, x):
     "Numbers in the code of an image of shape `x`"
     two = torch.zeros(2, *x, device=next(ae.parameters()).device)
@@ -69,8 +76,11 @@ def without_a_net(
     with alone('baselines'), torch.no_grad():
         k = min(50, _code_size(ae, shape_of(step, splits)))
         norm = step.data.get('norm'),step.fit.get('norm_target', False)
-        what = canonical([splits.digest, step.seeds, step.data, len(held), norm, k])
-        if what not in _judged: _judged[what] = baselines(_targets(step, train.take(range(n))), _targets(step, held), k)
+        hides = step.fit.get('corrupt') if step.fit.get('masked') else None
+        what = canonical([splits.digest, step.seeds, step.data, len(held), norm, k, hides])
+        if what not in _judged:
+            both = _targets(step, train.take(range(n))),_targets(step, held)
+            _judged[what] = baselines(*both, k, _hidden(step, held))
     return _judged[what]
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #964f0c54
@@ -90,7 +100,8 @@ def _candidate(step, opt, lr, splits, parts, weights, device, build):
         cbs = [*callbacks(step, 'valid_loss', 'min', 'last'), kept]
         learn = learner(step, ae, dls, _loss(step), opt, cbs=cbs)
         did,seen = spend(learn, step, lr)
-        mse = recon_error(ae, dls.valid.new(corrupt=None))
+        masked = step.fit.get('masked', False)
+        mse = recon_error(ae, dls.valid if masked else dls.valid.new(corrupt=None), masked)
     curve = [v[1] for v in seen]
     out = dict(opt=opt, lr=lr, value=curve[kept_look(learn, seen)], mse=mse, last_fifth=last_fifth(curve))
     if not math.isfinite(out['value']+mse): raise StepFailed(f'diverged: error {mse} on held-out images at lr {lr:g}')

@@ -24,6 +24,17 @@ from .schema import Fit
 from .seen import labelled
 
 # %% ../../nbs/experiment/31_probes.ipynb #c3e82825
+def _scaled(net, step, splits):
+    "A net that nobody has trained, its BatchNorms with the scale of the labelled images"
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    if not norms: return net
+    usual = [m.momentum for m in norms]
+    for m in norms: m.momentum = None # the mean over batches
+    with torch.no_grad():
+        for x,_ in judged_dl(step, splits.train.take(labelled(step, splits)[0])): net.train()(x)
+    for m,o in zip(norms, usual): m.momentum = o
+    return net
+
 def build_layer(
     step, # its sections and seeds; `layer` in its fit
     splits, # for the shape of the images
@@ -32,7 +43,8 @@ def build_layer(
     "A step's encoder up to the layer that is read, frozen; `ValueError` where there is no such layer."
     net,layer = nn.ModuleDict(dict(encoder=encoder_at_start(step, splits))),step.fit.get('layer')
     for state,names in weights: fill(net, state, names)
-    return freeze(net['encoder'].cut(layer) if layer else net['encoder'])
+    encoder = net['encoder'].cut(layer) if layer else net['encoder']
+    return freeze(encoder if step.start else _scaled(encoder, step, splits))
 
 def _rows(encoder, step, images, device):
     "What a layer gives for images, a row each"

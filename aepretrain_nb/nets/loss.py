@@ -81,27 +81,36 @@ def excess_bce(
 def recon_error(
     ae:nn.Module, # has `reconstruct`, such as an `Autoencoder`; left in evaluation mode
     batches, # of (input, clean images), such as an `ImageDL`
-)->float: # mean over images, however they are batched
+    hidden:bool=False # of those pixels alone in which the input differs from the clean image?
+)->float: # mean over images, however they are batched; over hidden pixels where those are asked for
     "Mean squared error of reconstructions, per pixel and channel"
+    def error(x, y):
+        if not hidden: return F.mse_loss(ae.reconstruct(x), y).item(),len(x)
+        at = (x!=y).any(1, keepdim=True).expand_as(y)
+        n = max(1, at.sum().item())
+        return (ae.reconstruct(x)-y)[at].square().sum().item()/n,n
     ae.eval()
-    with torch.no_grad(): each = [(F.mse_loss(ae.reconstruct(xb), yb).item(), len(xb)) for xb,yb in batches]
-    errors,sizes = zip(*each)
+    with torch.no_grad(): errors,sizes = zip(*(error(x, y) for x,y in batches))
     return float(np.average(errors, weights=sizes))
+
 
 # %% ../../nbs/nets/06_loss.ipynb #97ae6ede
 def baselines(
     x:Tensor, # training images as targets, (n, c, h, w)
     held:Tensor, # images to judge by, in the same range
     k:int=50, # components of the PCA; fewer where there are fewer images or pixels
+    counts:Tensor=None # which pixels of `held` count, of its shape or of one channel; all if not given
 )->dict: # `mean_image`, `pca`: mean squared errors on `held`; `pca_k`: components
     "The errors of two reconstructions without a net: the mean image, and a randomised PCA from a fixed seed"
+    at = slice(None) if counts is None else counts.expand_as(held).flatten(1)
     x,held = x.flatten(1),held.flatten(1)
     k,rest = min(k, len(x)-1, x.shape[1]),held-x.mean(0)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of('pca'))
         axes = torch.pca_lowrank(x, min(k+10, *x.shape), niter=4)[2][:,:k]
     left = rest - rest@axes@axes.T
-    return dict(mean_image=rest.square().mean().item(), pca=left.square().mean().item(), pca_k=k)
+    return dict(mean_image=rest[at].square().mean().item(), pca=left[at].square().mean().item(), pca_k=k)
+
 
 # %% ../../nbs/nets/06_loss.ipynb #add31895
 def last_fifth(

@@ -6,10 +6,13 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'GROUPS', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured', 'reported_rows']
+           'GROUPS', 'layers_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured',
+           'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
+import matplotlib.pyplot as plt
+from fastcore.basics import listify
 from ..data.classes import ANIMALS, VEHICLES
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
@@ -18,7 +21,10 @@ from ..experiment.probes import layer_arms
 from ..experiment.recipe import merged
 from ..experiment.run import judged_dl
 from ..experiment.segment import corners
+from ..answers.brief import share_legend
 from ..answers.rows import reported
+from ..answers.stats import interval
+from ..answers.viz import arm_styles
 
 # %% ../../nbs/papers/dong.ipynb #72944a46
 NETS = { # the convolutions that autoencoder and classifier share; a linear layer on the mean of each map comes last
@@ -38,7 +44,9 @@ NO_SKIPS = dict(every=None, image=False)
 
 # %% ../../nbs/papers/dong.ipynb #bf6d4b5e
 BLOCKS = dict(kind='blocks', n=8, size=6, space='normalised')
+def _blocks(side): return dict(corrupt=BLOCKS | dict(size=6*side//29)) # as large in `side` pixels as 6 are in 29
 def _gaussian(sigma): return dict(corrupt=dict(kind='gaussian', sigma=sigma, space='normalised'))
+
 
 # %% ../../nbs/papers/dong.ipynb #da85b1e3
 PAPER_INIT = dict(dist='normal', std=.01)
@@ -94,6 +102,43 @@ def _layers(r, do='probe', **fit):
     for a in arms.values(): a['columns']['probe'] = fit.get('kind', dict(probe='linear', redraw='drawn')[do])
     return arms
 
+# %% ../../nbs/papers/dong.ipynb #f16u2e02
+_PROBES = dict(linear='linear map, % right', knn='neighbours, % right', drawn='drawn back, squared error')
+
+def _curve(ax, rows, name, color, marker):
+    "One net: means over the layers, with intervals"
+    found = {int(k.removeprefix('conv')): interval(v) for k,v in rows.groupby('layer').value}
+    t = pd.DataFrame(found, index=['mean', 'low', 'high']).T.sort_index()
+    ax.fill_between(t.index, t.low, t.high, color=color, alpha=.15, lw=0)
+    ax.plot(t.index, t['mean'], color=color, marker=marker, ms=4, lw=1.2, label=name.replace('_', ' '))
+
+def layers_figure(
+    rows:pd.DataFrame # recorded, of one reading, setting and number of labels
+)->plt.Figure: # a panel for each way to ask that has rows
+    "Figure 2, what every layer of each net tells; `ValueError` for rows of no grid, or of several."
+    d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else rows[:0]
+    if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
+    mixed = [c for c in ('data', 'reading', 'setting', 'labels') if c in d and d[c].nunique()>1]
+    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+    there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
+    fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
+    for ax,p in zip(axes[0], there):
+        for name,look in looks.items(): _curve(ax, d[d.probe.eq(p) & d.net.eq(name)], name, **look)
+        ax.set(xlabel='convolution', ylabel=_PROBES[p])
+        ax.spines[['top', 'right']].set_visible(False)
+    share_legend(fig)
+    return fig
+
+
+# %% ../../nbs/papers/dong.ipynb #c0f4c0e1
+def _corners(r):
+    "Four corners; in the fair reading neither part pre-trained from every start"
+    if r.get('reading')!='fair': return corners()
+    def untrained(init): return dict(steps=['segment'], change={k: dict(init=init) for k in ('encoder', 'decoder')})
+    some = {k: a for k,a in corners().items() if k!='neither'}
+    return some | {f'neither_{k}': untrained(v) for k,v in STARTS.items()}
+
+
 # %% ../../nbs/papers/dong.ipynb #ee05212e
 def _elsewhere(data): return dict(do='reconstruct', images=dict(data=data))
 
@@ -118,17 +163,20 @@ class Study:
     change:dict=field(default_factory=dict) # sections
 
 _nine,_sixteen = partial(Study, 'all-cnn-c'),partial(Study, 'vgg-16')
-_photos = dict(pretrain=dict(corrupt=BLOCKS | dict(size=46))) # as large in 225 pixels as 6 are in 29
+_photos = dict(pretrain=_blocks(225))
 _voc07 = _photos | dict(labels=dict(n=[5011], policy='uniform'), finetune=dict(ten_crops=True))
 _voc12 = _photos | dict(labels=dict(n=[1464], policy='uniform'))
+_camvid = dict(pretrain=_blocks(163), labels=dict(n=[20, 60, 468], policy='uniform')) # 141x189 pixels
 STUDIES = dict(main=_nine(_main), equal=_nine(_equal), noise=_nine(_noise), masked=_nine(_masked),
     switches=_nine(_switches), linear=_nine(_layers), neighbours=_nine(partial(_layers, kind='knn')),
     redrawn=_nine(partial(_layers, do='redraw')),
-    segment=_nine(lambda r: corners(), True, dict(labels=dict(policy='uniform'))),
-    table1=Study('15-layer', _main, True, dict(labels=dict(n=[50_000]))),
-    table3=Study('stl-10', _main, True, dict(labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))),
+    segment=_nine(_corners, True, _camvid),
+    table1=Study('15-layer', _main, True, dict(pretrain=_gaussian(.4), labels=dict(n=[50_000]))),
+    table1_few=Study('15-layer', _main, True),
+    table3=Study('stl-10', _main, True,
+        dict(pretrain=_blocks(89), labels=dict(n=[1000], policy='fold'), seeds=dict(n=10))),
     table4=_sixteen(lambda r: _seen(_main(r)), True, _voc07),
-    figure3=_sixteen(lambda r: _seen(corners()), True, _voc12),
+    figure3=_sixteen(lambda r: _seen(_corners(r)), True, _voc12),
     table5=_sixteen(partial(_parts, data='imagenet'), True, _voc07),
     table5_cifar10=_nine(partial(_parts, data='cifar10')))
 
@@ -148,26 +196,30 @@ _paper = dict(
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
     labels=dict(n=[4000]), seeds=dict(n=5))
 
-_usual = dict(init=STARTS['default'])
-def _default(width): return dict(encoder=_usual | dict(width=width), decoder=_usual)
+def _wide(width): return dict(encoder=dict(width=width))
 _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
 _few_blocks = dict(corrupt=BLOCKS | dict(n=4, size=2)) # for 9x9 pixels
 _brief = dict(pretrain=dict(lr=1e-3, steps=6000, evals=30), finetune=dict(lr=3e-3, steps=2000, evals=20),
     probe=dict(lr=3e-3, steps=600, evals=6))
-SETTINGS = dict(paper={}, half=_default(1/2) | _brief, quick=_default(1/4) | _brief,
-    digits=_default(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
+SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief,
+    digits=_wide(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
         finetune=dict(lr=3e-3, steps=300, evals=6, bs=32), probe=dict(lr=3e-3, steps=300, evals=6),
         labels=dict(n=[50, 200, 800])),
-    smoke=_default(1/24) | dict(
+    smoke=_wide(1/24) | dict(
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-READINGS = dict(as_written={}, fair=dict(
+_usual = dict(init=STARTS['default'])
+READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual,
     pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
 # %% ../../nbs/papers/dong.ipynb #e8da6610
 _OF_LAYERS = 'linear', 'neighbours', 'redrawn' # studies
 _ASKS = dict(layer='an arm asks one, as in --arms skips_conv3', kind='study=linear or study=neighbours says it')
+
+def _told(arms, net):
+    "The same arms, their rows with the name of the net: arms of several nets have one name"
+    return {k: a | dict(columns=dict(architecture=net) | a.get('columns', {})) for k,a in arms.items()}
 
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
@@ -185,7 +237,8 @@ def recipe(
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
-    return r | dict(arms=own.arms(r))
+    if study in _OF_LAYERS and reading!='fair': r['images'].setdefault('n', max(listify(r['labels']['n'])))
+    return r | dict(arms=_told(own.arms(r), own.net))
 
 # %% ../../nbs/papers/dong.ipynb #89876529
 GROUPS = dict(cifar10=dict(animal=ANIMALS, vehicle=VEHICLES),
@@ -207,11 +260,12 @@ def as_recorded(
     res # `Results` of this recipe
 )->pd.DataFrame: # a row per fit and per autoencoder
     "Rows to be recorded, with the scores of animals and of vehicles where the data have both."
-    groups = GROUPS.get(res.told('data'))
-    if not groups: return pd.concat([res.rows, res.encoders])
+    groups,nets = GROUPS.get(res.told('data')),res.rows.get('architecture', pd.Series(dtype=object)).unique()
+    encoders = res.encoders.assign(architecture=nets[0]) if len(nets)==1 else res.encoders
+    if not groups: return pd.concat([res.rows, encoders])
     records = {k: res.store.get(k) for k in res.rows.key}
     told = pd.DataFrame([by_group(records[k], res.splits.train.classes, groups) for k in res.rows.key], res.rows.index)
-    return pd.concat([res.rows.join(told), res.encoders])
+    return pd.concat([res.rows.join(told), encoders])
 
 # %% ../../nbs/papers/dong.ipynb #28722f36
 def strongest(
@@ -232,8 +286,9 @@ def as_pictured(
     first = {s.arm: s.parents[0] for s in reversed(res.steps) if s.arm in ('animals', 'vehicles')}
     if not first or not all(map(res.store.done, first.values())): return {}
     y,own,at = res.splits.test.y,res.splits.test.classes,f'{res.told("data")}/{res.told("reading")}'
-    halves = [torch.isin(y, torch.tensor([own.index(c) for c in o])) for o in GROUPS[res.told('data')].values()]
-    images = res.splits.test.take(torch.cat([o.nonzero()[:n,0] for o in halves]))
+    groups = [torch.tensor([own.index(c) for c in o]) for o in GROUPS[res.told('data')].values()]
+    def shown(numbers): return (y[:,numbers]>0).any(1) if y.dim()==2 else torch.isin(y, numbers)
+    images = res.splits.test.take(torch.cat([shown(o).nonzero()[:n,0] for o in groups]))
     out = {f'{at}/images': images.x.numpy()}
     for arm,step in first.items():
         x, = next(iter(judged_dl(step, images.unlabelled(), target=None)))
@@ -241,8 +296,14 @@ def as_pictured(
     return out
 
 # %% ../../nbs/papers/dong.ipynb #32c81bb9
-def reported_rows()->pd.DataFrame: # a row per number, in the columns of a recorded row
+_OF_TABLE = {1: '15-layer', 2: 'all-cnn-c', 3: 'stl-10', 4: 'vgg-16', 5: 'vgg-16'}
+
+def reported_rows()->pd.DataFrame: # a row per arm, in the columns of a recorded row
     "The paper's tables 1 to 5 as rows of the reading 'reported'."
     d = reported('dong')
-    own = dict(data=d.dataset, arm=d.arm, labels=d.n_labels, value=d.value, sd=d.sd, metric=d.metric, classes=d.classes)
-    return pd.DataFrame(own | dict(table=d.table, unit='%', kind='fit', reading='reported', setting='paper'))
+    by,whole = ['dataset', 'n_labels', 'arm'],d[d.classes=='all'].drop_duplicates(['dataset', 'n_labels', 'arm'])
+    parts = d[d.classes!='all'].pivot(index=by, columns='classes', values='value').reset_index()
+    d = whole.merge(parts, how='left', on=by)
+    own = dict(data=d.dataset, arm=d.arm, labels=d.n_labels, value=d.value, sd=d.sd, metric=d.metric)
+    own |= dict(animal=d.animal, vehicle=d.vehicle, architecture=d.table.map(_OF_TABLE), table=d.table)
+    return pd.DataFrame(own | dict(unit='%', kind='fit', reading='reported', setting='paper'))
