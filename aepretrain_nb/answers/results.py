@@ -78,7 +78,7 @@ def _take(self:Results, rows, metric):
     own = metric_of(rows)
     if metric: self.metric = check_metric(metric)
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
-    if len(rows): rows = self._in_metric(with_chance(rows), own)
+    if len(rows): rows = self._in_metric(with_chance(rows, self.about.get('classes')), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
