@@ -98,8 +98,7 @@ def _rehearsed(plan, files, device):
 def _second(pilot, margin, most):
     "The second stage after a pilot's `Results`; it is kept in the store"
     best,controls = pilot.verdict().best,dict.fromkeys(pilot.labels)
-    live = best[~best.dead_a & ~best.dead_b & (best.n_a>0) & (best.n_b>0)] if len(best) else best
-    if len(live): controls |= dict(zip(live.labels, live.control))
+    if len(best): controls |= {o.labels: None if o.dead_a or o.dead_b else o.control for o in best.itertuples()}
     stage = second_stage(pilot.rows, controls, pilot.treatment, margin, most)
     pilot.store.put('seeds', dict(pilot=PILOT, margin=margin, most=most, treatment=pilot.treatment, metric=pilot.metric,
         sizes=json.loads(stage.to_json(orient='records'))), 'plan')

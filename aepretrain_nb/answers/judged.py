@@ -92,7 +92,8 @@ def rounded(
     sign:str='' # '+' to have one
 ) -> str:
     "Three digits of a number; what is zero but for rounding is zero, and what is not known stays nan."
-    return 'nan' if np.isnan(x) else f'{x if abs(x)>1e-12 else 0.:{sign}.3g}'
+    if np.isnan(x): return 'nan'
+    return f'{x if abs(x)>1e-12 else 0.:{sign}.3g}'
 
 def _up(x):
     "`x` rounded up to two digits."

@@ -42,7 +42,8 @@ _PAIR = ['labels', 'subset_seed', 'head_seed']
 def _gaps(rows, labels, treatment, control):
     "The differences of the complete pairs of a size; none where an arm has no run"
     if not control: return np.empty(0)
-    v = rows[rows.labels==labels].pivot(index=_PAIR, columns='arm', values='value').reindex(columns=[treatment, control])
+    v = rows[rows.labels==labels].pivot(index=_PAIR, columns='arm', values='value')
+    v = v.reindex(columns=[treatment, control])
     return (v[treatment]-v[control]).dropna().to_numpy(float)
 
 def second_stage(

@@ -55,7 +55,7 @@ def _stricter(rows, p, lower):
 
 # %% ../../nbs/answers/07_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained', 'only', 'test'; 'none' has runs
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: validation, trained, only, test; none has runs
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
