@@ -191,7 +191,7 @@ def test_missing_trials_are_warned_of():
 
 def test_one_seed_has_rows_and_a_warning():
     v = verdict(differences(trials(1)))
-    assert set(v.table.words)=={'no verdict: one run tells nothing about chance'} and len(v.warnings)==1 and 'nan' in str(v)
+    assert set(v.table.words)=={'no verdict: one run tells nothing about chance'} and len(v.warnings)==1 and '(no interval)' in str(v) and 'nan' not in str(v)
 
 def test_interval_without_0_that_does_not_survive_holm():
     t = as_table(*grids(400, seed=7))
@@ -375,3 +375,35 @@ def test_autoencoders_of_several_data_are_told_apart():
 def test_imports_no_torch():
     import subprocess, sys
     subprocess.run([sys.executable, '-c', "import sys, aepretrain_nb.answers.verdict; assert not {'torch', 'fastai', 'matplotlib'} & set(sys.modules)"], check=True)
+
+def starts(n=6, **valid):
+    "A pre-trained arm and random starts with these validation values, at two sizes."
+    names = pd.MultiIndex.from_product([(10, 100), range(n), ['pretrained', *valid]], names=['labels', 'seed', 'arm'])
+    d, r = names.to_frame(index=False), np.random.default_rng(0)
+    d = d.assign(subset=d.labels.astype(str)+'/'+d.seed.astype(str), encoder=d.arm.where(d.arm=='pretrained', 'random'))
+    return d.assign(value=50+r.normal(0, 1, len(d)), valid=d.arm.map(valid).fillna(60.)+d.seed)
+
+def test_a_tie_on_validation_is_not_broken_by_test_images():
+    d = starts(one=50., two=50.)
+    for arm in ('one', 'two'):
+        b = verdict(differences(d.assign(value=d.value+9*(d.arm==arm)))).best
+        assert set(b.control)=={'one'} and set(b.chosen)=={'validation'}
+
+def test_a_lost_bad_run_does_not_choose_the_control():
+    "`two` is a little worse on each seed, but lost the seed that is the worst of all."
+    d = starts(one=50., two=49.8)
+    d = d[~((d.arm=='two') & (d.seed==0))]
+    assert d[d.arm=='two'].valid.mean()>d[d.arm=='one'].valid.mean() and set(verdict(differences(d)).best.control)=={'one'}
+
+def test_a_size_without_its_random_start_is_told():
+    d = starts(random=50.)
+    v = verdict(differences(d[~((d.arm=='random') & (d.labels==100))]))
+    assert v.best.labels.tolist()==[10, 100] and 'no verdict at 100: no run of one arm' in v.headline
+
+def test_an_arm_that_lost_its_pilot_has_no_verdict_and_stops_none():
+    d = starts(n=8, random=50., other=40.)
+    d = d[~((d.arm=='other') & (d.seed<4))]
+    v = verdict(differences(d, pilot=5))
+    t = v.table.set_index('control')
+    assert t.words['other'].unique().tolist()==['no verdict: its pairs are not those of the plan']
+    assert t.p['random'].notna().all() and 'nan' not in str(v)

@@ -44,6 +44,15 @@ def test_draws_where_it_is_told(name):
     assert f(ax) is ax and len(plt.get_fignums())==2
     for fig in (own.figure, ax.figure): fig.canvas.draw()
 
+def test_bands_of_crossed_runs_heed_what_they_share():
+    "Three subsets with four encoders each are not twelve independent runs."
+    d = pd.MultiIndex.from_product([range(3), range(4)], names=['subset', 'encoder_seed']).to_frame(index=False)
+    d = d.assign(arm='a', labels=10, value=rng.normal(70, .1, 12) + 2*d.subset + d.encoder_seed)
+    band = label_curve(d).collections[0].get_paths()[0].vertices[:, 1]
+    _, low, high = interval(d.value, bounds=(0, 100), subset=d.subset, encoder=d.encoder_seed)
+    assert (band.min(), band.max())==pytest.approx((low, high))
+    assert high-low > 1.5*np.ptp(interval(d.value)[1:])
+
 @pytest.mark.parametrize('n,ncol,h,w', [(1, None, 3, 5), (7, 3, 2, 2), (6, 6, 1, 4), (5, 8, 4, 1)])
 def test_tile_puts_every_image_in_its_place(n, ncol, h, w):
     x = rng.uniform(size=(n, h, w, 3))

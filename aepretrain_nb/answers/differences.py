@@ -13,7 +13,7 @@ from dataclasses import asdict
 from fastcore.all import listify
 from .crossed import crossed
 from .scores import bounds_of, stuck
-from .stats import apart, diff_of, paired, permutation, two_stage
+from .stats import Diff, apart, diff_of, paired, permutation, two_stage
 
 # %% ../../nbs/answers/04_differences.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
@@ -33,6 +33,16 @@ def _matched(a, b, pairs):
 
 def _names(v): return [None if v[c].isna().all() else v[c] for c in ('subset', 'encoder')]
 
+def _coarser(*encoders):
+    "Of names of encoders those that make the fewest groups, if more than one; None where all runs differ."
+    count = lambda e: e.nunique()+e.isna().sum()
+    shared = [e for e in encoders if count(e)<len(e)]
+    return min([e for e in shared if count(e)>1] or shared, key=count, default=None)
+
+def _scope(*means):
+    "What all runs of any of the `means` share."
+    return ', '.join(dict.fromkeys(filter(None, ', '.join(m.scope for m in means).split(', '))))
+
 # %% ../../nbs/answers/04_differences.ipynb #7cf09838
 def _welch_rows(a, b, conf, bounds):
     "`welch`, or what it becomes where the runs of an arm share subsets or encoders."
@@ -42,15 +52,16 @@ def _welch_rows(a, b, conf, bounds):
     x = diff_of(f'Welch t {how}'.strip(), *values, (*means, apart(*means)), conf, bounds)
     own = [m.values for m in means]
     perm = np.nan if any(v is None for v in own) else permutation(*own, paired=False)
-    return x, dict(p_perm=perm, units=np.nan, scope=means[0].scope)
+    return x, dict(p_perm=perm, units=np.nan, scope=_scope(*means))
 
 # %% ../../nbs/answers/04_differences.ipynb #91a76cff
 def _paired_rows(a, b, conf, bounds):
-    "`paired` of matched runs, which share what those of the treatment `a` share."
-    names = _names(a)
-    m = crossed(a.value-b.value, *names)
-    own = (np.nan, np.nan) if m.values is None else (permutation(m.values, 0*m.values), len(m.values))
-    return paired(a.value, b.value, conf, bounds, *names), dict(p_perm=own[0], units=own[1], scope=m.scope)
+    "`paired` of matched runs, which share what those of either arm share."
+    names = _names(a)[0], _coarser(a.encoder, b.encoder)
+    m, own = crossed(a.value-b.value, *names), [crossed(v.value, *_names(v)) for v in (a, b)]
+    perm = (np.nan, np.nan) if m.values is None else (permutation(m.values, 0*m.values), len(m.values))
+    more = dict(p_perm=perm[0], units=perm[1], scope=_scope(m, *own))
+    return paired(a.value, b.value, conf, bounds, *names), more
 
 # %% ../../nbs/answers/04_differences.ipynb #9c79cb59
 def _check(df, cols, key, arm, treatment):
@@ -73,12 +84,14 @@ def _bounds(df, metric, bounds):
     return bounds_of(df, metric)
 
 # %% ../../nbs/answers/04_differences.ipynb #9a002e52
+def _untested(x, kind): return Diff(kind, x.n_a, x.n_b, x.mean_a, x.mean_b, x.sd_a, x.sd_b, x.diff, conf=x.conf)
+
 def _staged(d, x, first, conf, bounds):
     "`two_stage` of the matched pairs `d`, whose plain test was `x`; `first` are the keys of the pilot."
     if not x.se>0: return x
-    if x.kind!='paired t':
-        raise ValueError(f'pilot: the test is {x.kind!r}, but a plan needs pairs that share no encoder and no subset')
-    return two_stage(d[0].value, d[1].value, int(d[0].index.isin(first).sum()), conf, bounds)
+    pilot = 0 if d is None else int(d[0].index.isin(first).sum())
+    if x.kind!='paired t' or pilot<2: return _untested(x, 'two-stage t')
+    return two_stage(d[0].value, d[1].value, pilot, conf, bounds)
 
 # %% ../../nbs/answers/04_differences.ipynb #e51515d2
 def _row(a, b, pairs, conf, bounds, first):
@@ -91,7 +104,22 @@ def _row(a, b, pairs, conf, bounds, first):
     known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))
     own = asdict(x)
     return dict(test=own.pop('kind'), **own, detectable=x.detectable(alpha=1-conf), known_chance=bool(known),
-        start=', '.join(map(str, b.start.dropna().unique())), **more)
+        start=_starts(b.start), **more)
+
+# %% ../../nbs/answers/04_differences.ipynb #e51515d4
+def _starts(encoder): return ', '.join(map(str, encoder.dropna().unique()))
+
+def _eligible(rows):
+    "The rows of a cell whose controls can be the best one."
+    alive = [r for r in rows if r['n_b'] and not 0<r['n_b']<=2*r['chance_b']]
+    return [r for r in alive if r['start']=='random'] or alive
+
+def _same_seeds(rows, runs):
+    "Give the `rows` of a cell that can be chosen the validation means of the seeds that all of them have."
+    own = [(r, runs[r['control']].valid.astype(float).dropna()) for r in _eligible(rows)]
+    both = set.intersection(*[set(v.index) for _, v in own]) if own else set()
+    for r, v in own: r['valid_b'] = v[v.index.isin(both)].mean()
+    return rows
 
 # %% ../../nbs/answers/04_differences.ipynb #3c6708fc
 def differences(
@@ -114,12 +142,15 @@ def differences(
     _check(df, [*by, arm, metric, *key, *listify(subset)], [*by, arm, *key], arm, treatment)
     bounds, df, rows = _bounds(df, metric, bounds), df.assign(stuck_=stuck(df, metric)), []
     names = dict(subset=subset, encoder=encoder, stuck='stuck_', valid='valid', start='encoder')
+    starts = df.groupby(arm).encoder.agg(_starts) if 'encoder' in df else dict.fromkeys(df[arm], '')
     for c, d in df.groupby(by, dropna=False):
         keys = d.set_index(key).index.unique().sort_values()
         first = keys[:pilot] if pilot else None
         v = {k: _values(d[d[arm]==k], metric, key, names) for k in df[arm].unique()}
-        a = v.pop(treatment)
+        a, cell = v.pop(treatment), []
         for k, b in v.items():
             own = _row(a, b, bool(pair), conf, bounds, first)
-            rows.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*len(keys)-len(a)-len(b)))
+            if not len(b): own['start'] = starts[k]
+            cell.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*len(keys)-len(a)-len(b)))
+        rows += _same_seeds(cell, v) if pair else cell
     return pd.DataFrame(rows)

@@ -48,13 +48,17 @@ def _of_method(arm, word, d):
     "A method with its sizes and numbers"
     return f"{arm} {word} at {', '.join(_amount(*o) for o in zip(d.labels, d['diff'], d.low, d.high))}"
 
+_QUIET = {'equivalent': '', 'no difference shown': 'no difference is shown', 'no verdict': 'no verdict is possible'}
+
 def gain_sentence(
     gains:pd.DataFrame, # of `Results.gains`
     unit:str='points' # of the differences
 ) -> str: # one sentence
-    "Which methods help, and which hurt, against the best random start."
-    shown,said = gains[gains.verdict.isin(['helps', 'hurts'])],[]
-    for (word,arm),d in shown.groupby(['verdict', 'treatment'], sort=False): said.append(_of_method(arm, word, d))
-    quiet = len(gains)-len(shown)
-    if quiet: said.append(f'no difference is shown in {quiet} of {len(gains)} comparisons')
+    "Which methods help, and which hurt, against the best random start; of the other comparisons how many say what."
+    if not len(gains): return 'no method is compared with a random start.'
+    shown = gains[gains.verdict.isin(['helps', 'hurts'])]
+    said = [_of_method(arm, word, d) for (word,arm),d in shown.groupby(['verdict', 'treatment'], sort=False)]
+    for word,told in _QUIET.items():
+        d = gains[gains.verdict==word]
+        if len(d): said.append(f'{told or d.words.iloc[0]} in {len(d)} of {len(gains)} comparisons')
     return (f'in {unit}, ' if len(shown) else '') + '; '.join(said) + '.'

@@ -91,7 +91,8 @@ def rounded(
     x:float, # a number
     sign:str='' # '+' to have one
 ) -> str:
-    "Three digits of a number; what is zero but for rounding is zero."
+    "Three digits of a number; what is zero but for rounding is zero, and what is not known stays nan."
+    if np.isnan(x): return 'nan'
     return f'{x if abs(x)>1e-12 else 0.:{sign}.3g}'
 
 def _up(x):
@@ -105,12 +106,15 @@ def _why(row):
     n = min(row.n_a, row.n_b)
     if n<1: return 'no run of one arm'
     if n<2: return 'one run tells nothing about chance'
-    return 'no spread between the runs' if np.isnan(row.low) else 'there is no permutation test of crossed pairs'
+    if not np.isnan(row.low): return 'there is no permutation test of crossed pairs'
+    return 'its pairs are not those of the plan' if row.test=='two-stage t' else 'no spread between the runs'
 
 def _unshown(row, p, unit, of):
     "What a row without a shown difference leaves to say."
     if row.low>0 or row.high<0:
-        test = 'the permutation test does not reject' if p=='p_perm' else f'not after correction for {row.family} {of}'
+        chosen = f' and {row.rivals} controls' if getattr(row, 'rivals', 1)>1 else ''
+        corrected = f'not after correction for {row.family} {of}{chosen}'
+        test = 'the permutation test does not reject' if p=='p_perm' else corrected
         return f'the interval leaves out 0, but {test}'
     skewed = 'but the interval, made for skewed scores near their bound, reaches 0'
     if row.shown: return f'p = {rounded(row.p_holm)}, {skewed}'

@@ -13,10 +13,13 @@ import numpy as np, pandas as pd
 # %% ../../nbs/answers/05_pretraining.ipynb #35b58531
 def fall_of(
     curve # of an autoencoder's loss: numbers separated by blanks
-) -> float: # relative change over the last fifth; nan where there is no curve
+) -> float: # relative change over the last fifth; nan where there is no curve, or none from 0
     "How much a curve still fell at its end."
     v = [float(o) for o in curve.split()] if isinstance(curve, str) else []
-    return v[-1]/v[-1-max(1, len(v)//5)]-1 if len(v)>1 else np.nan
+    if len(v)<2: return np.nan
+    before, end = v[-1-max(1, len(v)//5)], v[-1]
+    if before==end: return 0.
+    return (end-before)/abs(before) if before else np.nan
 
 # %% ../../nbs/answers/05_pretraining.ipynb #a70aecad
 def _told(r, most):

@@ -92,10 +92,10 @@ def _verdict(v):
     tables = [of(c, d) for c, d in t.groupby('control', sort=False)]
     return part('verdict', _lines(t), a, v.unit, f'{100*v.conf:g}', Markup('').join(tables))
 
-def _methods(res, v):
+def _methods(v):
     "Every arm that does not start at random, against the best random start; None where there is one only."
-    t = res.gains(v.margin)
-    if not len(t) or t.treatment.nunique()<2: return None
+    t = v.among
+    if t is None: return None
     head = ['labels', 'arm', 'against', v.unit or 'difference', 'p', 'verdict']
     caption = f'Each against its best random start; p after Holm over all {t.p_holm.notna().sum()} comparisons'
     def line(r):
@@ -124,9 +124,9 @@ def _mean(res, c):
     also = [f'{getattr(c, k):.2f}' if c.n else '' for k in _also(res)]
     runs = f'{c.n} of {c.n+c.missing}' if c.missing else c.n
     if not c.n: return f'{c.labels:,}', c.arm, numbers('no runs'), *also, runs
-    own = res.rows[(res.rows.arm==c.arm) & (res.rows.labels==c.labels)].value.dropna()
-    _, low, high = interval(own, bounds=res.score.bounds)
-    mean = f'{c.mean:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '')
+    own = res.rows[(res.rows.arm==c.arm) & (res.rows.labels==c.labels)].dropna(subset='value')
+    m, low, high = interval(own.value, .95, res.score.bounds, own.get('subset'), own.get('encoder_seed'))
+    mean = f'{m:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '')
     return f'{c.labels:,}', c.arm, numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else ''), *also, runs
 
 # %% ../../nbs/answers/15_report.ipynb #ab5023cb
@@ -318,7 +318,7 @@ def _sections(res, v):
     yield 'answer', 'The answer', _answer(res, v) if len(res.rows) else None
     yield 'arms', 'What was compared', _arms(res)
     yield 'verdict', 'Verdict', _verdict(v)
-    yield 'methods', 'Each arm that was pre-trained', _methods(res, v) if len(res.rows) else None
+    yield 'methods', 'Each arm that was pre-trained', _methods(v) if len(res.rows) else None
     yield 'warnings', 'Before you believe it', _warnings(res, v)
     yield 'means', 'Means', _means(res)
     yield 'differences', 'Differences', _differences(res, v) if len(v.table) else None
@@ -344,7 +344,7 @@ def report(
     res = results if isinstance(results, Results) else Results.read(results)
     path = place(path or res.folder or '.')
     if path.is_dir(): path = path/'report.html'
-    v = res.verdict(margin)
+    v = res.verdict(margin, among=True)
     html = page(_title(res), v.headline, _lead(res), _sections(res, v), _folded(res, command))
     write_whole(path, lambda f: f.write_text(html, encoding='utf-8', errors='replace'))
     return path

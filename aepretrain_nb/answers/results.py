@@ -78,7 +78,7 @@ def _take(self:Results, rows, metric):
     own = metric_of(rows)
     if metric: self.metric = check_metric(metric)
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
-    if len(rows): rows = self._in_metric(with_chance(rows), own)
+    if len(rows): rows = self._in_metric(with_chance(rows, self.about.get('classes')), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
@@ -134,6 +134,7 @@ def differences(self:Results,
     "The treatment against every other arm, paired by seed."
     every, treatment = self.every, check_treatment(treatment or self.treatment, self.arms)
     if len(self.arms)<2 or not len(self.rows): return pd.DataFrame()
+    every = every.sort_values('arm', key=lambda s: s.map({a: i for i, a in enumerate(self.arms)}), kind='stable')
     d = differences(every, treatment, pair=pair_of(every), pilot=self.plan.get('pilot'), **kw)
     asked = set(zip(every.labels, every.arm))
     return d[[(n, c) in asked for n, c in zip(d.labels, d.control)]].reset_index(drop=True)
@@ -199,12 +200,16 @@ def warnings(self:Results)->list: # one line each
 def verdict(self:Results,
     margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
     treatment:str=None, # the arm to compare; that of the results by default
+    among:bool=False, # judge the headline as one of all comparisons of `gains`, where there are several arms?
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
     margin = self.margin if margin is None else margin
     about = dict(unit=self.score.points, lower=self.score.lower, encoders=pretraining_table(self.encoders))
-    return verdict(self.differences(treatment), margin, extra=self.warnings, **about, **kw)
+    v = verdict(self.differences(treatment), margin, extra=self.warnings, **about, **kw)
+    every = self.gains(margin) if among else ()
+    if len(every) and every.treatment.nunique()>1: v.among = every
+    return v
 
 # %% ../../nbs/answers/13_results.ipynb #6a1b0012
 @patch
@@ -228,7 +233,7 @@ def text(self:Results,
 )->str: # lines for a terminal
     "Means and verdict as text."
     if not len(self.rows): return '\n'.join(['nothing has finished yet'] + [f'warning: {w}' for w in self.warnings])
-    v, n_test = self.verdict(margin), self.told('n_test', None)
+    v, n_test = self.verdict(margin, among=True), self.told('n_test', None)
     lost = lambda c: f' ({c.missing} missing)' if c.missing else ''
     cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}{lost(c)}' for c in self.cells.itertuples()}
     wide = max(map(len, [*self.arms, *cells.values()]))+2
@@ -236,8 +241,7 @@ def text(self:Results,
     head = f'{self.score.titled} on {count}test images of {self.told("data")}: mean ± sd of {_seeds(self.every)}'
     lines = [head, f'{"labels":>7}' + ''.join(f'{a:>{wide}}' for a in self.arms)]
     for n in self.labels: lines.append(f'{n:>7}' + ''.join(f'{cells.get((n, a), "-"):>{wide}}' for a in self.arms))
-    every = self.gains(margin)
-    if len(every) and every.treatment.nunique()>1: lines += ['', *family_lines(every, self.score.points)]
+    if v.among is not None: lines += ['', *family_lines(v.among, self.score.points)]
     return '\n'.join([v.headline, '', *lines, '', *str(v).split('\n')[1:]])
 
 @patch
@@ -262,7 +266,7 @@ def answer_figure(self:Results,
     margin:float=None # smallest difference that would matter; that of the results by default
 )->plt.Figure:
     "The answer: the score against labels, and the treatment against the best random start in numbers and words."
-    best = self.verdict(margin).best
+    best = self.verdict(margin, among=True).best
     if not len(best): return self.label_curve().figure
     (wide, high), left, right = _PLACES[stacked]
     if len(best)>MANY: right = (*right[:2], left[2], right[3])

@@ -106,7 +106,7 @@ def as_metric(
     column = 'value' if pair else asked.column
     if (asked.column=='value' and not pair) or column not in rows or rows[column].isna().all():
         raise AnswerError(f'no row carries its {asked.title}: these tell {own.title}, by an earlier version or task')
-    turn = [k for k in ('value', 'valid', 'train') if pair and k in rows]
+    turn = [k for k in ('valid', 'train', *['value']*pair) if k in rows and own.lower!=asked.lower]
     rows = rows.assign(value=rows[column], metric=metric, unit=asked.unit)
     if 'better' in rows: rows = rows.assign(better=asked.better)
     return rows.assign(**{k: turned(rows[k].astype(float), own, asked).round(4) for k in turn})
@@ -148,6 +148,7 @@ def at_chance(
 
 # %% ../../nbs/answers/03_scores.ipynb #b227dc7c
 _FLAG = {True: 1., False: 0., 'True': 1., 'False': 0.}
+_SHARES = [k for k, m in METRICS.items() if m.bounds==(0, 100) and not m.lower]
 
 def _no_better(df, score):
     "Which values are no better than `chance`; nan where the table does not say which way is better"
@@ -155,27 +156,35 @@ def _no_better(df, score):
     sign = df.better.map(dict(higher=1., lower=-1.))
     return (sign*(score-df.chance)<=0).astype(float).where((sign*score*df.chance).notna())
 
+def _guessed(df, share, f1, classes):
+    "Which scores in per cent may be guesses; nan where it is not known"
+    n_test = df.n_test if 'n_test' in df else pd.Series(np.nan, df.index)
+    most = df.chance.mask(f1, 100/classes) if classes else df.chance
+    guessed = pd.Series(at_chance(share, most, n_test), df.index)
+    known = share.notna() & most.notna() & n_test.notna() & (guessed | ~f1 | bool(classes))
+    return guessed.astype(float).where(known)
+
 # %% ../../nbs/answers/03_scores.ipynb #ce1a9d56
 def stuck(
-    df:pd.DataFrame, # one row per trial, with `at_chance`, or with `chance` and for an accuracy `n_test`
-    metric:str='value' # column of the score where there is no column `value`
+    df:pd.DataFrame, # one row per trial, with `at_chance`, or with `chance` and for a score in per cent `n_test`
+    metric:str='value', # column of the score where there is no column `value`
+    classes:int=None # how many there are, for macro-F1; None: not known
 ) -> pd.Series: # 1 or 0; nan where that is not known
     "Which trials are at chance?"
     if 'at_chance' in df: return df.at_chance.map(_FLAG).astype(float)
     if 'chance' not in df: return pd.Series(np.nan, df.index)
     name = df.metric.fillna('accuracy') if 'metric' in df else pd.Series('accuracy', df.index)
     score = df['value' if 'value' in df else metric].astype(float)
-    accuracy = score.where(name=='accuracy', (100-score).where(name=='error'))
-    n_test = df.n_test if 'n_test' in df else pd.Series(np.nan, df.index)
-    known = accuracy.notna() & df.chance.notna() & n_test.notna()
-    guessed = pd.Series(at_chance(accuracy, df.chance, n_test).astype(float), df.index).where(known)
-    return guessed.where(name.isin(['accuracy', 'error']), _no_better(df, score))
+    share = score.where(name.isin(_SHARES), (100-score).where(name=='error'))
+    guessed = _guessed(df, share, name=='f1', classes)
+    return guessed.where(name.isin([*_SHARES, 'error']), _no_better(df, score))
 
 # %% ../../nbs/answers/03_scores.ipynb #758228cd
 def with_chance(
-    rows:pd.DataFrame # one a run
+    rows:pd.DataFrame, # one a run
+    classes:int=None # how many there are; None: not known
 ) -> pd.DataFrame:
     "`rows` with a column `at_chance`, where they tell it."
     if 'at_chance' in rows or not len(rows): return rows
-    known = stuck(rows)
+    known = stuck(rows, classes=classes)
     return rows if known.isna().all() else rows.assign(at_chance=known.map({1.: True, 0.: False}))

@@ -37,6 +37,15 @@ def check_seeds(
     return True
 
 # %% ../../nbs/answers/09_seeds.ipynb #65c15ec5
+_PAIR = ['labels', 'subset_seed', 'head_seed']
+
+def _gaps(rows, labels, treatment, control):
+    "The differences of the complete pairs of a size; none where an arm has no run"
+    if not control: return np.empty(0)
+    v = rows[rows.labels==labels].pivot(index=_PAIR, columns='arm', values='value')
+    v = v.reindex(columns=[treatment, control])
+    return (v[treatment]-v[control]).dropna().to_numpy(float)
+
 def second_stage(
     rows,        # of the pilot's finished fits: labels, arm, subset_seed, head_seed, value
     controls:dict, # labels -> the control to compare with; None where there is none
@@ -45,9 +54,8 @@ def second_stage(
     most:int=30  # seeds of a size
 )->pd.DataFrame: # labels, control, pairs, sd, needed, seeds (with the pilot's): a row per size
     "How many seeds each size needs for an interval of at most `margin` on either side."
-    v = rows.pivot(index=['labels', 'subset_seed', 'head_seed'], columns='arm', values='value')
     def size(labels, control):
-        d = (v.loc[labels][treatment]-v.loc[labels][control]).dropna().to_numpy() if control else np.empty(0)
+        d = _gaps(rows, labels, treatment, control)
         sd = d.std(ddof=1) if len(d)>1 else 0.
         need = stein(d, margin).total if sd>0 else None
         seeds = min(max(need or 0, PILOT), most)

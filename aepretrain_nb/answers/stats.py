@@ -65,11 +65,13 @@ def _inside(bounds, *arms):
 def interval(
     x, # values of one arm, (n,)
     conf:float=.95, # confidence level, in (0,1)
-    bounds=None # (lowest, highest) possible value, such as (0, 100) of an accuracy in per cent; None: none
+    bounds=None, # (lowest, highest) possible value, such as (0, 100) of an accuracy in per cent; None: none
+    subset=None, # name of the label subset of each value, (n,); None: all differ
+    encoder=None # name of the encoder of each value, (n,); None: all differ
 ) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
     "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
-    m, (lowest, highest) = plain_mean(x), _inside(bounds, x) or (-np.inf, np.inf)
+    m, (lowest, highest) = crossed(x, subset, encoder), _inside(bounds, x) or (-np.inf, np.inf)
     down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), bounds)
     return m.mean, max(m.mean-down, lowest), min(m.mean+up, highest)
 
@@ -143,7 +145,8 @@ def diff_of(
     largest = max(abs(a).max(initial=0), abs(b).max(initial=0))
     if not d.se>1e-12*largest: return Diff(**own, conf=conf)
     t = d.mean/d.se
-    low, high = map(float, _limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b)))
+    ends = np.array(_limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b)))
+    low, high = map(float, np.where(abs(ends)>max(1e-9*np.ptp(ends), 1e-14*largest), ends, 0.))
     p = float(2*stats.t.sf(abs(t), d.df))
     return Diff(**own, se=d.se, low=low, high=high, t=t, df=d.df, p=p, g=hedges_g(a, b), conf=conf)
 

@@ -27,6 +27,7 @@ class Verdict:
     p:str='p' # column that was judged by
     lower:bool=False # are lower values better?
     encoders:pd.DataFrame=None # of `pretraining`: the autoencoders behind the arms
+    among:pd.DataFrame=None # of `as_one_family`, where the best of several treatments are told together
 
 # %% ../../nbs/answers/07_verdict.ipynb #b54b611d
 def _rivals(t):
@@ -35,23 +36,33 @@ def _rivals(t):
 
 def _pick(d, lower):
     "Of the rows `d` of one size, the control to compare with, and how it was chosen."
-    d = d[d.n_b>0] if (d.n_b>0).any() else d
+    if not (d.n_b>0).any(): return d.head(1).assign(chosen='none')
+    d = d[d.n_b>0]
     if len(d)==1: return d.assign(chosen='only')
     d = d[~d.dead_b] if (~d.dead_b).any() else d
     if len(d)==1: return d.assign(chosen='trained')
     sign = -1 if lower else 1
-    against = (sign*d['diff']).fillna(np.inf)
-    if d.valid_b.isna().any(): return d.loc[[against.idxmin()]].assign(chosen='test')
-    valid = sign*d.valid_b
-    return d.loc[[against[valid==valid.max()].idxmin()]].assign(chosen='validation')
+    known = d.valid_b.notna().all()
+    at = (sign*d.valid_b).idxmax() if known else (sign*d['diff']).fillna(np.inf).idxmin()
+    return d.loc[[at]].assign(chosen='validation' if known else 'test', rivals=len(d))
+
+# %% ../../nbs/answers/07_verdict.ipynb #bba203e8
+def _stricter(rows, p, lower):
+    "`rows` with the `p` of a treatment that is behind times the number of controls that its rival was chosen from."
+    behind = rows['diff']>0 if lower else rows['diff']<0
+    rivals = rows.rivals.fillna(1).where(behind, 1).astype(int) if 'rivals' in rows else 1
+    return rows.assign(**{p: (rows[p]*rivals).clip(upper=1)}, rivals=rivals)
 
 # %% ../../nbs/answers/07_verdict.ipynb #a7b50420
 @patch(as_prop=True)
-def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: 'validation', 'trained', 'only' or 'test'
+def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: validation, trained, only, test; none has runs
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
     rows = pd.concat([_pick(d, self.lower) for _, d in _rivals(t).groupby(sizes_of(t), dropna=False, sort=False)])
+    if self.among is not None and (own := self.among.treatment==rows.treatment.iloc[0]).any():
+        return self.among[own].set_axis(rows.index)
+    rows = _stricter(rows, self.p, self.lower)
     return judged(rows, self.p, 1-self.conf, self.margin, self.lower, self.unit, family=np.zeros(len(rows)))
 
 # %% ../../nbs/answers/07_verdict.ipynb #24854374
@@ -89,7 +100,8 @@ def _kind(row):
     "What rows of one clause have in common."
     if row.verdict=='no verdict': return row.words.partition(' (')[0]
     left_out = row.verdict=='no difference shown' and (row.low>0 or row.high<0)
-    return f'no difference shown after correction for {row.family} sizes' if left_out and row.family>1 else row.verdict
+    of = 'comparisons' if 'comparisons' in row.words else 'sizes'
+    return f'no difference shown after correction for {row.family} {of}' if left_out and row.family>1 else row.verdict
 
 # %% ../../nbs/answers/07_verdict.ipynb #b7237f07
 def _as_name(control):
@@ -98,7 +110,8 @@ def _as_name(control):
 
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
-    if (b.chosen=='only').all(): return _and([_as_name(c) for c in b.control.unique()])
+    b = b[b.chosen!='none'] if (b.chosen!='none').any() else b
+    if b.chosen.isin(['only', 'none']).all(): return _and([_as_name(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, sizes_of(b), len(b)) for c, d in b.groupby('control', sort=False)}
@@ -167,8 +180,11 @@ def headline(self:Verdict) -> str:
 def _line(r, u):
     "A row in words and numbers."
     if r.dead_a or r.dead_b: return f'{compared(r)}: {r.words}'
-    low, high = rounded(r.low, '+'), rounded(r.high, '+')
-    return f'{compared(r)}: {r.words}; {rounded(r["diff"], "+")} [{low}, {high}]{u}, p = {r.p_holm:.2g}'
+    if np.isnan(r['diff']): return f'{compared(r)}: {r.words}'
+    told = f'{compared(r)}: {r.words}; {rounded(r["diff"], "+")}'
+    if np.isnan(r.low): return f'{told}{u} (no interval)'
+    p = '' if np.isnan(r.p_holm) else f', p = {r.p_holm:.2g}'
+    return f'{told} [{rounded(r.low, "+")}, {rounded(r.high, "+")}]{u}{p}'
 
 @patch
 def __repr__(self:Verdict):

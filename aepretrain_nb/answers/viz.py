@@ -94,7 +94,8 @@ def _in_words(column): return _AXES.get(column, _noun(column))
 def _line(ax, d, metric, by, conf, scale, bounds, aside, label, color, marker):
     "One arm of a label curve: band, line of means, and dots at the factor `aside` to the right; without it no marks."
     d = d[np.isfinite(d[metric])]
-    found = {k: interval(v*scale, conf, bounds) for k, v in d.groupby(by)[metric]}
+    shared = lambda g: (g.get('subset'), g.get('encoder_seed'))
+    found = {k: interval(g[metric]*scale, conf, bounds, *shared(g)) for k, g in d.groupby(by)}
     m = pd.DataFrame(found, index=['mean', 'low', 'high']).T
     ax.fill_between(m.index, m.low, m.high, color=color, alpha=.15, lw=0)
     ax.plot(m.index, m['mean'], color=color, marker=marker if aside else None, ms=4, lw=1.2, label=label)
