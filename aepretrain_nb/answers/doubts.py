@@ -101,8 +101,8 @@ def _chosen_once(rows):
     differ = cells['first'].groupby('labels').nunique().gt(1)
     if not differ.any(): return []
     at = ', '.join(f'{n:,.0f}' for n in differ.index[differ])
-    return [f'one rate for all runs of an arm, and different ones for different arms (at {at} labels): if it was chosen '
-        'once, its luck is in every pair and in no interval; --tune each lets each run choose']
+    return [f'one rate for all runs of an arm, and different ones for different arms (at {at} labels): if it was '
+        'chosen once, its luck is in every pair and in no interval; --tune each lets each run choose']
 
 def rate_warnings(
     rows:pd.DataFrame # of one comparison
