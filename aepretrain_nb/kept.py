@@ -126,6 +126,7 @@ def subgroups(
 )->int: # exit code
     "Score the test images subgroup by subgroup, such as mono and poly cells: does pre-training help each of them?"
     from aepretrain_nb.answers.results import Results
+    from aepretrain_nb.answers.verdict import as_one_family, family_lines
     from aepretrain_nb.compare import read_results
     from aepretrain_nb.data.own import own_images
     from aepretrain_nb.experiment.subgroups import column_of, rescored, subgroups_of
@@ -137,7 +138,12 @@ def subgroups(
     out = Path(out or Path(folder)/f'subgroups-{by_file}.csv')
     write_whole(out, lambda f: rows.to_csv(f, index=False))
     how = dict(treatment=res.treatment, margin=res.margin)
-    for g in dict.fromkeys(rows.subgroup): print(Results.read(out, subgroup=g, **how).text(), end='\n\n')
+    found = {g: Results.read(out, subgroup=g, **how) for g in dict.fromkeys(rows.subgroup)}
+    for own in found.values(): print(own.text(), end='\n\n')
+    if len(found)>1:
+        every = as_one_family([own.verdict() for own in found.values()], list(found))
+        print('Each of them was asked alone; several questions find more by chance. Together:')
+        print(*family_lines(every, res.score.points), sep='\n', end='\n\n')
     print(f'written to {out}')
     return 0
 

@@ -231,11 +231,14 @@ def verdict(
 
 # %% ../../nbs/answers/07_verdict.ipynb #6a1b0002
 def as_one_family(
-    verdicts # one for each treatment, of one table of runs
+    verdicts, # one for each treatment or subgroup, of one table of runs
+    names=None # of them, told before their treatments, such as those of subgroups
 ) -> pd.DataFrame: # `best` of each, judged as one family: Holm over all of them
     "The treatments against the best random start, as one family; an empty table where there is none."
     if not len(verdicts): return pd.DataFrame()
-    v, rows = verdicts[0], pd.concat([o.best for o in verdicts], ignore_index=True)
+    v, each = verdicts[0], [o.best for o in verdicts]
+    if names: each = [t.assign(treatment=f'{n}: ' + t.treatment) for n, t in zip(names, each)]
+    rows = pd.concat(each, ignore_index=True)
     if not len(rows): return rows
     return judged(rows, v.p, 1-v.conf, v.margin, v.lower, v.unit, np.zeros(len(rows)), of='comparisons')
 
