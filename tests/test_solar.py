@@ -110,7 +110,8 @@ def test_the_command_tells_each_subgroup(solar, cells, capsys):
     assert main(['subgroups', str(solar.folder), str(cells), '--by', 'type'])==0
     told = capsys.readouterr().out
     assert told.count('Bottom line')==2 and 'test images of cells, mono' in told
-    assert 'p after Holm over all 2 comparisons' in told and 'mono: pretrained at ' in told and 'poly: pretrained at ' in told
+    together = told.partition('Together:')[2]
+    assert 'mono: random at labels=60' in together and 'poly: random at labels=60' in together
     assert set(Results.read(solar.folder/'subgroups-type.csv', subgroup='poly').rows.subgroup)=={'poly'}
 
 @pytest.mark.parametrize('argv,words', [(['--by', 'typ'], "did you mean 'type'"), (['--by', 'type', '--size', '8'], 'results of other images')])

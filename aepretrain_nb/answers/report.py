@@ -125,8 +125,8 @@ def _mean(res, c):
     runs = f'{c.n} of {c.n+c.missing}' if c.missing else c.n
     if not c.n: return f'{c.labels:,}', c.arm, numbers('no runs'), *also, runs
     own = res.rows[(res.rows.arm==c.arm) & (res.rows.labels==c.labels)].dropna(subset='value')
-    m, low, high = interval(own.value, .95, res.score.bounds, own.get('subset'), own.get('encoder_seed'))
-    mean = f'{m:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '')
+    _, low, high = interval(own.value, .95, res.score.bounds, own.get('subset'), own.get('encoder_seed'))
+    mean = f'{c.mean:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '')
     return f'{c.labels:,}', c.arm, numbers(mean, f'[{low:.2f}, {high:.2f}]' if np.isfinite(low) else ''), *also, runs
 
 # %% ../../nbs/answers/15_report.ipynb #ab5023cb
