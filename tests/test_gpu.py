@@ -46,21 +46,22 @@ def test_a_grid_that_is_cut_goes_on(gpu, tmp_path, monkeypatch):
     res = Results.read(out/'grid.csv', recipe='kohlbrenner')
     assert [*res.cells.labels.unique()]==[50, 100] and (res.rows.revision!='').all() and (res.rows.device=='cpu').all()
 
+def rows_of_part(gpu, folder, name, file):
+    "Run one part, and read what it wrote"
+    script,parts,steps = gpu
+    parts.run_tasks(name, steps.Job('cpu', True, folder), math.inf)
+    script.write_out(folder, folder, {}, 0)
+    return read(folder/file)
+
 def test_rows_of_a_grid_name_reading_and_net(gpu, tmp_path):
     "Without these no claim of the paper would take them"
-    script,parts,steps = gpu
-    parts.run_tasks('dong', steps.Job('cpu', True, tmp_path), math.inf)
-    script.write_out(tmp_path, tmp_path, {}, 0)
-    rows = read(tmp_path/'grid.csv')
+    rows = rows_of_part(gpu, tmp_path, 'dong', 'grid.csv')
     assert {r['reading'] for r in rows}=={'as_written'} and {r['architecture'] for r in rows if r['kind']=='fit'}=={'all-cnn-c'}
 
 def test_rows_have_their_columns(gpu, tmp_path):
     "Five nets stacked end as five alone; the columns of a pace are filled"
-    script,parts,steps = gpu
-    parts.run_tasks('stacked', steps.Job('cpu', True, tmp_path), math.inf)
-    script.write_out(tmp_path, tmp_path, {}, 0)
-    rows = read(tmp_path/'rows.csv')
-    assert [*rows[0]]==['part', *steps.MEASURED]
+    rows = rows_of_part(gpu, tmp_path, 'stacked', 'rows.csv')
+    assert [*rows[0]]==['part', *gpu[2].MEASURED]
     *paces,same = rows
     assert [r['variant'] for r in paces]==['one by one', 'stacked']
     assert all(number(r[k]) for r in paces for k in ('batch', 'us', 'images_s', 'ratio'))
