@@ -67,7 +67,7 @@ def _free(change):
 
 # %% ../nbs/04_cli.ipynb #8a702117
 _COMPARE = dict(but=f'store progress pretrain_sets {PYTHON_ONLY.replace("root", "")}',
-    reads=OWN_IMAGES | MASKS | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, encoders=words,
+    reads=OWN_IMAGES | MASKS | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, reuse=words,
         tune=['each', 'first'], valid=['within', 'extra'], precision=['fp32', 'bf16'],
         keep=['best', 'all', 'none']))
 

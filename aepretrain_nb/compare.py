@@ -32,7 +32,7 @@ from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
 from .experiment.step import to_json
-from .experiment.store import Store, check_keep, experiment
+from .experiment.store import Store, check_keep, experiment, lender
 from .experiment.trust import check_trust
 from .experiment.tune import Rates
 from .experiment.work import load_ref
@@ -174,7 +174,7 @@ def _looked_at(plan, folder):
         store.adopt(plan.splits, plan.recipe)
     return store
 
-def _opened(plan, folder, own, odd, encoders, files, progress):
+def _opened(plan, folder, own, odd, files, progress):
     "The store of a call, with what it takes over from elsewhere"
     store,seen = Store(folder or _for_now(progress)),described(plan.splits) | dict(own=own)
     store.adopt(plan.splits, plan.recipe)
@@ -183,7 +183,6 @@ def _opened(plan, folder, own, odd, encoders, files, progress):
     store.room('plan')
     if store.get('images', 'plan')!=seen: store.put('images', seen, 'plan')
     store.warn(odd, progress)
-    for other in encoders: store.borrow(other, plan.steps())
     for digest,path in files.items():
         state = {k: v.contiguous() for k,v in read_weights(path)[0].items()}
         store.write('weights', digest, lambda t: save_file(state, t), 'safetensors')
@@ -194,6 +193,7 @@ def _opened(plan, folder, own, odd, encoders, files, progress):
 class _Call:
     "A plan on its way through an executor into a store"
     store:Store
+    lenders:list # stores from which finished steps are taken over
     root:str
     executor:object
     device:str
@@ -205,12 +205,13 @@ class _Call:
 
     def cost(self, plan):
         "What a plan will take"
-        return cost_of(plan, self.store, width_of(self.executor), self.device, self.store.path)
+        return cost_of(plan, self.store, width_of(self.executor), self.device, self.store.path, self.lenders)
 
     def run(self, plan):
         "Run a plan; gives its `Results`"
         go = partial(run_grid, store=self.store, splits=plan.splits, executor=self.executor, root=self.root,
-            device=self.device, progress=self.progress, others=plan.others.values(), timeout=self.timeout)
+            device=self.device, progress=self.progress, others=plan.others.values(), timeout=self.timeout,
+            lenders=self.lenders)
         rates = Rates(plan)
         tuning = rates.settle(partial(go, trying=True), self.store) if rates else None
         steps = plan.steps(rates)
@@ -242,7 +243,7 @@ def compare(
     tune=None, # where several rates are tried: by 'each' fit, or on the 'first' seed only; the recipe's by default
     metric=None, # score that is compared, such as error, balanced or f1; the usual one of the task by default
     score=None, # score that validation goes by, too, such as balanced for unequal classes; the recipe's by default
-    encoders=(), # folders of other grids, whose finished autoencoders serve here where their key is the same
+    reuse=(), # folders of other grids: what has finished there serves here where its key is the same
     pretrain_sets=None, # name -> `Splits`, for arms that pre-train on other data; those of `DATASETS` are found by name
     encoder=None, # another encoder: of timm (resnet18), torchvision:NAME, residual, a paper's, package.module:function
     method=None, # one or several of plain, denoising, skips, masked, sparse, tied, stacked, gradual, what-where, joint
@@ -285,15 +286,14 @@ def compare(
     own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
     if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
-    for other in encoders: experiment(other)
-    files,odd = _files(arms),_odd(plan)
+    lenders,files,odd = [lender(o) for o in reuse],_files(arms),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)
-    store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, encoders, files, progress)
+    store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
     store.fits = keep
     said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
-    call = _Call(store, root, executor, device, progress, timeout, said, own, result)
+    call = _Call(store, lenders, root, executor, device, progress, timeout, said, own, result)
     if dry_run: return call.cost(plan)
     if progress: tell(str(call.cost(plan)))
     pilot = call.run(plan)

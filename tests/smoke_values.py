@@ -149,7 +149,7 @@ def _borrowed(
 ):          # the autoencoders of another grid
     from aepretrain_nb.compare import compare
     compare(_data('digits'), ['pretrained'], [100], 1, r, store=folder/'other', progress=False)
-    return dict(encoders=[folder/'other'])
+    return dict(reuse=[folder/'other'])
 
 def _kalmanovich(
     what,     # name of a study

@@ -172,7 +172,7 @@ def test_a_folder_whose_experiment_cannot_be_read_is_left_alone(kept, tmp_path, 
     at = shutil.copytree(kept, tmp_path/'s')
     (at/'experiment.json').write_bytes(content)
     before = {f: f.stat().st_mtime_ns for f in at.rglob('*')}
-    for argv in (['report', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(tmp_path/'new'), '--encoders', str(at)]):
+    for argv in (['report', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(tmp_path/'new'), '--reuse', str(at)]):
         capsys.readouterr()
         assert main(argv)==2
         err = capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_a_folder_that_may_only_be_read_has_a_report_elsewhere(open_path, kept):
     code,err = child(['report', store], open_path, nobody)
     refused(code, err, store/'report.html')
     assert child(['report', store, '--out', open_path/'r.html'], open_path, nobody)==(0, '') and (open_path/'r.html').is_file()
-    assert child([*ARGS, open_path/'t', '--encoders', store], open_path, nobody)[0]==0
+    assert child([*ARGS, open_path/'t', '--reuse', store], open_path, nobody)[0]==0
     assert {f: f.stat().st_mtime_ns for f in store.rglob('*')}==before
 
 @pytest.mark.parametrize('kind', ['experiment.json', 'steps', 'weights', 'plan/cells.json'])
@@ -153,7 +153,7 @@ def test_home_is_home_wherever_it_stands(tmp_path, monkeypatch, kept, capsys):
     assert main(['report', '~/runs', '--out', '~/r.html'])==0 and (tmp_path/'home'/'r.html').is_file()
     capsys.readouterr()
     assert main(['power', '~/runs', '--margin', '2'])==2 and 'only one arm' in capsys.readouterr().err
-    assert main([*ARGS, '~/more', '--encoders', '~/runs'])==0
+    assert main([*ARGS, '~/more', '--reuse', '~/runs'])==0
     assert main(['data', 'verify', 'mnist', '--root', '~/sets'])==2
     assert [f.name for f in tmp_path.iterdir()]==['home']
     a,b = (read_results(tmp_path/'home'/n).rows.value.tolist() for n in ('runs', 'more'))

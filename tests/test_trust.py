@@ -226,7 +226,7 @@ def test_a_comparison_in_a_folder_that_names_modules_imports_none(folder, capsys
     "Going on in it, borrowing from it, and reading what was borrowed"
     rename(folder, lambda s: otherwise(s, net=dict(encoder=EVIL)))
     line = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained --out'.split()
-    assert main([*line, 'own', '--encoders', '.'])==0
+    assert main([*line, 'own', '--reuse', '.'])==0
     change(folder/'own/experiment.json', recipe_with(encoder=EVIL))
     assert main([*line, 'own'])==2 and 'another recipe' in capsys.readouterr().err
     assert not ran(folder)
@@ -294,7 +294,7 @@ def test_a_record_without_a_seal_is_read_as_long_as_its_step_has_its_name(folder
 # Pickles
 
 READERS = dict(report=lambda: read_results('.').pictures(2), tables=lambda: Results.read('.').pictures(2),
-    resume=lambda: compare('digits', store='.', **ONE), borrow=lambda: compare('digits', store='other', encoders=['.'], **ONE))
+    resume=lambda: compare('digits', store='.', **ONE), borrow=lambda: compare('digits', store='other', reuse=['.'], **ONE))
 
 @pytest.mark.parametrize('what', ['weights/*.safetensors', 'steps/*.json', 'plan/*.json', 'experiment.json', 'pictures.npz'])
 def test_pickles_in_a_folder_are_never_loaded(folder, what):

@@ -128,7 +128,7 @@ def test_a_link_that_leads_round_holds_no_images(say):
 @pytest.mark.parametrize('argv,names', [
     ('--executor dask:127.0.0.1', 'no dask scheduler answers at 127.0.0.1'),
     ('--executor dask:http://x:1', "no dask scheduler answers at http://x:1"),
-    ('--encoders .', '. holds no experiment'),
+    ('--reuse .', '. holds no experiment'),
     ('--set finetune.opt=adamax', "finetune.opt is 'adamax': one of sgd"),
     ('--set pretrain.loss=mae', "unknown reconstruction loss 'mae'"),
     ('--set finetune.loss=mae', "no loss 'mae'. There are: cross_entropy"),
@@ -227,7 +227,7 @@ def test_an_out_folder_that_holds_another_experiment(say, tmp_path):
     assert before=={p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
 
 def test_encoders_of_a_folder_that_holds_none(say, tmp_path):
-    assert 'nowhere holds no experiment' in say('compare', 'digits', *SMALL, '--encoders', 'nowhere', '--out', 'a')
+    assert 'nowhere holds no experiment' in say('compare', 'digits', *SMALL, '--reuse', 'nowhere', '--out', 'a')
     assert not written(tmp_path)
 
 def test_an_out_folder_that_holds_something_else(say, tmp_path):

@@ -30,6 +30,13 @@ from .grid import needed
 from .tune import Rates
 
 # %% ../../nbs/experiment/29_cost.ipynb #bd9c981f
+class _Shelf:
+    "A store and those that lend to it, looked at as one"
+    def __init__(self, own, lenders): self.own,self.every = own,[own, *lenders]
+    def done(self, step, keep=False): return any(o.done(step, keep) for o in self.every)
+    def get(self, *what): return next((found for o in self.every if (found := o.get(*what))), None)
+    def spoilt(self, step): return self.own.spoilt(step)
+
 class _Foreseen:
     "A store in which each step has a result: its own, or one that nobody would prefer"
     def __init__(self, store): self.store = store
@@ -297,9 +304,11 @@ def cost_of(
     store:Store, # where finished steps are
     width:int=1, # processes; None where nobody knows how many workers there are
     device='cpu', # where steps run
-    folder=None # of the results, to be named
+    folder=None, # of the results, to be named
+    lenders=() # stores from which finished steps are taken over
 )->Cost:
     "What a grid will take from here on."
+    store = _Shelf(store, lenders)
     rounds,done = foreseen(plan, store)
     todo,sets = dict(joined.from_iterable(o.items() for o in rounds)),[plan.splits, *plan.others.values()]
     began = time.perf_counter(),time.process_time()

@@ -317,9 +317,11 @@ def run_grid(
     progress=True, # say what finishes, on standard error
     others=(), # `Splits` of other data sets that arms pre-train on
     timeout=None, # seconds after which a step counts as hung, where it runs in another process
-    trying=False # do the steps try rates? Then progress tells of validation
+    trying=False, # do the steps try rates? Then progress tells of validation
+    lenders=() # stores from which finished steps are taken over
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
+    for other in lenders: store.borrow(other, steps)
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
     there.begun,there.fits = store.begun,store.fits
     there.room('claims')  # from here on the folder is there, or has gone

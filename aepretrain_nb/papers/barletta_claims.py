@@ -46,7 +46,7 @@ def _line(study, reading, data='mnist', more='', setting=None):
 def _run(*more, data='mnist', readings=tuple(READINGS), setting=None, also=''):
     "Commands by reading: the frozen arms, and then more studies, which find their autoencoders there"
     def lines(r):
-        there = f' --encoders aepretrain-barletta-{data}-{setting or "paper"}-{r}-frozen'
+        there = f' --reuse aepretrain-barletta-{data}-{setting or "paper"}-{r}-frozen'
         own = [('' if s in ('cnn', 'starts') else there)+also for s in more]
         return [_line('frozen', r, data, also, setting), *(_line(s, r, data, o, setting) for s,o in zip(more, own))]
     return {r: ' && '.join(lines(r)) for r in readings}

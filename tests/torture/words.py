@@ -19,7 +19,7 @@ HOSTILE = st.one_of(*map(st.sampled_from, (NOTHING, NUMBERS, BRACKETS, SIGNS, PA
 USUAL = dict(data=['digits', 'digits', 'digits', 'mnist', 'stl10', 'mnits'], recipe=sorted(entry_points(group='aepretrain_nb.recipes').names), setting=['smoke', 'smoke', 'digits', 'quick', 'paper'],
     out=['new', 'new/deep', 'done', 'empty'], processes=['1', '2'], arms=['random_default', 'pretrained,random_default', 'pretrained', 'file:done'], labels=['50', '50,100', '10'],
     seeds=['1', '2', 'auto'], root=['empty', 'nowhere'], executor=['processes:1', 'processes:2', 'processes:0', 'submitit', 'slurm', 'dask:', 'dask:nowhere'],
-    device=['cpu', 'cuda', 'cuda:99', 'meta', 'mps', 'hpu'], lr=['.1', '.1,.3'], metric=['accuracy', 'error', 'balanced', 'f1'], encoders=['done', 'empty,done'],
+    device=['cpu', 'cuda', 'cuda:99', 'meta', 'mps', 'hpu'], lr=['.1', '.1,.3'], metric=['accuracy', 'error', 'balanced', 'f1'], reuse=['done', 'empty,done'],
     treatment=['pretrained', 'random_default'], margin=['2', '50'], max_seeds=['5', '30'], n_valid=['5', '50'], policy=['stratified', 'uniform', 'first_n', 'fold', 'seen'],
     n_unlabelled=['10', '1297', '1298'], timeout=['60'], folder=['done', 'empty', 'nowhere'], path=['done', 'table.csv', 'done/results.csv'], paper=['kohlbrenner', 'barletta', 'digits'],
     results=['empty', 'nowhere'], name=['digits', 'mnist', 'cifar10'])
