@@ -27,7 +27,8 @@ from .experiment.default import recipe_for, setting_for
 from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
-from .experiment.recipe import check_recipe, file_arm, find_recipe, merged, pick_arms
+from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms
+from .experiment.records import weights_digest
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
@@ -84,15 +85,15 @@ def _odd(plan):
     how = {k: v for k,v in r.get('labels', {}).items() if k in ('valid', 'n_valid', 'policy')}
     return odd + check_sizes(splits, sorted(plan.sizes), **how)
 
-def _files(arms):
-    "digest -> path of the files that arms start from"
-    return {file_arm(a[5:])[1]['start']: a[5:] for a in arms or [] if str(a).startswith('file:')}
+def _files(arms, recipe):
+    "digest -> path of the files that arms start from, and of the classifier that all begin with"
+    own = [a[5:] for a in arms or [] if str(a).startswith('file:')]
+    return {weights_digest(f): f for f in [*own, recipe.get('classifier')] if f}
 
 def _rehearsed(plan, files, device):
     "Do the steps of each arm with a few images"
     steps = [plan.steps_of(name, plan.sizes[0], plan.runs[0])[-1] for name in plan.arms]
-    weights = {digest: read_weights(f)[0] for digest,f in files.items()}
-    rehearse(steps, plan.splits, weights, device, plan.others)
+    rehearse(steps, plan.splits, {digest: read_weights(f)[0] for digest,f in files.items()}, device, plan.others)
 
 # %% ../nbs/03_compare.ipynb #5235ae72
 def _second(pilot, margin, most):
@@ -286,7 +287,7 @@ def compare(
     own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
     if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
-    lenders,files,odd = [lender(o) for o in reuse],_files(arms),_odd(plan)
+    lenders,files,odd = [lender(o) for o in reuse],_files(arms, r),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)

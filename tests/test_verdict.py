@@ -8,7 +8,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.stats import paired, welch
-from aepretrain_nb.answers.verdict import Verdict, verdict
+from aepretrain_nb.answers.verdict import Verdict, as_one_family, family_lines, verdict
 from aepretrain_nb.answers.judged import holm, tost
 from aepretrain_nb.answers.pretraining import pretraining, pretraining_warnings
 
@@ -407,3 +407,9 @@ def test_an_arm_that_lost_its_pilot_has_no_verdict_and_stops_none():
     t = v.table.set_index('control')
     assert t.words['other'].unique().tolist()==['no verdict: its pairs are not those of the plan']
     assert t.p['random'].notna().all() and 'nan' not in str(v)
+
+def test_a_family_without_a_test_names_no_correction():
+    "Where no control trained, or one run was made, nothing was corrected"
+    one = as_one_family([verdict(differences(trials(n=1)), unit='points')])
+    head,*lines = family_lines(one, 'points')
+    assert head=='each against its best random start' and 'one run tells nothing' in lines[0]

@@ -1,9 +1,11 @@
 "Macro-layers at odd sizes, on any VGG, in any layout; losses by slow formulas; steps that leave a classifier alone."
 import pytest
 from aepretrain_nb.imports import *
+from PIL import Image
 from torchvision import models
 from aepretrain_nb.answers.ledger import settle
-from aepretrain_nb.compare import compare
+from aepretrain_nb.cli import main
+from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.sets import ImageSet
 from aepretrain_nb.data.splits import Splits
@@ -449,3 +451,24 @@ def test_a_classifier_that_ends_an_arm_is_not_trained_again(tmp_path, monkeypatc
     assert mine.said==theirs.said and mine.said['valid_loss']>0
     assert all(torch.equal(v, theirs.net.state_dict()[k]) for k,v in mine.net.state_dict().items())
     assert both.curves[both.curves.arm.eq('classifier')].reset_index(drop=True).equals(alone.curves)
+
+SHORT = [f'--set={k}={v}' for k,v in {'encoder.depth': 2, 'finetune.steps': 2, 'pretrain.steps': 1, 'refit.steps': 1, 'joint.steps': 1,
+    'joint.weight': .1}.items()]
+
+@pytest.mark.slow
+@pytest.mark.parametrize('asked', [['--recipe', 'zhang', '--arms', 'SWWAE-all,further', *SHORT],
+    ['--method', 'joint', '--arms', 'joint', '--set', 'encoder.depth=2', '--set', 'joint.steps=2', '--lr', '.001']])
+def test_photographs_of_ones_own_with_a_vgg_of_timm(tmp_path, asked):
+    "From files to rows: decoders on a net of the library, and what is told of it"
+    pytest.importorskip('timm')
+    gen = np.random.default_rng(0)
+    for name,at in dict(dark=40, light=200).items():
+        (tmp_path/'own'/name).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(gen.normal(at, 20, (16, 16, 3)), 0, 255).astype('uint8')
+            Image.fromarray(pixels).save(tmp_path/'own'/name/f'{i}.png')
+    line = ['compare', str(tmp_path/'own'), '--setting', 'smoke', '--encoder', 'vgg11_bn', '--labels', '10', '--seeds', '1', *asked]
+    assert main([*line, '--out', str(tmp_path/'out')])==0
+    rows = read_results(tmp_path/'out').rows
+    assert rows.arm[0] in asked[-1] or rows.arm[0] in asked
+    kept = fitted(tmp_path/'out', rows.arm[0])

@@ -94,14 +94,14 @@ def _verdict(v):
 
 def _methods(v):
     "Every arm that does not start at random, against the best random start; None where there is one only."
-    t = v.among
-    if t is None: return None
+    if v.among is None: return None
+    t, n = v.among.sort_values('labels', kind='stable'), v.among.p_holm.notna().sum()
     head = ['labels', 'arm', 'against', v.unit or 'difference', 'p', 'verdict']
-    caption = f'Each against its best random start; p after Holm over all {t.p_holm.notna().sum()} comparisons'
     def line(r):
         size, *rest = _row(r)
         return size, r.treatment, r.control, *rest
-    return table(caption, head, (line(r) for _, r in t.sort_values('labels', kind='stable').iterrows()))
+    holm = f'; p after Holm over all {n} comparisons' if n else ''
+    return table(f'Each against its best random start{holm}', head, (line(r) for _, r in t.iterrows()))
 
 # %% ../../nbs/answers/15_report.ipynb #38cbad95
 def _seed(r):

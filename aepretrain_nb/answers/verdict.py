@@ -248,5 +248,5 @@ def family_lines(
 ) -> list: # of str, a line for each row and one before them
     "What several treatments come to."
     n, u = t.p_holm.notna().sum(), f' {unit}' if unit else ''
-    head = f'each against its best random start, p after Holm over all {n} comparisons'
+    head = 'each against its best random start' + (f', p after Holm over all {n} comparisons' if n else '')
     return [head, *(f'{r.treatment} at {_line(r, u)}' for _, r in t.iterrows())]

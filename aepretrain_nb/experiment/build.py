@@ -26,10 +26,12 @@ def seeded(
     *seed # what both streams are seeded from, see `seed_of`
 ): # the net
     "What `make` gives with the global random stream seeded; the caller's stream ends where one call takes it."
-    make(generator(*seed))
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(*seed))
-        return make(generator(*seed))
+        before = torch.default_generator.manual_seed(seed_of(*seed)).get_state()
+        net = make(generator(*seed))
+        drawn = not torch.equal(torch.default_generator.get_state(), before)
+    if drawn: make(generator(*seed))
+    return net
 
 # %% ../../nbs/experiment/07_build.ipynb #9fcda83a
 def kwargs_of(

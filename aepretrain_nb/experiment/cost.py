@@ -75,7 +75,7 @@ def _spent(unit, splits, device, n, batches=1, judged=2):
         else: carry_out(steps[0], few_images, (), device)
     return _clock(device)-start
 
-_WITHOUT_BATCHES = 'knn', 'probe'
+_WITHOUT_BATCHES = 'knn', 'probe', 'load'
 _JUDGED,_MOST = 200,256 # more images to judge, and most batches to learn from, to see what one takes
 
 def _on_features(step, splits):

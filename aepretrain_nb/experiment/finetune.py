@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 
 # %% auto #0
 __all__ = ['PLAIN', 'first_filters', 'movement', 'judged_by', 'order_seed', 'Kit', 'beside', 'preferred', 'ten_windows', 'rates',
-           'choices', 'audit', 'finetune']
+           'choices', 'audit', 'finetune', 'as_it_is']
 
 # %% ../../nbs/experiment/11_finetune.ipynb #dceecc23
 from ..imports import *
@@ -211,3 +211,22 @@ def finetune(
     out = seen | best | spent | dict(tuning=audit(found))
     if _prices(step): out['columns'] = out.get('columns', {}) | dict(weight=best['weight'])
     return learn.model, out
+
+# %% ../../nbs/experiment/11_finetune.ipynb #3c1d9a02
+def as_it_is(
+    step, # of kind 'load'
+    splits, # its data
+    weights=(), # as in `finetune`; the file's
+    device='cpu' # where it runs
+)->tuple: # (the net, results for its row)
+    "Judge and test a classifier that is not trained."
+    _check_score(step, splits)
+    start,task,(_,valid,which) = time.perf_counter(),judged_by(step),_parts(step, splits)
+    with alone('finetune', step.seeds['head']):
+        dls = PLAIN.batches(step, splits, valid, valid, device)
+        learn = learner(step, build_classifier(step, splits, weights), dls, PLAIN.loss(step, task), metrics=task.metric())
+        with learn.no_logging(): loss,score = learn.validate()
+    v = _told(task.score, score)
+    seen = dict(lr=rates(step)[0], best=0, valid=v, valid_loss=loss, curve=[v], losses=[[0., loss]], steps=0, images=0)
+    found = _tested(step, splits, learn, device) | seen | which | dict(tuning=audit([seen]))
+    return learn.model, found | dict(seconds=time.perf_counter()-start)

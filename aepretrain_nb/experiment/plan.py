@@ -62,6 +62,7 @@ _labels = partial(_on, 'finetune', 'labels', NETS)
 DO = dict(reconstruct=_images('pretrain:reconstruct', 'build:build_autoencoder'),
     draw=_images('phase:draw', 'phase:build_staged'), phase=_images('phase:train_phase', 'phase:build_staged'),
     classify=_labels('stack:classify', 'build:build_classifier'),
+    load=_labels('finetune:as_it_is', 'build:build_classifier'),
     joint=_labels('joint:train_joint', 'joint:build_joint'), knn=_labels('stack:vote', 'build:build_classifier'),
     segment=_on('finetune', 'labels', ('encoder', 'decoder'), 'segment:train_segmenter', 'segment:build_segmenter'),
     probe=_on('probe', 'labels', ('encoder',), 'probes:read_layer', 'probes:build_layer'),
@@ -124,7 +125,7 @@ def _unlabelled(splits, n):
     return int(n)
 
 # %% ../../nbs/experiment/06_plan.ipynb #bc03af93
-_OWN = 'do', 'fit', 'at', 'names', 'alone'
+_OWN = 'do', 'fit', 'at', 'names', 'alone', 'file'
 
 def _template(step):
     "A step of an arm as a section"
@@ -232,7 +233,7 @@ def arm_steps(
     for template,r in run.steps:
         before = out[-1] if out else None
         if do_of(template['do']).sees=='images': out.append(_on_images(run, template, r, before))
-        else: out.append(_on_labels(run, template, r, before, spec.get('start')))
+        else: out.append(_on_labels(run, template, r, before, template.get('file', spec.get('start'))))
     out[-1] = replace(out[-1], arm=spec.get('named', run.arm))
     return out
 

@@ -13,12 +13,12 @@ from ..imports import *
 from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
-from ..data.ground import UserError, canonical, load_object, near, place
+from ..data.ground import UserError, canonical, load_object, near
 from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
-from ..train.transfer import read_weights
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
+from .records import weights_digest
 from .kinds import ExperimentError, Whole, Word, distinct
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f
@@ -207,9 +207,7 @@ def file_arm(
     path # a safetensors file of an encoder, or of an autoencoder
 )->tuple: # (name of the arm, its specification)
     "An arm that starts from a file; raises `TransferError` unless it holds weights."
-    read_weights(path)
-    digest = hashlib.sha256(place(path).read_bytes()).hexdigest()[:20]
-    name = f'file:{Path(path).stem}'
+    name,digest = f'file:{Path(path).stem}',weights_digest(path)
     return name, dict(steps=['classify'], start=digest, named=name)
 
 # %% ../../nbs/experiment/04_recipe.ipynb #676cc31f

@@ -42,6 +42,7 @@ def _start(spec, recipe):
     "Where the weights come from"
     *before, last = spec.get('steps') or ['classify']
     if spec.get('start'): return 'starts from the weights of a file'
+    if not before and _called(last)=='load': return 'is the classifier of a file'
     if not before: return f'starts from random weights{_drawn(spec)}'
     if [_called(o) for o in before]!=['reconstruct']: return f"goes through {', '.join(map(_called, before))}"
     handed = [k.strip('.') for k in _step(last).get('names') or ['encoder.']]
@@ -51,7 +52,7 @@ def _start(spec, recipe):
 _LEARNS = dict(classify='then all weights learn from the labels', segment='then all weights learn from the masks',
     joint='then the labels and a reconstruction of the images are learnt at once',
     probe='then only a linear classifier on its values learns from the labels',
-    knn='then an image is told by its nearest labelled neighbours, and nothing learns')
+    load='nothing learns', knn='then an image is told by its nearest labelled neighbours, and nothing learns')
 
 def _end(spec, recipe):
     "What the labels are for"

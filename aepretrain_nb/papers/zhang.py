@@ -16,10 +16,11 @@ from ..experiment.default import crops_and_flips
 from ..experiment.fitted import fitted
 from ..experiment.kinds import check_known, check_not_by_arm
 from ..experiment.recipe import merged
+from ..experiment.records import weights_digest
 from ..experiment.run import judged_dl
 from ..nets.inversion import images_from, operator_losses
 from ..nets.macro import JUDGED
-from ..train.transfer import at_rest
+from ..train.transfer import at_rest, read_weights
 
 # %% ../../nbs/papers/zhang.ipynb #5c100007
 _ERRORS = { # top-1 and top-5 of: validation, one crop; validation, convolution; training, one crop
@@ -135,7 +136,7 @@ def _short(steps, widths, **kw):
     return dict(encoder=dict(widths=widths), **fits, **kw)
 
 _vgg16 = dict(encoder=dict(make=_nets+'macro_encoder', of='torchvision:vgg16'),
-    head=dict(make='mlp', hidden=4096, dropout=.5),
+    head=dict(make='mlp', hidden=[4096, 4096], dropout=.5),
     images=dict(norm=[[.485, .456, .406], [.229, .224, .225]], augment=dict(size=224, flip=True)),
     finetune=dict(bs=256, steps=370_000), pretrain=dict(bs=256, steps=25_000), refit=dict(bs=256, steps=25_000),
     joint=dict(bs=256, steps=50_000), labels=dict(n=[1_281_167], valid='test'), seeds=dict(n=1))
@@ -151,12 +152,23 @@ STUDIES = dict(main={}, semi=_SEMI, inversion=_LOST) # what differs for a study,
 _BY_ARM = dict(position='an SAE or an SWWAE by the name of the arm, and place=nearest moves the values of an SAE',
     losses='first, all or layerwise by the name of the arm', weights='weights=first_upload says it for all arms')
 
+_PUBLISHED = {'features.': 'encoder.net.features.', 'classifier.0.': 'head.fc.', 'classifier.3.': 'head.fc2.',
+    'classifier.6.': 'head.out.'} # torchvision's names, and ours
+
+def _begun(arms, file):
+    "Arms that begin with the classifier of a file in place of training one"
+    names = _PUBLISHED if 'features.0.weight' in read_weights(file)[0] else _KEPT
+    first = dict(do='load', decoder=None, file=weights_digest(file), names=names)
+    own = {a: spec | dict(steps=[first, *spec['steps'][1:]]) for a,spec in arms.items()}
+    return dict(arms=own, classifier=str(file))
+
 def recipe(
     setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, wide, paper
     reading:str='fair', # 'fair', or 'as_written'
     study:str='main', # one of `STUDIES`: which arms
     weights:str=None, # of the levels, 'final' or 'first_upload'; 'final' as written, else scale-free
     place:str='center', # of an SAE's values, one of `PLACES`
+    classifier:str=None, # file of a trained one that all arms begin with: torchvision's VGG, or one that a store kept
     data:str=None, # name of the data set, which says whether its images may be mirrored
     **overrides # sections to change, as in `joint={'weight': .1}`
 )->dict: # plain JSON
@@ -178,7 +190,7 @@ def recipe(
     steps = {k: r[k]['steps'] for k in ('pretrain', 'refit', 'joint')}
     made = dict(main=partial(zhang_arms, steps, weights, place, controls=reading=='fair'),
         semi=partial(semi_arms, steps, weights), inversion=partial(lost_arms, place))
-    return r | dict(arms=made[study]())
+    return r | (dict(arms=made[study]()) if classifier is None else _begun(made[study](), classifier))
 
 # %% ../../nbs/papers/zhang.ipynb #5c10001f
 def by_macro(

@@ -53,13 +53,13 @@ def mlp_head(
     w:int, # their width in pixels
     n_out:int, # number of logits
     gen:torch.Generator=None, # stream of the weights; the global one if not given
-    hidden:int=256, # units of the hidden layer
+    hidden=256, # units of the hidden layer, or of several
     act:str='relu', # after it, a name in `ACTS`
     average:bool=False, # on the mean of each map, not on every number of the code?
-    dropout:float=0., # before the last layer
+    dropout:float=0., # after each hidden layer
     init:dict=None, # spec of `init_`; PyTorch's own if not given
 )->nn.Sequential: # code to logits
-    "A hidden layer, and one on top"
+    "A hidden layer, or several, and one on top"
     return _on_code(encoder, c, h, w, average, n_out, hidden=hidden, act=act, dropout=dropout, init=init, gen=gen)
 
 # %% ../../nbs/train/07_named_heads.ipynb #eed7a24a

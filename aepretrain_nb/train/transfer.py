@@ -133,19 +133,22 @@ class Classifier(nn.Module):
 def fc_head(
     n_in, # number of features, or their (c,h,w)
     n_classes:int, # number of logits
-    hidden:int=None, # width of a hidden layer; a plain linear head without
+    hidden=None, # width of a hidden layer, or of several; a plain linear head without
     act='scaled_tanh', # after the hidden layer, a name that `act_layer` knows
-    dropout=0., # before the last layer
+    dropout=0., # after each hidden layer; before the last one where there is none
     init:dict=None, # for `init_`; PyTorch's own distribution if not given
     gen:torch.Generator=None # stream of the weights; the global one if not given, which `init` does not take
 ) -> nn.Sequential: # flatten, then the layers
     "A head for a `Classifier`"
     if init and gen is None: raise TransferError('init draws from a stream: give gen as well')
     n_in = n_in if isinstance(n_in, int) else math.prod(n_in)
-    layers = dict(flatten=nn.Flatten())
-    if hidden: layers |= dict(fc=nn.Linear(n_in, hidden), act=act_layer(act))
-    if hidden or dropout: layers |= dict(drop=nn.Dropout(dropout))
-    head = nn.Sequential(OrderedDict(layers, out=nn.Linear(hidden or n_in, n_classes)))
+    layers,widths = dict(flatten=nn.Flatten()),[hidden] if isinstance(hidden, int) else list(hidden or ())
+    for i,width in enumerate(widths):
+        at = str(i+1) if i else ''
+        layers |= {f'fc{at}': nn.Linear(n_in, width), f'act{at}': act_layer(act), f'drop{at}': nn.Dropout(dropout)}
+        n_in = width
+    if dropout and not widths: layers |= dict(drop=nn.Dropout(dropout))
+    head = nn.Sequential(OrderedDict(layers, out=nn.Linear(n_in, n_classes)))
     return head if gen is None else init_(head, init or dict(dist='default'), gen)
 
 # %% ../../nbs/train/02_transfer.ipynb #756e8c0c
