@@ -263,6 +263,10 @@ def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
     sp = voc.splits('2012', 40)
     res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
     assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
+    fig = starts_figure(res.rows, res.curves)
+    shown = {o.get_label(): o for o in fig.axes[1].containers}
+    assert set(shown)==set(corners()) and fig.axes[1].get_xticklabels()[0].get_text()=='10'
+    for arm,v in res.rows.set_index('arm').value.items(): assert shown[arm].lines[0].get_ydata().item()==pytest.approx(v)
 
 def test_table_3_runs_on_a_tree_in_the_official_layout(stl10, tmp_path):
     res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'], recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
@@ -385,3 +389,18 @@ def test_figure_2_is_drawn_from_rows():
     assert band.min()<50-2 and band.max()>70+2 # 4.3 standard errors of three runs
     with pytest.raises(ValueError, match='no rows of probes'): layers_figure(fits)
     with pytest.raises(ValueError, match='differ in reading'): layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))
+
+def test_figure_3_is_drawn_from_rows():
+    own = dict(data='voc12', architecture='vgg-16', recipe='dong', reading='fair', setting='paper', metric='miou', chance=3.5)
+    told = dict(both=[40., 41, 42], encoder=[37., 38, 39], neither_paper=[30., 31, 32])
+    rows = pd.DataFrame([own | dict(arm=k, labels=n, value=v+n/100) for k,vs in told.items() for v in vs for n in (100, 1464)])
+    ax, = starts_figure(rows).axes
+    assert [t.get_text() for t in ax.get_xticklabels()]==['100', '1,464']
+    for o in ax.containers:
+        v = np.mean(told[o.get_label().replace(' ', '_')])
+        assert o.lines[0].get_ydata()==pytest.approx([v+1, v+14.64])
+        ends = np.array([np.array(seg)[:,1] for seg in o.lines[2][0].get_segments()])
+        assert np.ptp(ends, axis=1)==pytest.approx([2*4.303/3**.5]*2, rel=.02) # 4.303 standard errors of three runs to each side, a little more near a bound
+    assert {o.get_label() for o in ax.containers}=={'both', 'encoder', 'neither paper'}
+    with pytest.raises(ValueError, match='no rows of segmenters'): starts_figure(reported_rows())
+    with pytest.raises(ValueError, match='differ in architecture'): starts_figure(pd.concat([rows, rows.assign(architecture='all-cnn-c')]))

@@ -6,8 +6,8 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'GROUPS', 'layers_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured',
-           'reported_rows']
+           'GROUPS', 'layers_figure', 'starts_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest',
+           'as_pictured', 'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
@@ -24,7 +24,7 @@ from ..experiment.segment import corners
 from ..answers.brief import share_legend
 from ..answers.rows import reported
 from ..answers.stats import interval
-from ..answers.viz import arm_styles
+from ..answers.viz import arm_styles, curves
 
 # %% ../../nbs/papers/dong.ipynb #72944a46
 NETS = { # the convolutions that autoencoder and classifier share; a linear layer on the mean of each map comes last
@@ -112,14 +112,18 @@ def _curve(ax, rows, name, color, marker):
     ax.fill_between(t.index, t.low, t.high, color=color, alpha=.15, lw=0)
     ax.plot(t.index, t['mean'], color=color, marker=marker, ms=4, lw=1.2, label=name.replace('_', ' '))
 
+def _check_one_grid(d, *columns):
+    "A `ValueError` for rows that differ in one of these columns"
+    mixed = [c for c in columns if c in d and d[c].nunique()>1]
+    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+
 def layers_figure(
     rows:pd.DataFrame # recorded, of one reading, setting and number of labels
 )->plt.Figure: # a panel for each way to ask that has rows
     "Figure 2, what every layer of each net tells; `ValueError` for rows of no grid, or of several."
     d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else rows[:0]
     if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
-    mixed = [c for c in ('data', 'reading', 'setting', 'labels') if c in d and d[c].nunique()>1]
-    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+    _check_one_grid(d, 'data', 'reading', 'setting', 'labels')
     there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
     fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
     for ax,p in zip(axes[0], there):
@@ -138,6 +142,41 @@ def _corners(r):
     some = {k: a for k,a in corners().items() if k!='neither'}
     return some | {f'neither_{k}': untrained(v) for k,v in STARTS.items()}
 
+
+# %% ../../nbs/papers/dong.ipynb #f16u3e02
+def _along(ax, told, sizes):
+    "Validation of the largest size, a line for each start"
+    curves(told[told.labels==sizes[-1]], 'step', ylabel=f'validation, {int(sizes[-1]):,} masks (%)', ax=ax)
+
+def _at_end(ax, d, sizes):
+    "The test images: a place for each number of masks, in it a mark with its interval for each start"
+    looks = arm_styles(d.arm)
+    for i,(arm,look) in enumerate(looks.items()):
+        cells = d[d.arm==arm].groupby('labels')
+        found = [interval(g.value, .95, (0, 100), g.get('subset'), g.get('encoder_seed')) for _,g in cells]
+        mean,low,high = np.array(found).T
+        at = np.array([sizes.index(n) for n,_ in cells]) + .14*(i-(len(looks)-1)/2)
+        style = dict(fmt=look['marker'], color=look['color'], ms=5, lw=1.2)
+        ax.errorbar(at, mean, [mean-low, high-mean], label=arm.replace('_', ' '), **style)
+    ax.axhline(d.chance.mean(), color='.6', lw=.8, ls=':')
+    ax.set_xticks(range(len(sizes)), [f'{int(n):,}' for n in sizes])
+    ax.set(xlabel='masks', ylabel='mean IoU (%)', xlim=(-.5, len(sizes)-.5))
+    ax.spines[['top', 'right']].set_visible(False)
+
+def starts_figure(
+    rows:pd.DataFrame, # recorded, of segmenters: one data set, net, reading and setting
+    along:pd.DataFrame=None # `curves` of the same `Results`; None: the end of training alone
+)->plt.Figure: # along training, and at its end; dotted: one class everywhere
+    "Figure 3, what it helps to hand on encoder or decoder; `ValueError` for rows of no segmenter, or of several grids."
+    d = rows[rows.metric.eq('miou') & rows.value.notna()] if 'metric' in rows else rows[:0]
+    if not len(d): raise ValueError('no rows of segmenters: record study=segment or study=figure3')
+    _check_one_grid(d, 'data', 'architecture', 'recipe', 'reading', 'setting')
+    sizes,n = sorted(d.labels.unique()),1 if along is None else 2
+    fig,axes = plt.subplots(1, n, figsize=(3.2*n, 2.8), squeeze=False, layout='constrained')
+    if n>1: _along(axes[0,0], along, sizes)
+    _at_end(axes[0,-1], d, sizes)
+    share_legend(fig)
+    return fig
 
 # %% ../../nbs/papers/dong.ipynb #ee05212e
 def _elsewhere(data): return dict(do='reconstruct', images=dict(data=data))
