@@ -18,6 +18,7 @@ from aepretrain_nb.nets.encoder import conv_encoder
 from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.train.callbacks import MaskedLossCB
 from aepretrain_nb.answers.pretraining import pretraining
+from aepretrain_nb.experiment.build import build_classifier
 from aepretrain_nb.experiment.carry import carry_out, rehearse
 from aepretrain_nb.experiment.cost import cost_of
 from aepretrain_nb.experiment.fitted import kept_table
@@ -163,7 +164,7 @@ def test_recipes_are_json_and_complete(setting, reading, study):
 
 def test_the_papers_numbers():
     r = recipe('paper')
-    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==dict(dist='normal', std=.01)
+    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==r['head']['init']==dict(dist='normal', std=.01)
     assert r['labels']['n']==[4000] and r['images']['augment']==dict(stride=4) and recipe('paper', study='table1')['images']['augment']['flip']
     assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
 
@@ -303,6 +304,16 @@ def test_four_corners_from_one_autoencoder():
             same = {torch.equal(v, state[n]) for n,v in net.state_dict().items() if n.startswith(part) and n.endswith('running_mean')}
             assert same=={k in ('both', part[:-1])}
         assert net(torch.rand(2, 1, 9, 9)).shape==(2, 2, 9, 9) and 'input' not in net.decoder.wants['taps']
+
+def test_the_head_starts_as_the_layers_do_as_written_and_by_default_in_the_fair_reading():
+    for reading,std in ((None, .01), ('as_written', .01), ('fair', None)):
+        own = dict(finetune=dict(lr=3e-3)) if reading=='fair' else {}
+        for study,data in (('main', digits), ('segment', drawn)):
+            r = recipe(reading=reading, study=study, encoder=dict(layers='256 256/2', width=1.), **own)
+            step = [s for s in Plan(data, r, seeds=1).steps() if s.arm in ('skips', 'both')][0]
+            head = build_classifier(step, data).head.out if study=='main' else build_segmenter(step, data).head
+            bound = head.weight[0].numel()**-.5 # of PyTorch's uniform numbers
+            assert head.weight.std().item()==pytest.approx(std or bound/3**.5, rel=.1)
 
 def test_images_without_masks_are_not_segmented():
     with pytest.raises(ExperimentError, match='digits has no masks'): rehearse(Plan(digits, recipe(study='segment'), seeds=1).steps(), digits)

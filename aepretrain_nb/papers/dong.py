@@ -33,7 +33,7 @@ NETS = { # the convolutions that autoencoder and classifier share; a linear laye
     'stl-10': '64 64/2 128/2 128 256/2 256*2 512*3',
     'vgg-16': '64 64/2 128 128/2 256*2 256/2 512*2 512/2 512*2 512/2'}
 ASSUMED = {
-    'all-cnn-c': 'nothing: Springenberg et al., table 1, whose ninth layer is the 1x1 convolution to the classes',
+    'all-cnn-c': 'that "the no pooling version of the 9-layer network" is All-CNN-C of Springenberg et al.; no layer',
     '15-layer': 'all but depth and two strides: 5, 5 and 4 convolutions of 64, 128 and 256 maps',
     'stl-10': "strides for the first three pools of SWWAE's net, its last pool left out, as 89 pixels ask for",
     'vgg-16': 'strides in the last convolution before each pool, no fully-connected layers'}
@@ -229,7 +229,7 @@ def _windows(study, setting):
 _adam = dict(opt='adam', lr=1e-4, bs=64, evals=50, schedule='drops')
 _paper = dict(
     encoder=dict(make='all-conv', width=1., exact=True, init=PAPER_INIT),
-    decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True),
+    decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True, init=PAPER_INIT),
     images=dict(norm='train'),
     pretrain=_adam | dict(steps=200_000, corrupt=BLOCKS, norm_target=True, keep='last', choose='noisy'),
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
@@ -248,7 +248,7 @@ SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief,
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 _usual = dict(init=STARTS['default'])
-READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual,
+READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual, head=_usual,
     pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
@@ -272,7 +272,7 @@ def recipe(
     check_known('study', study, STUDIES)
     own = STUDIES[study]
     if study in _OF_LAYERS: check_not_by_arm('probe', overrides.get('probe'), _ASKS)
-    r = copy.deepcopy(dict(name='dong', setting=setting, **_paper, arms={}))
+    r = copy.deepcopy(dict(name='dong', version=2, setting=setting, **_paper, arms={}))
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
