@@ -14,6 +14,7 @@ from ..imports import *
 import matplotlib.pyplot as plt
 from fastcore.basics import listify
 from ..data.classes import ANIMALS, VEHICLES
+from ..data.sets import shown
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
 from ..experiment.kinds import check_known, check_not_by_arm
@@ -35,7 +36,7 @@ NETS = { # the convolutions that autoencoder and classifier share; a linear laye
 ASSUMED = {
     'all-cnn-c': 'that "the no pooling version of the 9-layer network" is All-CNN-C of Springenberg et al.; no layer',
     '15-layer': 'all but depth and two strides: 5, 5 and 4 convolutions of 64, 128 and 256 maps',
-    'stl-10': "strides for the first three pools of SWWAE's net, its last pool left out, as 89 pixels ask for",
+    'stl-10': "strides for SWWAE's first three pools, one layer on; its last pool left out, as 89 pixels ask for",
     'vgg-16': 'strides in the last convolution before each pool, no fully-connected layers'}
 
 # %% ../../nbs/papers/dong.ipynb #ee89800c
@@ -326,8 +327,8 @@ def as_pictured(
     if not first or not all(map(res.store.done, first.values())): return {}
     y,own,at = res.splits.test.y,res.splits.test.classes,f'{res.told("data")}/{res.told("reading")}'
     groups = [torch.tensor([own.index(c) for c in o]) for o in GROUPS[res.told('data')].values()]
-    def shown(numbers): return (y[:,numbers]>0).any(1) if y.dim()==2 else torch.isin(y, numbers)
-    images = res.splits.test.take(torch.cat([shown(o).nonzero()[:n,0] for o in groups]))
+    def of_kind(numbers): return shown(y)[:,numbers].any(1) if y.dim()==2 else torch.isin(y, numbers)
+    images = res.splits.test.take(torch.cat([of_kind(o).nonzero()[:n,0] for o in groups]))
     out = {f'{at}/images': images.x.numpy()}
     for arm,step in first.items():
         x, = next(iter(judged_dl(step, images.unlabelled(), target=None)))
