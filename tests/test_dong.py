@@ -18,6 +18,7 @@ from aepretrain_nb.nets.encoder import conv_encoder
 from aepretrain_nb.nets.loss import ReconLoss
 from aepretrain_nb.train.callbacks import MaskedLossCB
 from aepretrain_nb.answers.pretraining import pretraining
+from aepretrain_nb.experiment.build import build_classifier
 from aepretrain_nb.experiment.carry import carry_out, rehearse
 from aepretrain_nb.experiment.cost import cost_of
 from aepretrain_nb.experiment.fitted import kept_table
@@ -163,7 +164,7 @@ def test_recipes_are_json_and_complete(setting, reading, study):
 
 def test_the_papers_numbers():
     r = recipe('paper')
-    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==dict(dist='normal', std=.01)
+    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==r['head']['init']==dict(dist='normal', std=.01)
     assert r['labels']['n']==[4000] and r['images']['augment']==dict(stride=4) and recipe('paper', study='table1')['images']['augment']['flip']
     assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
 
@@ -251,18 +252,22 @@ def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_name
     each = res.store.get(fits.key.iloc[0])['each']
     assert len(each)==20 and fits.animal.iloc[0]==pytest.approx(np.mean([each[VOC_CLASSES.index(o)] for o in GROUPS['voc07']['animal']]))
     assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3) and set(rows.architecture)=={'vgg-16'}
-    found = as_pictured(res, n=2)
+    found = as_pictured(res, n=4)
     assert bool(found)==(study=='table5')
     if not found: return
     seen = [o.x.numpy().tobytes() for o in map(sp.test.take, torch.arange(len(sp.test)).split(1))]
     shown = [seen.index(o[None].tobytes()) for o in next(v for k,v in found.items() if k.endswith('/images'))]
-    for own,at in zip(GROUPS['voc07'].values(), (shown[:2], shown[2:])):
-        assert len(at)==2 and all(sp.test.y[i,[VOC_CLASSES.index(c) for c in own]].any() for i in at)
+    for own,at in zip(GROUPS['voc07'].values(), (shown[:4], shown[4:])):
+        assert len(at)==4 and all(sp.test.y[i,[VOC_CLASSES.index(c) for c in own]].eq(1).any() for i in at)
 
 def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
     sp = voc.splits('2012', 40)
     res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
     assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
+    fig = starts_figure(res.rows, res.curves)
+    shown = {o.get_label(): o for o in fig.axes[1].containers}
+    assert set(shown)==set(corners()) and fig.axes[1].get_xticklabels()[0].get_text()=='10'
+    for arm,v in res.rows.set_index('arm').value.items(): assert shown[arm].lines[0].get_ydata().item()==pytest.approx(v)
 
 def test_table_3_runs_on_a_tree_in_the_official_layout(stl10, tmp_path):
     res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'], recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
@@ -299,6 +304,16 @@ def test_four_corners_from_one_autoencoder():
             same = {torch.equal(v, state[n]) for n,v in net.state_dict().items() if n.startswith(part) and n.endswith('running_mean')}
             assert same=={k in ('both', part[:-1])}
         assert net(torch.rand(2, 1, 9, 9)).shape==(2, 2, 9, 9) and 'input' not in net.decoder.wants['taps']
+
+def test_the_head_starts_as_the_layers_do_as_written_and_by_default_in_the_fair_reading():
+    for reading,std in ((None, .01), ('as_written', .01), ('fair', None)):
+        own = dict(finetune=dict(lr=3e-3)) if reading=='fair' else {}
+        for study,data in (('main', digits), ('segment', drawn)):
+            r = recipe(reading=reading, study=study, encoder=dict(layers='256 256/2', width=1.), **own)
+            step = [s for s in Plan(data, r, seeds=1).steps() if s.arm in ('skips', 'both')][0]
+            head = build_classifier(step, data).head.out if study=='main' else build_segmenter(step, data).head
+            bound = head.weight[0].numel()**-.5 # of PyTorch's uniform numbers
+            assert head.weight.std().item()==pytest.approx(std or bound/3**.5, rel=.1)
 
 def test_images_without_masks_are_not_segmented():
     with pytest.raises(ExperimentError, match='digits has no masks'): rehearse(Plan(digits, recipe(study='segment'), seeds=1).steps(), digits)
@@ -385,3 +400,18 @@ def test_figure_2_is_drawn_from_rows():
     assert band.min()<50-2 and band.max()>70+2 # 4.3 standard errors of three runs
     with pytest.raises(ValueError, match='no rows of probes'): layers_figure(fits)
     with pytest.raises(ValueError, match='differ in reading'): layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))
+
+def test_figure_3_is_drawn_from_rows():
+    own = dict(data='voc12', architecture='vgg-16', recipe='dong', reading='fair', setting='paper', metric='miou', chance=3.5)
+    told = dict(both=[40., 41, 42], encoder=[37., 38, 39], neither_paper=[30., 31, 32])
+    rows = pd.DataFrame([own | dict(arm=k, labels=n, value=v+n/100) for k,vs in told.items() for v in vs for n in (100, 1464)])
+    ax, = starts_figure(rows).axes
+    assert [t.get_text() for t in ax.get_xticklabels()]==['100', '1,464']
+    for o in ax.containers:
+        v = np.mean(told[o.get_label().replace(' ', '_')])
+        assert o.lines[0].get_ydata()==pytest.approx([v+1, v+14.64])
+        ends = np.array([np.array(seg)[:,1] for seg in o.lines[2][0].get_segments()])
+        assert np.ptp(ends, axis=1)==pytest.approx([2*4.303/3**.5]*2, rel=.02) # 4.303 standard errors of three runs to each side, a little more near a bound
+    assert {o.get_label() for o in ax.containers}=={'both', 'encoder', 'neither paper'}
+    with pytest.raises(ValueError, match='no rows of segmenters'): starts_figure(reported_rows())
+    with pytest.raises(ValueError, match='differ in architecture'): starts_figure(pd.concat([rows, rows.assign(architecture='all-cnn-c')]))

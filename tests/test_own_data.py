@@ -130,7 +130,8 @@ def test_true_and_false_are_classes(): assert ImageSet(X[:2], np.array([True,Fal
     (['a','b','c','a'], dict(classes=['a','b']), ["'c' is none of the classes a, b"]), ([[0],[1],[2],[1]], {}, ['y.ravel()']),
     ([0,1,2,3], dict(classes=['a','b','c']), ['0..2, found 0..3']), ([0,1,0,1], dict(classes=['a','a']), ["'a' is named twice"]), ([0,1,0,1], dict(classes='ab'), ['a list of names']),
     (np.eye(4)[:,:3], dict(classes=['a','b']), ['(4, 2)', '(4, 3)']), (np.zeros((4,8,8), int), {}, ['(4, 16, 16)']), ([[0],[1,2],[0],[1]], {}, ['targets of images', 'size']),
-    (np.arange(4)%2, dict(task='multi-label'), ['needs targets of shape', 'got (4,)']), ([0,-1,0,1], {}, ['found -1..1'])])
+    (np.arange(4)%2, dict(task='multi-label'), ['needs targets of shape', 'got (4,)']), ([0,-1,0,1], {}, ['found -1..1']),
+    ([[255,0]]*4, {}, ['found 255 and no 1: write y/255']), ([[1,-1]]*4, {}, ['0 or 1, found -1..1']), ([[1,np.nan]]*4, {}, ['0 or 1']), ([[1,254]]*4, {}, ['found 1..254'])])
 def test_labels_that_are_refused(y, kw, words): says(lambda: ImageSet(X[:4], y, **kw), *words)
 
 def test_groups_by_name_are_the_same_in_every_part():

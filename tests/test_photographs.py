@@ -10,6 +10,13 @@ from aepretrain_nb.data.imagenet import ImageNet, class_folder
 from aepretrain_nb.data.named import DATASETS, dataset, verify
 from aepretrain_nb.data.photographs import read_photographs
 from aepretrain_nb.data.voc import VOC, VOC_CLASSES, draw_voc, things_shown
+from aepretrain_nb.experiment.carry import carry_out
+from aepretrain_nb.experiment.default import default_recipe
+from aepretrain_nb.experiment.plan import Plan
+from aepretrain_nb.experiment.recipe import merged
+from aepretrain_nb.experiment.run import judged_dl
+from aepretrain_nb.experiment.seen import labelled
+from aepretrain_nb.train.task import task_of
 
 OWN = [n for n,s in DATASETS.items() if isinstance(s.reader, str) and 'ckplus' not in n]
 real = Path(os.environ.get('AEPRETRAIN_DATA', 'data'))
@@ -45,17 +52,66 @@ def test_voc07_is_what_torchvision_reads(voc):
     for o,part in ((tvd.VOCDetection(voc, '2007', 'trainval'), sp.train), (tvd.VOCDetection(voc, '2007', 'test'), sp.test)):
         for i in (0, 3, 11):
             im,said = o[i]
-            easy = {t['name'] for t in said['annotation']['object'] if t['difficult']=='0'}
-            assert {VOC_CLASSES[k] for k in part.y[i].nonzero()[:,0]}==easy
+            easy,hard = ({t['name'] for t in said['annotation']['object'] if t['difficult']==d} for d in '01')
+            for mark,names in ((1, easy), (255, hard-easy)): assert {VOC_CLASSES[k] for k in (part.y[i]==mark).nonzero()[:,0]}==names
             want = np.asarray(im.resize((32, 32), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
             assert np.abs(part.x[i].numpy().astype(int)-want).mean()<2
 
-def test_difficult_things_do_not_count(tmp_path):
-    f = tmp_path/'a.xml'
-    f.write_text('<annotation><object><name>dog</name><difficult>1</difficult></object></annotation>')
-    assert not things_shown(f).any()
-    f.write_text('<annotation><object><name>dog</name><difficult>1</difficult></object><object><name>dog</name><difficult>0</difficult></object></annotation>')
-    assert things_shown(f).nonzero()[:,0].tolist()==[VOC_CLASSES.index('dog')]
+@pytest.mark.parametrize('difficult,mark', [('1', 255), ('10', 1), ('01', 1), ('0', 1), ('11', 255), ('', 0)])
+def test_a_class_shown_in_difficult_things_alone_is_marked(difficult, mark, tmp_path):
+    f,cat = tmp_path/'a.xml','<object><name>cat</name><difficult>0</difficult></object>'
+    f.write_text(f'<annotation>{cat}' + ''.join(f'<object><name>dog</name><difficult>{d}</difficult></object>' for d in difficult) + '</annotation>')
+    y = dict(zip(VOC_CLASSES, things_shown(f).tolist()))
+    assert y.pop('dog')==mark and {k: v for k,v in y.items() if v}==dict(cat=1)
+
+def lists_of(voc, part):
+    "What the devkit's lists of the classes say: 1, 0 or -1 for each image"
+    folder = voc/'VOCdevkit/VOC2007/ImageSets/Main'
+    return torch.tensor([[int(line.split()[1]) for line in (folder/f'{c}_{part}.txt').read_text().splitlines()] for c in VOC_CLASSES]).T
+
+def by_the_devkit(out, gt, points):
+    "The devkit's evaluation of one class: 0 is neither a hit nor a miss"
+    gt = gt[(-out).argsort(stable=True)]
+    tp,fp = (gt>0).cumsum(0).double(),(gt<0).cumsum(0).double()
+    rec,prec = tp/tp[-1],tp/(tp+fp).clamp(min=1)
+    if points: return 100*np.mean([prec[rec>=t/(points-1)-1e-9].max().item() for t in range(points)])
+    return 100*prec[gt>0].mean().item()
+
+def test_marks_are_those_of_the_devkits_lists(voc):
+    sp,marks = VOC(voc).splits(size=16),{1: 1, -1: 0, 0: 255}
+    for part,o in dict(trainval=sp.train, test=sp.test).items():
+        gt = lists_of(voc, part)
+        assert o.y.tolist()==[[marks[g] for g in row] for row in gt.tolist()] and (gt==0).any()
+        assert o.present()==[c for c,shows in zip(VOC_CLASSES, (gt>0).any(0)) if shows]
+
+def test_scores_are_those_of_the_devkit(voc):
+    gt,tally = lists_of(voc, 'test'),task_of('multi-label').tally()
+    out = torch.randn(len(gt), 20, generator=torch.Generator().manual_seed(0)) + 3*(gt==0)
+    tally.add(out, VOC(voc).splits(size=16).test.y)
+    for name,points in dict(map=None, map11=11).items():
+        each = [by_the_devkit(out[:,c], gt[:,c], points) for c in range(20)]
+        assert tally.scores()[name]==pytest.approx(np.mean(each), abs=1e-3)
+        if not points: assert tally.each==pytest.approx(each, abs=1e-3)
+    counted = (gt!=0).sum(0)
+    assert task_of('multi-label').chance(VOC(voc).splits(size=16).test.y)['map']==pytest.approx(100*((gt>0).sum(0)/counted).mean().item(), abs=1e-3)
+
+def test_difficult_things_neither_train_nor_score_a_net(voc):
+    "A net is the same, and scored the same, whatever would have been said of what does not count"
+    sp = VOC(voc).splits(size=16)
+    r = merged(default_recipe('smoke', 'voc07') | dict(arms=dict(random=dict(steps=['classify']))),
+        dict(labels=dict(n=[20], policy='uniform'), seeds=dict(n=1), finetune=dict(steps=4, evals=1, bs=8)))
+    step, = Plan(sp, r).steps()
+    net,found = carry_out(step, sp)
+    x,y = next(iter(judged_dl(step, sp.test)))
+    with torch.no_grad(): out = net.eval()(x)
+    gt = lists_of(voc, 'test')
+    assert found['each']==pytest.approx([by_the_devkit(out[:,c], gt[:,c], None) for c in range(20)], abs=1e-3) and math.isfinite(found['value'])
+    loss = task_of('multi-label').loss()
+    grads = torch.autograd.grad(loss(z := out.clone().requires_grad_(), y), z)[0]
+    assert (grads[y==255]==0).all() and (grads[y!=255]!=0).all()
+    assert loss(out, y)==loss(out + 5*(y==255), y)
+    spent = sp.train.y[torch.cat(labelled(step, sp)[:2])]
+    assert found['chance']==pytest.approx(np.mean([100*((c==1).sum()/(c!=255).sum()).item() for c in spent.T if (c==1).any()]), abs=1e-3)
 
 def test_voc12_has_masks_and_what_does_not_count(voc):
     sp = VOC(voc).splits('2012', 90)

@@ -14,7 +14,7 @@ from aepretrain_nb.train.callbacks import BestWeightsCB
 from aepretrain_nb.train.learner import ImageLearner, torch_opt
 from aepretrain_nb.train.scores import (SCORES, CountTally, ImageTally, RankTally, average_precision, confusion_counts,
     count_scores)
-from aepretrain_nb.train.task import TASKS_OF, Joint, ScoresCB, Task, pixel_loss, sigmoid_loss, task_of
+from aepretrain_nb.train.task import TASKS_OF, Joint, ScoresCB, Task, labels_loss, pixel_loss, sigmoid_loss, task_of
 
 digits = dataset('digits')
 gen = lambda seed: torch.Generator().manual_seed(seed)
@@ -288,6 +288,23 @@ def test_losses():
     assert sigmoid_loss(logits, y, 'none').mean().item()==pytest.approx(sigmoid_loss(logits, y).item(), rel=1e-6)
     out,hits = problem('multi-label', 30, 4, 0)
     assert torch.equal(task_of('multi-label').loss()(out, hits), F.binary_cross_entropy_with_logits(out, hits))
+
+def test_several_labels_that_all_count_are_trained_as_by_pytorch_to_the_bit():
+    out,hits = problem('multi-label', 30, 4, 0)
+    out.requires_grad_()
+    for how in ('mean', 'none'):
+        ours,theirs = labels_loss(out, hits, how),F.binary_cross_entropy_with_logits(out, hits, reduction=how)
+        assert torch.equal(ours, theirs) and torch.equal(*(torch.autograd.grad(o.mean(), out)[0] for o in (ours, theirs)))
+
+def test_what_does_not_count_adds_nothing_to_a_sum_over_all_pairs():
+    out,hits = problem('multi-label', 30, 4, 0)
+    marked = torch.rand(30, 4, generator=gen(1))<.3
+    y = hits.masked_fill(marked, 255)
+    each = F.binary_cross_entropy_with_logits(out, hits, reduction='none')
+    assert labels_loss(out, y).item()==pytest.approx(each[~marked].sum().item()/120, rel=1e-6)
+    assert labels_loss(out, torch.full_like(y, 255))==0
+    a,b = (tallied(task_of('multi-label'), out, o, [7, 23]) for o in (y, hits))
+    assert a.scores()!=b.scores() and a.scores()==tallied(task_of('multi-label'), out.masked_fill(marked, 99.), y, [30]).scores()
 
 @pytest.mark.parametrize('ignore', [255, 2])
 def test_pixels_that_are_not_known_teach_nothing(ignore):

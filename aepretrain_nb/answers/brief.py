@@ -152,5 +152,7 @@ def share_legend(
         if ax.get_legend() is None: continue
         ax.get_legend().remove()
         room = ax.spines.bottom.get_bounds() # where the data end and the legend's room begins
-        if room: ax.set_xlim(room)
+        if not room: continue
+        ax.set_xlim(room)
+        ax.xaxis.label.set_x(.5)
     fig.legend(names.values(), names, loc='outside lower center', ncol=ncol, frameon=False)

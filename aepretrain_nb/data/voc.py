@@ -18,7 +18,7 @@ from .ground import place
 from .masks import mask_to_size, palette, read_mask
 from .named import data_root
 from .photographs import read_photographs
-from .sets import ImageSet, seed_of
+from .sets import UNCOUNTED, ImageSet, seed_of
 from .splits import Splits
 
 # %% ../../nbs/data/28_voc.ipynb #87def97a
@@ -59,8 +59,17 @@ def draw_voc(
         for at,name in enumerate(lists):
             stems = [f'{year}_{at}{i:05}' for i in range(n)]
             (home/'ImageSets'/kind/f'{name}.txt').write_text(''.join(f'{o}\n' for o in stems))
-            for i,stem in enumerate(stems): _draw(home, stem, list(_things(rng, i)), colours)
+            things = {stem: list(_things(rng, i)) for i,stem in enumerate(stems)}
+            for stem,own in things.items(): _draw(home, stem, own, colours)
+            if kind=='Main': _list_classes(home/'ImageSets'/kind, name, things)
     return root
+
+def _list_classes(folder, name, things):
+    "Write the devkit's list of each class: 1 shown, 0 in difficult things alone, -1 not"
+    for c in VOC_CLASSES:
+        hard = {stem: [o[1] for o in own if o[0]==c] for stem,own in things.items()}
+        lines = [f'{stem} {1-min(o) if o else -1:2}\n' for stem,o in hard.items()]
+        (folder/f'{c}_{name}.txt').write_text(''.join(lines))
 
 def _draw(home, stem, things, colours):
     "Write one photograph with its annotation and its mask"
@@ -119,13 +128,14 @@ def verify(self:VOC)->pd.DataFrame: # a row per list: file, expected, found, sta
 # %% ../../nbs/data/28_voc.ipynb #218e9df1
 def things_shown(
     path # of an annotation
-)->Tensor: # (20,), 0 or 1
-    "Which classes a photograph shows, without what is difficult; a `DataError` for an annotation that is none."
+)->Tensor: # (20,): 1 shown, 0 not, 255 in difficult things alone, which does not count
+    "Which classes a photograph shows; a `DataError` for an annotation that is none."
     try: said = tvd.VOCDetection.parse_voc_xml(ElementTree.parse(path).getroot())['annotation']['object']
     except (OSError, ElementTree.ParseError, KeyError, TypeError):
         raise DataError(f'{path}: no annotation of VOC') from None
-    easy = {o['name'] for o in said if o.get('difficult', '0')=='0'}
-    return torch.tensor([float(c in easy) for c in VOC_CLASSES])
+    easy = {o['name']: 1. for o in said if o.get('difficult', '0')=='0'}
+    marks = {o['name']: float(UNCOUNTED) for o in said} | easy
+    return torch.tensor([marks.get(c, 0.) for c in VOC_CLASSES])
 
 # %% ../../nbs/data/28_voc.ipynb #13bdcda2
 @patch

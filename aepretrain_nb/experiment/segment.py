@@ -61,7 +61,7 @@ def build_segmenter(
         raise ExperimentError(f'{step.recipe}: a segmenter keeps the decoder, and this way to pre-train leaves none')
     ae,shape = build_autoencoder(step, splits),shape_of(step, splits)
     head = nn.Conv2d(levels(ae.encoder, *shape)[1][0], splits.train.n_classes, 3, padding=1)
-    init_(head, dict(dist='default'), generator('head', step.seeds['head']))
+    init_(head, step.net['decoder'].get('init') or dict(dist='default'), generator('head', step.seeds['head']))
     net = Segmenter(ae.encoder, headless(ae.decoder), head)
     for state,names in weights: fill(net, state, names)
     for prefix in step.fit.get('freeze', ()): freeze(net.get_submodule(prefix.rstrip('.')))

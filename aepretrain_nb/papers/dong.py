@@ -6,14 +6,15 @@ Docs: https://aepretrain.github.io/aepretrain_nb/papers/dong.html.md"""
 
 # %% auto #0
 __all__ = ['NETS', 'ASSUMED', 'SKIPS', 'NO_SKIPS', 'BLOCKS', 'PAPER_INIT', 'STARTS', 'STUDIES', 'SETTINGS', 'RATES', 'READINGS',
-           'GROUPS', 'layers_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest', 'as_pictured',
-           'reported_rows']
+           'GROUPS', 'layers_figure', 'starts_figure', 'Study', 'recipe', 'by_group', 'as_recorded', 'strongest',
+           'as_pictured', 'reported_rows']
 
 # %% ../../nbs/papers/dong.ipynb #5dd89dbf
 from ..imports import *
 import matplotlib.pyplot as plt
 from fastcore.basics import listify
 from ..data.classes import ANIMALS, VEHICLES
+from ..data.sets import shown
 from ..nets.allconv import read_layers
 from ..train.transfer import at_rest
 from ..experiment.kinds import check_known, check_not_by_arm
@@ -24,7 +25,7 @@ from ..experiment.segment import corners
 from ..answers.brief import share_legend
 from ..answers.rows import reported
 from ..answers.stats import interval
-from ..answers.viz import arm_styles
+from ..answers.viz import arm_styles, curves
 
 # %% ../../nbs/papers/dong.ipynb #72944a46
 NETS = { # the convolutions that autoencoder and classifier share; a linear layer on the mean of each map comes last
@@ -33,9 +34,9 @@ NETS = { # the convolutions that autoencoder and classifier share; a linear laye
     'stl-10': '64 64/2 128/2 128 256/2 256*2 512*3',
     'vgg-16': '64 64/2 128 128/2 256*2 256/2 512*2 512/2 512*2 512/2'}
 ASSUMED = {
-    'all-cnn-c': 'nothing: Springenberg et al., table 1, whose ninth layer is the 1x1 convolution to the classes',
+    'all-cnn-c': 'that "the no pooling version of the 9-layer network" is All-CNN-C of Springenberg et al.; no layer',
     '15-layer': 'all but depth and two strides: 5, 5 and 4 convolutions of 64, 128 and 256 maps',
-    'stl-10': "strides for the first three pools of SWWAE's net, its last pool left out, as 89 pixels ask for",
+    'stl-10': "strides for SWWAE's first three pools, one layer on; its last pool left out, as 89 pixels ask for",
     'vgg-16': 'strides in the last convolution before each pool, no fully-connected layers'}
 
 # %% ../../nbs/papers/dong.ipynb #ee89800c
@@ -112,14 +113,18 @@ def _curve(ax, rows, name, color, marker):
     ax.fill_between(t.index, t.low, t.high, color=color, alpha=.15, lw=0)
     ax.plot(t.index, t['mean'], color=color, marker=marker, ms=4, lw=1.2, label=name.replace('_', ' '))
 
+def _check_one_grid(d, *columns):
+    "A `ValueError` for rows that differ in one of these columns"
+    mixed = [c for c in columns if c in d and d[c].nunique()>1]
+    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+
 def layers_figure(
     rows:pd.DataFrame # recorded, of one reading, setting and number of labels
 )->plt.Figure: # a panel for each way to ask that has rows
     "Figure 2, what every layer of each net tells; `ValueError` for rows of no grid, or of several."
     d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else rows[:0]
     if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
-    mixed = [c for c in ('data', 'reading', 'setting', 'labels') if c in d and d[c].nunique()>1]
-    if mixed: raise ValueError(f'rows differ in {", ".join(mixed)}: give those of one grid')
+    _check_one_grid(d, 'data', 'reading', 'setting', 'labels')
     there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
     fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
     for ax,p in zip(axes[0], there):
@@ -138,6 +143,41 @@ def _corners(r):
     some = {k: a for k,a in corners().items() if k!='neither'}
     return some | {f'neither_{k}': untrained(v) for k,v in STARTS.items()}
 
+
+# %% ../../nbs/papers/dong.ipynb #f16u3e02
+def _along(ax, told, sizes):
+    "Validation of the largest size, a line for each start"
+    curves(told[told.labels==sizes[-1]], 'step', ylabel=f'validation, {int(sizes[-1]):,} masks (%)', ax=ax)
+
+def _at_end(ax, d, sizes):
+    "The test images: a place for each number of masks, in it a mark with its interval for each start"
+    looks = arm_styles(d.arm)
+    for i,(arm,look) in enumerate(looks.items()):
+        cells = d[d.arm==arm].groupby('labels')
+        found = [interval(g.value, .95, (0, 100), g.get('subset'), g.get('encoder_seed')) for _,g in cells]
+        mean,low,high = np.array(found).T
+        at = np.array([sizes.index(n) for n,_ in cells]) + .14*(i-(len(looks)-1)/2)
+        style = dict(fmt=look['marker'], color=look['color'], ms=5, lw=1.2)
+        ax.errorbar(at, mean, [mean-low, high-mean], label=arm.replace('_', ' '), **style)
+    ax.axhline(d.chance.mean(), color='.6', lw=.8, ls=':')
+    ax.set_xticks(range(len(sizes)), [f'{int(n):,}' for n in sizes])
+    ax.set(xlabel='masks', ylabel='mean IoU (%)', xlim=(-.5, len(sizes)-.5))
+    ax.spines[['top', 'right']].set_visible(False)
+
+def starts_figure(
+    rows:pd.DataFrame, # recorded, of segmenters: one data set, net, reading and setting
+    along:pd.DataFrame=None # `curves` of the same `Results`; None: the end of training alone
+)->plt.Figure: # along training, and at its end; dotted: one class everywhere
+    "Figure 3, what it helps to hand on encoder or decoder; `ValueError` for rows of no segmenter, or of several grids."
+    d = rows[rows.metric.eq('miou') & rows.value.notna()] if 'metric' in rows else rows[:0]
+    if not len(d): raise ValueError('no rows of segmenters: record study=segment or study=figure3')
+    _check_one_grid(d, 'data', 'architecture', 'recipe', 'reading', 'setting')
+    sizes,n = sorted(d.labels.unique()),1 if along is None else 2
+    fig,axes = plt.subplots(1, n, figsize=(3.2*n, 2.8), squeeze=False, layout='constrained')
+    if n>1: _along(axes[0,0], along, sizes)
+    _at_end(axes[0,-1], d, sizes)
+    share_legend(fig)
+    return fig
 
 # %% ../../nbs/papers/dong.ipynb #ee05212e
 def _elsewhere(data): return dict(do='reconstruct', images=dict(data=data))
@@ -190,7 +230,7 @@ def _windows(study, setting):
 _adam = dict(opt='adam', lr=1e-4, bs=64, evals=50, schedule='drops')
 _paper = dict(
     encoder=dict(make='all-conv', width=1., exact=True, init=PAPER_INIT),
-    decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True),
+    decoder=SKIPS | dict(init=PAPER_INIT), head=dict(make='linear', average=True, init=PAPER_INIT),
     images=dict(norm='train'),
     pretrain=_adam | dict(steps=200_000, corrupt=BLOCKS, norm_target=True, keep='last', choose='noisy'),
     finetune=_adam | dict(steps=100_000), probe=_adam | dict(lr=1e-3, steps=10_000, norm_target=True),
@@ -209,7 +249,7 @@ SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief,
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 _usual = dict(init=STARTS['default'])
-READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual,
+READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual, head=_usual,
     pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
     finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
 
@@ -233,7 +273,7 @@ def recipe(
     check_known('study', study, STUDIES)
     own = STUDIES[study]
     if study in _OF_LAYERS: check_not_by_arm('probe', overrides.get('probe'), _ASKS)
-    r = copy.deepcopy(dict(name='dong', setting=setting, **_paper, arms={}))
+    r = copy.deepcopy(dict(name='dong', version=2, setting=setting, **_paper, arms={}))
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
@@ -287,8 +327,8 @@ def as_pictured(
     if not first or not all(map(res.store.done, first.values())): return {}
     y,own,at = res.splits.test.y,res.splits.test.classes,f'{res.told("data")}/{res.told("reading")}'
     groups = [torch.tensor([own.index(c) for c in o]) for o in GROUPS[res.told('data')].values()]
-    def shown(numbers): return (y[:,numbers]>0).any(1) if y.dim()==2 else torch.isin(y, numbers)
-    images = res.splits.test.take(torch.cat([shown(o).nonzero()[:n,0] for o in groups]))
+    def of_kind(numbers): return shown(y)[:,numbers].any(1) if y.dim()==2 else torch.isin(y, numbers)
+    images = res.splits.test.take(torch.cat([of_kind(o).nonzero()[:n,0] for o in groups]))
     out = {f'{at}/images': images.x.numpy()}
     for arm,step in first.items():
         x, = next(iter(judged_dl(step, images.unlabelled(), target=None)))

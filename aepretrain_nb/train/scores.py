@@ -11,7 +11,7 @@ __all__ = ['SCORES', 'Score', 'confusion_counts', 'count_scores', 'precision_rec
 # %% ../../nbs/train/08_scores.ipynb #3b762391
 from ..imports import *
 from fastcore.basics import patch
-from ..data.sets import as_unit
+from ..data.sets import UNCOUNTED, as_unit, shown
 from ..nets.layers import act_layer
 from ..nets.loss import entropy, excess_bce
 
@@ -91,12 +91,14 @@ def count_scores(
     return dict(accuracy=right, error=round(100-right, 4), pixel=right) | means
 
 # %% ../../nbs/train/08_scores.ipynb #a0558a49
+def _counted(score, y): return score[y!=UNCOUNTED],y[y!=UNCOUNTED]
+
 def precision_recall(
     score:Tensor, # outputs for one class (n,), in any unit: only their order counts
-    y:Tensor, # does the image show it? (n,), 0 or 1
+    y:Tensor, # does the image show it? (n,), 0 or 1; 255 where it does not count
 )->tuple: # precision and recall, float64 on the CPU, at each distinct output from the highest
     "How clean and how complete the images above each threshold are"
-    score,y = score.cpu(),y.cpu()
+    score,y = _counted(score.cpu(), y.cpu())
     order = score.argsort(descending=True)
     score,hits = score[order],(y[order]>0).cumsum(0)
     last = torch.ones(len(score), dtype=torch.bool) # of those with the same output
@@ -107,10 +109,11 @@ def precision_recall(
 # %% ../../nbs/train/08_scores.ipynb #c03517e9
 def average_precision(
     score:Tensor, # outputs for one class (n,)
-    y:Tensor, # does the image show it? (n,), 0 or 1
+    y:Tensor, # does the image show it? (n,), 0 or 1; 255 where it does not count
     points:int=None, # recalls to look at, such as 11; None: all there are
 )->float: # in [0,1]; nan where no image shows it, or an output is nan
     "The area below the curve of precision over recall"
+    score,y = _counted(score, y)
     if not (y>0).any() or score.isnan().any(): return math.nan
     precision,recall = precision_recall(score, y)
     if points is None: return float((precision*recall.diff(prepend=torch.zeros(1))).sum())
@@ -200,33 +203,33 @@ class RankTally:
 
     def add(self,
         output:Tensor, # (n, k), in any unit
-        y:Tensor # (n, k), 0 or 1
+        y:Tensor # (n, k), 0 or 1; 255 where an image does not count for a class
     ):
         "Keep one batch"
         _fit(output, y)
         self.told.append(output.detach().cpu())
-        self.true.append(y.cpu()>0)
+        self.true.append(y.cpu())
 
     @property
-    def left_out(self): return (~torch.cat(self.true).any(0)).nonzero()[:,0].tolist() if self.true else []
+    def left_out(self): return (~shown(torch.cat(self.true)).any(0)).nonzero()[:,0].tolist() if self.true else []
 
     @property
     def each(self): # in per cent, None for one that no image shows
         "The average precision of each class"
         told,true = torch.cat(self.told),torch.cat(self.true)
-        return [_percent(average_precision(*p)) if p[1].any() else None for p in zip(told.T, true.T)]
+        return [_percent(average_precision(*p)) if shown(p[1]).any() else None for p in zip(told.T, true.T)]
 
     def scores(self)->dict: # map, map11: means over classes that some image shows, in per cent; nan without any
         "Scores of all that was added"
         if not self.true: return dict(map=math.nan, map11=math.nan)
         told,true = torch.cat(self.told),torch.cat(self.true)
-        there = true.any(0)
+        there = shown(true).any(0)
         pairs = list(zip(told.T[there], true.T[there])) # of the classes that some image shows
         each = {k: [average_precision(*p, points) for p in pairs] for k,points in dict(map=None, map11=11).items()}
         return {k: _percent(np.mean(v or [math.nan])) for k,v in each.items()}
 
     def chance(self,
-        y:Tensor # (n, k), 0 or 1, of the labelled images
+        y:Tensor # (n, k), 0, 1 or 255, of the labelled images
     )->dict: # as `scores`
         "What giving every image the same output would score"
         same = type(self)()
