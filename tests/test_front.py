@@ -1,6 +1,6 @@
 "The script that records the comparisons of the first page."
 from pathlib import Path
-import pytest
+import pandas as pd, pytest
 from aepretrain_nb.answers.results import Results
 
 @pytest.fixture
@@ -16,6 +16,16 @@ def test_a_table_for_each_comparison_in_the_default_recipe(front, tmp_path):
     found = {k: Results.read(tmp_path/f'{k}.csv') for k in asked}
     assert {k: (o.told('recipe'), o.arms) for k,o in found.items()}==dict.fromkeys(asked, ('default', ['pretrained', 'random', 'frozen_random']))
     assert '--n-unlabelled 200' not in found['one'].told('command') and found['two'].rows.n_unlabelled.max()==200
+
+def test_the_third_comparison_takes_over_what_the_second_has(front, tmp_path):
+    "Its own arms are added to rows that stay as they are, times and all"
+    small = '--setting smoke --seeds 1 --set pretrain.steps=10 --set finetune.steps=10'.split()
+    second,third = (front.ASKED[k].replace('cifar10', 'digits').replace('10000', '200').replace('2000', '50')
+        for k in ('photographs', 'photographs_equal'))
+    assert front.record(tmp_path, small, dict(photographs=f'{second} --labels 50', more=third), tmp_path)==0
+    old,new = (pd.read_csv(tmp_path/f'{k}.csv').dropna(subset='key').drop_duplicates('key').set_index('key') for k in ('photographs', 'more'))
+    assert set(old.index)<set(new.index) and set(new.loc[new.index.difference(old.index), 'arm'])=={'pretrained_frozen', 'random_longer'}
+    assert new.loc[old.index, 'seconds'].equals(old.seconds)
 
 def test_a_comparison_that_fails_is_the_last(front, tmp_path):
     assert front.record(tmp_path, [], dict(one='digits --setting none', two='digits'), tmp_path)==2

@@ -1,16 +1,19 @@
-"""Record the two comparisons of the first page: scikit-learn's digits, as `make demo` has them, and photographs of CIFAR-10.
+"""Record the comparisons of the first page: scikit-learn's digits, as `make demo` has them; photographs of CIFAR-10; and these at 2,000 labels again,
+beside all controls, of which one computes as much as autoencoder and classifier together.
 
     python tools/front.py STORE [OPTIONS of aepretrain compare, such as --processes 2]
 
-STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv and results/photographs.csv (a row per
-fit and per autoencoder), and the curves of both.
+STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv, results/photographs.csv and
+results/photographs_equal.csv (a row per fit and per autoencoder), and the curves of each.
 """
 import guide  # before torch is imported
 
 import sys
 from pathlib import Path
 
-ASKED = dict(demo='digits', photographs='cifar10 --n-unlabelled 10000')
+_PHOTOGRAPHS = 'cifar10 --n-unlabelled 10000'
+ASKED = dict(demo='digits', photographs=_PHOTOGRAPHS,
+    photographs_equal=f'{_PHOTOGRAPHS} --set controls=all --labels 2000 --reuse photographs')  # what has finished there
 
 def record(store, argv=(), asked=ASKED, results=guide.RESULTS):
     "Compare as `asked` says, by name of the tables that are written; gives the first exit code that is not 0, or 0."
