@@ -78,7 +78,7 @@ def test_torchvisions_weights_are_its_net(tmp_path):
     "Each tensor finds its place: the same answers as torchvision's own net, at every macro-layer's end and on top"
     net,f = published(),tmp_path/'vgg11.pth'
     torch.save(net.state_dict(), f)
-    own = dict(encoder=dict(of='torchvision:vgg11', init_weights=False), head=dict(hidden=[16, 16]), images=dict(augment=None))
+    own = dict(encoder=dict(of='torchvision:vgg11'), head=dict(hidden=[16, 16]), images=dict(augment=None))
     r = recipe('paper', classifier=f, **own)
     check_recipe(r)
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
