@@ -218,7 +218,7 @@ def cut(self:Staged,
 
 # %% ../../nbs/nets/02_encoder.ipynb #e8ff1573
 class _NoNorm(TorchFunctionMode):
-    "Batch normalisation keeps the shape; on the meta device PyTorch takes a hundred times as long for it as for a convolution"
+    "Leaves out batch normalisation, which keeps the shape and is slow on the meta device"
     def __torch_function__(self, func, types, args=(), kwargs=None):
         return args[0] if func is F.batch_norm else func(*args, **(kwargs or {}))
 
