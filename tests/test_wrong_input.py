@@ -312,8 +312,8 @@ def test_one_size_one_arm_and_numbers_of_numpy_are_what_they_say(tmp_path):
 def test_call_and_command_agree(tmp_path, monkeypatch, capsys):
     "The same words give the same trials: which setting the digits get is no matter of who asks"
     monkeypatch.chdir(tmp_path)
-    res = compare('digits', ['random'], [50], 1, store=tmp_path/'call', progress=False)
-    assert main('compare digits --arms random --labels 50 --seeds 1 --out command'.split())==0
+    res = compare('digits', ['random'], [50], 1, lr=.003, store=tmp_path/'call', progress=False)
+    assert main('compare digits --arms random --labels 50 --seeds 1 --lr .003 --out command'.split())==0
     assert res.told('setting')=='digits' and read_results('command').rows.key.tolist()==res.rows.key.tolist()
 
 # Images

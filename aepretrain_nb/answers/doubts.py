@@ -121,7 +121,8 @@ def _is_autoencoder(rows):
 
 def _behind(runs, rows):
     "The rows of the autoencoders of one arm's `runs`."
-    e = rows[rows.kind.eq('encoder')] if 'kind' in rows else rows[:0]
+    few = rows[[c for c in rows if c in READ or c=='edge']]
+    e = few[few.kind.eq('encoder')] if 'kind' in few else few[:0]
     for c in ('arm', 'architecture', 'encoder_seed', 'reading', 'setting'):
         if c in runs and c in e: e = e[e[c].isin(runs[c].unique())]
     same = e[e['data'].isin(runs['data'].unique())] if 'data' in e and 'data' in runs else e

@@ -44,9 +44,11 @@ def pretraining(
     e = encoders.assign(**{c: np.nan for c in (*_ERRORS, 'curve') if c not in encoders})
     fell = e.last_fifth.astype(float).fillna(e.curve.map(fall_of).astype(float))
     e = e.assign(last_fifth=fell, no_better=e.mse>=e.mean_image)
-    how = {c: 'mean' for c in _ERRORS[:3]} | dict(last_fifth='median', no_better='sum')
     of = e.groupby([c for c in ('data', 'reading', 'setting', 'arm') if c in e], dropna=False, sort=False)
-    t = of.agg(n=('arm', 'size'), **{c: (c, f) for c, f in how.items()}).reset_index()
+    means = of[list(_ERRORS[:3])].mean()
+    t = means.assign(last_fifth=of.last_fifth.median(), no_better=of.no_better.sum())
+    t.insert(0, 'n', of.size())
+    t = t.reset_index()
     t = t.assign(untrained=(t.no_better>0) & (2*t.no_better>=t.n), falling=t.last_fifth<-most)
     return t.assign(words=[_told(r, most) for r in t.itertuples()])
 

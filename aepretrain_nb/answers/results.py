@@ -9,6 +9,7 @@ __all__ = ['ABOUT', 'Results']
 
 # %% ../../nbs/answers/13_results.ipynb #39309135
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from .differences import differences
@@ -62,7 +63,8 @@ class Results:
         margin:float=None # smallest difference that would matter, in its unit; None: equivalence is not asked
     ):
         about, plan = dict(about or {}), plan or {}
-        self.about, self.plan, self.odd, self.pictures, self.folder = about, plan, list(odd), pictures, None
+        self.about, self.plan, self.odd, self.folder = about, plan, list(odd), None
+        self.pictures = pictures and lru_cache(maxsize=None)(pictures)
         self.margin, self.tuning, self.records = margin or plan.get('margin'), tuning, records
         self.missing = pd.DataFrame(columns=['arm', 'labels', *SEEDS, 'reason']) if missing is None else missing
         self.curves = pd.DataFrame() if curves is None else curves

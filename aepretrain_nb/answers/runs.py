@@ -127,6 +127,13 @@ def _lacks(d, where, by):
     named = {c: where[c] for c in by if isinstance(where.get(c), (list, tuple, set, range))}
     return any(len(set(v)-set(d[c])) for c, v in named.items())
 
+def _found(rows, where, value, by):
+    "The rows that `where` describes with a finite value in a cell, and how many values are not finite."
+    d = matching(rows, where)
+    d = d[d[list(by)].notna().all(axis=1)]
+    ok = np.isfinite(pd.to_numeric(d[value], errors='coerce').astype(float))
+    return d[ok], int((~ok).sum())
+
 def runs_of(
     rows:pd.DataFrame, # one a run
     where:dict, # as in `matching`
@@ -136,19 +143,20 @@ def runs_of(
     told=() # columns to be told of
 ) -> Runs: # None where there are none
     "The values that `where` describes, a column for each value of `by`; raises `LedgerError` for two in one place."
-    d = matching(rows, where)
-    if value not in d or any(c not in d for c in by): return None
-    d = d[d[list(by)].notna().all(axis=1)]
-    ok = np.isfinite(pd.to_numeric(d[value], errors='coerce').astype(float))
-    d, lost = d[ok], int((~ok).sum())
+    if value not in rows or any(c not in rows for c in by): return None
+    needed = READ | {*by, *pair, *listify(told), value, 'unit'}
+    few = rows[[c for c in rows if c in needed or c in where or c=='subset']] # a column less is time won
+    d, lost = _found(few, where, value, by)
     if not len(d) or _lacks(d, where, by): return None
     subset = d.subset.astype(object).where(d.subset.notna(), '') if 'subset' in d else ''
-    needed = READ | {*by, *pair, *listify(told), value, 'unit'}
-    whole, d, by = d, d[[c for c in d if c in needed]].assign(cell_=0, subset=subset), list(by) or ['cell_']
+    d, cells = d[[c for c in d if c in needed]].assign(cell_=0, subset=subset), by
+    by = list(by) or ['cell_']
     seeds = _key(d, pair, by)
     if not seeds: d = d.assign(run_=d.groupby(by).cumcount())
     key = seeds or ['run_']
-    if d.duplicated(key+by).any(): raise LedgerError(_doubled(whole.assign(**d[key+by]), key+by, where))
+    if d.duplicated(key+by).any():
+        whole, _ = _found(rows, where, value, cells)
+        raise LedgerError(_doubled(whole.assign(**d[key+by]), key+by, where))
     wide = d.assign(v_=d[value].astype(float)).pivot(index=key, columns=by, values=['v_', 'subset'])
     encoder = d.assign(e_=d.encoder_seed).groupby(key).e_.first() if 'encoder_seed' in d else None
     said = {c: sorted(d[c].dropna().astype(str).unique()) if c in d else [] for c in listify(told)}

@@ -13,6 +13,7 @@ from ..imports import *
 import re
 from typing import NamedTuple
 from fastcore.basics import patch
+from torch.overrides import TorchFunctionMode
 from .layers import ACTS, act_layer, monotone, started
 
 # %% ../../nbs/nets/02_encoder.ipynb #890fa781
@@ -216,6 +217,11 @@ def cut(self:Staged,
     return low
 
 # %% ../../nbs/nets/02_encoder.ipynb #e8ff1573
+class _NoNorm(TorchFunctionMode):
+    "Leaves out batch normalisation, which keeps the shape and is slow on the meta device"
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func is F.batch_norm else func(*args, **(kwargs or {}))
+
 def feature_sizes(
     enc:nn.Module, # any encoder
     c:int, # channels of the images
@@ -228,7 +234,9 @@ def feature_sizes(
     parts = dict(enc.stages.items()) if hasattr(enc, 'stages') else dict(enc.named_children())
     state = {k: torch.empty_like(v, device='meta') for k,v in (*enc.named_parameters(), *enc.named_buffers())}
     hooks = [m.register_forward_hook(partial(note, n)) for n,m in parts.items()]
-    try: torch.func.functional_call(enc, state, (torch.empty(2, c, h, w, device='meta'),))
+    x = torch.empty(2, c, h, w, device='meta')
+    try:
+        with _NoNorm(): torch.func.functional_call(enc, state, (x,))
     finally:
         for o in hooks: o.remove()
     return out
