@@ -124,7 +124,7 @@ _decoders = dict(lr=.03, schedule='one_cycle', steps=200, evals=2)
 _base = dict(encoder=dict(make=_nets+'vgg_encoder'), decoder=dict(make=_nets+'macro_decoder'), head=dict(make='linear'),
     finetune=_adam | dict(lr=.003, schedule='one_cycle', steps=2000, evals=10, score_train=True),
     pretrain=_adam | _decoders, refit=_adam | _decoders,
-    joint=_adam | dict(lr=.001, schedule='one_cycle', keep='last', steps=400, evals=8, weight=PRICES, score_train=True),
+    joint=_adam | dict(lr=.01, schedule='one_cycle', keep='last', steps=400, evals=8, weight=PRICES, score_train=True),
     labels=dict(n=[4000]), seeds=dict(n=10), images=dict(norm='train'))
 READINGS = dict(fair={}, as_written=dict(encoder=dict(norm=False), decoder=dict(init=dict(dist='normal', std=.001)),
     pretrain=dict(lr=.01), refit=dict(lr=.01), joint=dict(weight=1.), images=dict(norm=[.45, 1.])))
