@@ -28,11 +28,10 @@ from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
 from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms
-from .experiment.records import weights_digest
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
-from .experiment.step import to_json
+from .experiment.step import to_json, weights_digest
 from .experiment.store import Store, check_keep, experiment, lender
 from .experiment.trust import check_trust
 from .experiment.tune import Rates

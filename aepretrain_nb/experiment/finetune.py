@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/experiment/finetune.html.md"""
 
 # %% auto #0
 __all__ = ['PLAIN', 'first_filters', 'movement', 'judged_by', 'order_seed', 'Kit', 'beside', 'preferred', 'ten_windows', 'rates',
-           'choices', 'audit', 'finetune', 'as_it_is']
+           'audit', 'finetune', 'as_it_is']
 
 # %% ../../nbs/experiment/11_finetune.ipynb #dceecc23
 from ..imports import *
@@ -168,7 +168,7 @@ def _prices(
     asked = step.fit.get('weight')
     return distinct(asked) if isinstance(asked, (list, tuple)) else []
 
-def choices(
+def _choices(
     step # that sees labels
 )->list: # of steps
     "A step at each of its prices and rates."
@@ -199,7 +199,7 @@ def finetune(
     ten_windows(step, splits.test.shape)
     _check_score(step, splits)
     tries,why = [],None
-    for one in choices(step):
+    for one in _choices(step):
         try: tries.append(_attempt(one, splits, weights, device, kit))
         except StepFailed as e: why = e
     if not tries: raise why
@@ -224,7 +224,8 @@ def as_it_is(
     start,task,(_,valid,which) = time.perf_counter(),judged_by(step),_parts(step, splits)
     with alone('finetune', step.seeds['head']):
         dls = PLAIN.batches(step, splits, valid, valid, device)
-        learn = learner(step, build_classifier(step, splits, weights), dls, PLAIN.loss(step, task), metrics=task.metric())
+        net = build_classifier(step, splits, weights)
+        learn = learner(step, net, dls, PLAIN.loss(step, task), metrics=task.metric())
         with learn.no_logging(): loss,score = learn.validate()
     v = _told(task.score, score)
     seen = dict(lr=rates(step)[0], best=0, valid=v, valid_loss=loss, curve=[v], losses=[[0., loss]], steps=0, images=0)

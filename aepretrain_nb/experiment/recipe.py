@@ -18,7 +18,7 @@ from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
 from .factory import NETS, check_net
 from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
-from .records import weights_digest
+from .step import weights_digest
 from .kinds import ExperimentError, Whole, Word, distinct
 
 # %% ../../nbs/experiment/04_recipe.ipynb #a206b19f

@@ -16,8 +16,8 @@ from ..experiment.default import crops_and_flips
 from ..experiment.fitted import fitted
 from ..experiment.kinds import check_known, check_not_by_arm
 from ..experiment.recipe import merged
-from ..experiment.records import weights_digest
 from ..experiment.run import judged_dl
+from ..experiment.step import weights_digest
 from ..nets.inversion import images_from, operator_losses
 from ..nets.macro import JUDGED
 from ..train.transfer import at_rest, read_weights
