@@ -30,7 +30,7 @@ def begun(first, tmp_path_factory):
     return compare(digits, ARMS, **how, store=tmp_path_factory.mktemp('b')/'s', progress=False)
 
 def test_all_arms_begin_with_the_file_and_the_control_is_the_file(first, begun):
-    res,file = first
+    res,_ = first
     firsts = {chain(s)[0].twin.key for s in begun.steps if s.seeds['head']==0}
     assert len(firsts)==1 and all(chain(s)[0].do=='load' for s in begun.steps)
     alone = begun.rows[begun.rows.arm=='classifier']

@@ -456,7 +456,7 @@ SHORT = [f'--set={k}={v}' for k,v in {'encoder.depth': 2, 'finetune.steps': 2, '
     'joint.weight': .1}.items()]
 
 @pytest.mark.slow
-@pytest.mark.parametrize('arms,asked', [('SWWAE-all,further', ['--recipe', 'zhang', *SHORT]), ('joint', ['--method', 'joint', 
+@pytest.mark.parametrize('arms,asked', [('SWWAE-all,further', ['--recipe', 'zhang', *SHORT]), ('joint', ['--method', 'joint',
     '--set', 'encoder.depth=2', '--set', 'joint.steps=2', '--set', 'joint.lr=.001'])])
 def test_photographs_of_ones_own_with_a_vgg_of_timm(tmp_path, arms, asked):
     "From files to rows: decoders on a net of the library, and what is told of it"

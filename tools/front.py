@@ -1,5 +1,5 @@
 """Record the comparisons of the first page: scikit-learn's digits, as `make demo` has them; photographs of CIFAR-10; and these at 2,000 labels again,
-beside all controls, of which one computes as much as autoencoder and classifier together.
+beside all controls, of which one sees as many images as autoencoder and classifier together.
 
     python tools/front.py STORE [OPTIONS of aepretrain compare, such as --processes 2]
 

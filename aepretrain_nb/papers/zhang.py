@@ -127,7 +127,7 @@ _base = dict(encoder=dict(make=_nets+'vgg_encoder'), decoder=dict(make=_nets+'ma
     joint=_adam | dict(lr=.01, schedule='one_cycle', keep='last', steps=400, evals=8, weight=PRICES, score_train=True),
     labels=dict(n=[4000]), seeds=dict(n=10), images=dict(norm='train'))
 READINGS = dict(fair={}, as_written=dict(encoder=dict(norm=False), decoder=dict(init=dict(dist='normal', std=.001)),
-    pretrain=dict(lr=.01), refit=dict(lr=.01), joint=dict(weight=1.), images=dict(norm=[.45, 1.])))
+    pretrain=dict(lr=.01), refit=dict(lr=.01), joint=dict(weight=1., lr=.001), images=dict(norm=[.45, 1.])))
 
 def _short(steps, widths, **kw):
     "Few steps on small images"
@@ -139,7 +139,7 @@ _vgg16 = dict(encoder=dict(make=_nets+'macro_encoder', of='torchvision:vgg16'),
     head=dict(make='mlp', hidden=[4096, 4096], dropout=.5),
     images=dict(norm=[[.485, .456, .406], [.229, .224, .225]], augment=dict(size=224, flip=True)),
     finetune=dict(bs=256, steps=370_000), pretrain=dict(bs=256, steps=25_000), refit=dict(bs=256, steps=25_000),
-    joint=dict(bs=256, steps=50_000), labels=dict(n=[1_281_167], valid='test'), seeds=dict(n=1))
+    joint=dict(bs=256, steps=50_000, lr=.001), labels=dict(n=[1_281_167], valid='test'), seeds=dict(n=1))
 SETTINGS = dict(quick={}, paper=_vgg16, wide=dict(encoder=dict(widths=[32, 64, 128, 128]), seeds=dict(n=3)),
     digits=_short((300, 100, 100, 150), [16, 32], labels=dict(n=[100, 400]), seeds=dict(n=5)),
     smoke=_short((40, 8, 8, 16), [8, 16], labels=dict(n=[100]), seeds=dict(n=2)))
