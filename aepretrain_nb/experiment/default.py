@@ -29,7 +29,7 @@ _arms = dict(pretrained=dict(steps=['reconstruct', 'classify']), random=dict(ste
     frozen_random=dict(steps=['classify'], change=_frozen))
 
 # %% ../../nbs/experiment/24_default.ipynb #7c2d0002
-CONTROLS = 'usual', 'all'
+CONTROLS = 'usual', 'all', 'longer'
 
 def _longer(r):
     "Fields of `Fit` that show a classifier as many images more as the autoencoder may see"
@@ -43,12 +43,15 @@ def _head_alone(r):
     own = r['finetune']['lr']
     return _frozen['finetune'] | (dict(lr=[*own, .3, 1.]) if isinstance(own, list) and max(own)<.3 else {})
 
-def _every_arm(r):
-    "The arms of a recipe with all controls"
-    pre,scratch,still = ['reconstruct', 'classify'],['classify'],dict(finetune=_head_alone(r))
-    return dict(pretrained=dict(steps=pre), pretrained_frozen=dict(steps=pre, change=still), random=dict(steps=scratch),
-        random_longer=dict(steps=scratch, change=dict(finetune=_longer(r))),
-        frozen_random=dict(steps=scratch, change=still))
+def _arms_for(controls, r):
+    "The arms of a recipe with such controls"
+    pre,scratch = ['reconstruct', 'classify'],['classify']
+    still,longer = dict(finetune=_head_alone(r)),dict(finetune=_longer(r))
+    both = dict(pretrained=dict(steps=pre), pretrained_longer=dict(steps=pre, change=longer),
+        pretrained_frozen=dict(steps=pre, change=still), random=dict(steps=scratch),
+        random_longer=dict(steps=scratch, change=longer), frozen_random=dict(steps=scratch, change=still))
+    left = dict(all=['pretrained_longer'], longer=['pretrained_frozen', 'frozen_random'])[controls]
+    return {k: arm for k,arm in both.items() if k not in left}
 
 # %% ../../nbs/experiment/24_default.ipynb #024a0e27
 _rates = [.0003, .001, .003, .01, .03, .1]
@@ -73,7 +76,7 @@ _settings = dict(quick={},
 def default_recipe(
     setting:str='smoke', # smoke (seconds), digits, quick (two cores)
     data:str=None, # name of the data set, which says whether its images may be mirrored
-    controls:str='usual', # one of `CONTROLS`: all have frozen pre-trained weights and equal computing among them
+    controls:str='usual', # one of `CONTROLS`: all are those for a sceptic, longer has both starts with longer fits, too
     **overrides # sections to change, as in `finetune={'steps': 1000}`
 )->dict: # plain JSON
     "The default recipe; raises `ExperimentError` for an unknown setting or override."
@@ -83,7 +86,7 @@ def default_recipe(
     own = dict(name='default', setting=setting, arms=_arms) | said | _base
     r = merged(copy.deepcopy(own), dict(images=dict(augment=crops_and_flips(data))))
     r = merged(merged(r, _settings[setting]), overrides)
-    return r if controls=='usual' else r | dict(controls=controls, arms=_every_arm(r))
+    return r if controls=='usual' else r | dict(controls=controls, arms=_arms_for(controls, r))
 
 # %% ../../nbs/experiment/24_default.ipynb #4090c301
 def recipe_for(
