@@ -3,8 +3,8 @@ beside all controls, of which one sees as many images as autoencoder and classif
 
     python tools/front.py STORE [OPTIONS of aepretrain compare, such as --processes 2]
 
-STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv, results/photographs.csv and
-results/photographs_equal.csv (a row per fit and per autoencoder), and the curves of each.
+STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv, results/photographs.csv,
+results/photographs_equal.csv and results/photographs_longer.csv (a row per fit and per autoencoder), and the curves of each.
 """
 import guide  # before torch is imported
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 _PHOTOGRAPHS = 'cifar10 --n-unlabelled 10000'
 ASKED = dict(demo='digits', photographs=_PHOTOGRAPHS,
-    photographs_equal=f'{_PHOTOGRAPHS} --set controls=all --labels 2000 --reuse photographs')  # what has finished there
+    photographs_equal=f'{_PHOTOGRAPHS} --set controls=all --labels 2000 --reuse photographs',  # what has finished there
+    photographs_longer=f'{_PHOTOGRAPHS} --set controls=longer --labels 2000 --reuse photographs,photographs_equal')
 
 def record(store, argv=(), asked=ASKED, results=guide.RESULTS):
     "Compare as `asked` says, by name of the tables that are written; gives the first exit code that is not 0, or 0."
