@@ -241,7 +241,8 @@ _short = dict(steps=30, evals=3, bs=32, lr=3e-3)
 _few_blocks = dict(corrupt=BLOCKS | dict(n=4, size=2)) # for 9x9 pixels
 _brief = dict(pretrain=dict(lr=1e-3, steps=6000, evals=30), finetune=dict(lr=3e-3, steps=2000, evals=20),
     probe=dict(lr=3e-3, steps=600, evals=6))
-SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief,
+_briefer = merged(_brief, dict(pretrain=dict(steps=2000, evals=20), finetune=dict(steps=1000, evals=10)))
+SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief, narrow=_wide(1/12) | _briefer,
     digits=_wide(1/6) | dict(pretrain=_few_blocks | dict(lr=3e-3, steps=600, evals=10),
         finetune=dict(lr=3e-3, steps=300, evals=6, bs=32), probe=dict(lr=3e-3, steps=300, evals=6),
         labels=dict(n=[50, 200, 800])),
@@ -262,7 +263,7 @@ def _told(arms, net):
     return {k: a | dict(columns=dict(architecture=net) | a.get('columns', {})) for k,a in arms.items()}
 
 def recipe(
-    setting:str='smoke', # one of `SETTINGS`: smoke, digits, quick, half, paper
+    setting:str='smoke', # one of `SETTINGS`: smoke, digits, narrow, quick, half, paper
     reading:str=None, # 'fair', or 'as_written' (or None) for the paper's protocol
     study:str='main', # one of `STUDIES`: the net and the arms
     **overrides # sections to change, as in `pretrain={'steps': 1000}`
