@@ -121,7 +121,7 @@ def test_lower_is_better_where_the_rows_say_so(name):
     assert set(v.table.verdict)=={'helps'} and (v.table['diff']<0).all() and v.lower and v.unit==unit
     assert 'helps' in v.headline and unit in v.headline and 'points' not in v.headline and 'lower is better' in str(v)
     assert v.best.control.tolist()==['random', 'random'], 'the best control has the lowest validation loss'
-    assert res.rising().arm.tolist()==['random'] and f'still gained 0.2 {unit}' in ' '.join(res.warnings)
+    assert res.rising().arm.tolist()==['random'] and f'last fifth of a fit ({unit}): random 0.2 at 100 labels' in ' '.join(res.warnings)
     assert res.text().split('\n')[2].startswith(f'{METRICS[name].title} ({unit})')
 
 MORE = ARMS | dict(frozen_random=60., variant_1=85., variant_2=86., variant_3=87., variant_4=88.5)

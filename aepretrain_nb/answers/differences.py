@@ -11,25 +11,26 @@ __all__ = ['differences']
 import numpy as np, pandas as pd
 from dataclasses import asdict
 from fastcore.all import listify
-from .crossed import crossed
+from .crossed import crossed, scope_of
 from .scores import bounds_of, stuck
 from .stats import Diff, apart, diff_of, paired, permutation, two_stage
 
 # %% ../../nbs/answers/04_differences.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
-    "Finite values of one arm at one size by pair key, with the columns that `names` maps to; absent columns are nan."
-    d = df.set_index(key, drop=False).sort_index(level=key)
-    cols = {k: d[c] if c in d else np.nan for k, c in names.items()}
-    v = pd.DataFrame(dict(value=d[metric].astype(float), **cols))
-    return v[np.isfinite(v.value)]
+    "Finite values of a cell by the number of their pair, with the columns that `names` maps to; absent columns are nan."
+    cols = {k: df[c].array if c in df else np.nan for k, c in names.items()}
+    number = df.groupby(key, dropna=False).ngroup().to_numpy()
+    v = pd.DataFrame(dict(value=df[metric].astype(float).array, **cols), index=number)
+    return v[np.isfinite(v.value)].sort_index(kind='stable')
 
 # %% ../../nbs/answers/04_differences.ipynb #40d84ff7
 def _matched(a, b, pairs):
     "`a` and `b` at their complete pairs, if there are some and their digests agree, else None."
-    both = a.index.intersection(b.index)
-    x, y = a.loc[both], b.loc[both]
-    alike = (x.subset.astype(object).fillna('')==y.subset.astype(object).fillna('')).all()
-    return (x, y) if pairs and len(both)>1 and alike else None
+    if not a.index.equals(b.index):
+        both = a.index.intersection(b.index)
+        a, b = a.loc[both], b.loc[both]
+    digests = [np.where(v.subset.isna(), '', v.subset) for v in (a, b)]
+    return (a, b) if pairs and len(a)>1 and (digests[0]==digests[1]).all() else None
 
 def _names(v): return [None if v[c].isna().all() else v[c] for c in ('subset', 'encoder')]
 
@@ -39,9 +40,9 @@ def _coarser(*encoders):
     shared = [e for e in encoders if count(e)<len(e)]
     return min([e for e in shared if count(e)>1] or shared, key=count, default=None)
 
-def _scope(*means):
-    "What all runs of any of the `means` share."
-    return ', '.join(dict.fromkeys(filter(None, ', '.join(m.scope for m in means).split(', '))))
+def _scope(*scopes):
+    "What all runs of any of the `scopes` share."
+    return ', '.join(dict.fromkeys(filter(None, ', '.join(scopes).split(', '))))
 
 # %% ../../nbs/answers/04_differences.ipynb #7cf09838
 def _welch_rows(a, b, conf, bounds):
@@ -52,15 +53,15 @@ def _welch_rows(a, b, conf, bounds):
     x = diff_of(f'Welch t {how}'.strip(), *values, (*means, apart(*means)), conf, bounds)
     own = [m.values for m in means]
     perm = np.nan if any(v is None for v in own) else permutation(*own, paired=False)
-    return x, dict(p_perm=perm, units=np.nan, scope=_scope(*means))
+    return x, dict(p_perm=perm, units=np.nan, scope=_scope(*(m.scope for m in means)))
 
 # %% ../../nbs/answers/04_differences.ipynb #91a76cff
 def _paired_rows(a, b, conf, bounds):
     "`paired` of matched runs, which share what those of either arm share."
     names = _names(a)[0], _coarser(a.encoder, b.encoder)
-    m, own = crossed(a.value-b.value, *names), [crossed(v.value, *_names(v)) for v in (a, b)]
+    m, own = crossed(a.value-b.value, *names), [scope_of(len(a), *_names(v)) for v in (a, b)]
     perm = (np.nan, np.nan) if m.values is None else (permutation(m.values, 0*m.values), len(m.values))
-    more = dict(p_perm=perm[0], units=perm[1], scope=_scope(m, *own))
+    more = dict(p_perm=perm[0], units=perm[1], scope=_scope(m.scope, *own))
     return paired(a.value, b.value, conf, bounds, *names), more
 
 # %% ../../nbs/answers/04_differences.ipynb #9c79cb59
@@ -86,19 +87,19 @@ def _bounds(df, metric, bounds):
 # %% ../../nbs/answers/04_differences.ipynb #9a002e52
 def _untested(x, kind): return Diff(kind, x.n_a, x.n_b, x.mean_a, x.mean_b, x.sd_a, x.sd_b, x.diff, conf=x.conf)
 
-def _staged(d, x, first, conf, bounds):
-    "`two_stage` of the matched pairs `d`, whose plain test was `x`; `first` are the keys of the pilot."
+def _staged(d, x, planned, conf, bounds):
+    "`two_stage` of the matched pairs `d`, whose plain test was `x`; the first `planned` pairs were the pilot."
     if not x.se>0: return x
-    pilot = 0 if d is None else int(d[0].index.isin(first).sum())
+    pilot = 0 if d is None else int((d[0].index<planned).sum())
     if x.kind!='paired t' or pilot<2: return _untested(x, 'two-stage t')
     return two_stage(d[0].value, d[1].value, pilot, conf, bounds)
 
 # %% ../../nbs/answers/04_differences.ipynb #e51515d2
-def _row(a, b, pairs, conf, bounds, first):
+def _row(a, b, pairs, conf, bounds, planned):
     "The columns of one cell and control, from the runs of both arms."
     d = _matched(a, b, pairs)
     x, more = _welch_rows(a, b, conf, bounds) if d is None else _paired_rows(*d, conf, bounds)
-    if first is not None: x, more['p_perm'] = _staged(d, x, first, conf, bounds), np.nan
+    if planned: x, more['p_perm'] = _staged(d, x, planned, conf, bounds), np.nan
     for k, v in zip('ab', d or (a, b)):
         more |= {f'chance_{k}': int(v.stuck.sum()), f'valid_{k}': v.valid.astype(float).mean()}
     known = all(len(v) and v.stuck.notna().all() for v in d or (a, b))
@@ -141,16 +142,15 @@ def differences(
     else: df, key, subset = df.assign(run_=df.groupby([*by, arm]).cumcount()), ['run_'], None
     _check(df, [*by, arm, metric, *key, *listify(subset)], [*by, arm, *key], arm, treatment)
     bounds, df, rows = _bounds(df, metric, bounds), df.assign(stuck_=stuck(df, metric)), []
-    names = dict(subset=subset, encoder=encoder, stuck='stuck_', valid='valid', start='encoder')
+    names = dict(subset=subset, encoder=encoder, stuck='stuck_', valid='valid', start='encoder', arm=arm)
     starts = df.groupby(arm).encoder.agg(_starts) if 'encoder' in df else dict.fromkeys(df[arm], '')
     for c, d in df.groupby(by, dropna=False):
-        keys = d.set_index(key).index.unique().sort_values()
-        first = keys[:pilot] if pilot else None
-        v = {k: _values(d[d[arm]==k], metric, key, names) for k in df[arm].unique()}
+        every, n = _values(d, metric, key, names), len(d.drop_duplicates(key))
+        v = {k: every[every.arm==k] for k in df[arm].unique()}
         a, cell = v.pop(treatment), []
         for k, b in v.items():
-            own = _row(a, b, bool(pair), conf, bounds, first)
+            own = _row(a, b, bool(pair), conf, bounds, pilot or None)
             if not len(b): own['start'] = starts[k]
-            cell.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*len(keys)-len(a)-len(b)))
+            cell.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*n-len(a)-len(b)))
         rows += _same_seeds(cell, v) if pair else cell
     return pd.DataFrame(rows)

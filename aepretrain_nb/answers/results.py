@@ -173,11 +173,12 @@ def _constant(rows, classes, records):
 
 # %% ../../nbs/answers/13_results.ipynb #a009d285
 def _rises(res):
-    "A line for each cell that had not converged"
-    u = res.score.points
-    rise = (lambda v: f'{v:.1f} points') if u=='points' else (lambda v: f'{v:.3g} {u}'.strip())
-    return [f'not converged: {o.arm} at {o.labels} labels still gained {rise(o.rise)} on validation over its last fifth'
-        for o in res.rising().itertuples()]
+    "A line for all cells whose fits ended while they still gained"
+    u,t = res.score.points,res.rising()
+    rise = (lambda v: f'{v:.1f}') if u=='points' else (lambda v: f'{v:.3g}')
+    own = lambda arm: ', '.join(f'{rise(o.rise)} at {o.labels}' for o in t[t.arm==arm].itertuples())
+    told,unit = '; '.join(f'{arm} {own(arm)} labels' for arm in t.arm.unique()),f' ({u})' if u else ''
+    return [f'validation still gained over the last fifth of a fit{unit}: {told}; more steps may help'] if told else []
 
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
