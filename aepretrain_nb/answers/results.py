@@ -178,7 +178,9 @@ def _rises(res):
     rise = (lambda v: f'{v:.1f}') if u=='points' else (lambda v: f'{v:.3g}')
     own = lambda arm: ', '.join(f'{rise(o.rise)} at {o.labels}' for o in t[t.arm==arm].itertuples())
     told,unit = '; '.join(f'{arm} {own(arm)} labels' for arm in t.arm.unique()),f' ({u})' if u else ''
-    return [f'validation still gained over the last fifth of a fit{unit}: {told}; more steps may help'] if told else []
+    open_ = 'random_longer' not in res.arms and 'recipe' in res.rows and res.rows.recipe.eq('default').all()
+    asks = '; --set controls=longer asks what further steps bring' if open_ else ''
+    return [f'validation still gained over the last fifth of a fit{unit}: {told}{asks}'] if told else []
 
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
