@@ -124,6 +124,14 @@ def test_lower_is_better_where_the_rows_say_so(name):
     assert res.rising().arm.tolist()==['random'] and f'last fifth of a fit ({unit}): random 0.2 at 100 labels' in ' '.join(res.warnings)
     assert res.text().split('\n')[2].startswith(f'{METRICS[name].title} ({unit})')
 
+@pytest.mark.parametrize('recipe, arm, asks', [('default', 'random', True), ('default', 'random_longer', False), ('segment', 'random', False)])
+def test_fits_that_still_gained_are_one_line_and_name_what_asks_further(recipe, arm, asks):
+    "All cells in one line, steepest or not; the question is the default recipe's, and is not asked of who has the answer"
+    rising = pd.concat([curve(a, [40, 60, 70, 75, top], n) for n in (100, 1000) for a,top in (('pretrained', 79), (arm, 77))])
+    line, = [w for w in Results(made(dict(pretrained=80., **{arm: 79.})).assign(recipe=recipe), curves=rising).warnings if 'last fifth' in w]
+    assert f'pretrained 4.0 at 100, 4.0 at 1000 labels; {arm} 2.0 at 100, 2.0 at 1000 labels' in line
+    assert ('--set controls=longer' in line)==asks
+
 MORE = ARMS | dict(frozen_random=60., variant_1=85., variant_2=86., variant_3=87., variant_4=88.5)
 
 @pytest.mark.parametrize('n', [2, 3, 8])
