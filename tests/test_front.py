@@ -27,6 +27,16 @@ def test_the_third_comparison_takes_over_what_the_second_has(front, tmp_path):
     assert set(old.index)<set(new.index) and set(new.loc[new.index.difference(old.index), 'arm'])=={'pretrained_frozen', 'random_longer'}
     assert new.loc[old.index, 'seconds'].equals(old.seconds)
 
+def test_the_fourth_adds_the_pretrained_start_with_longer_fits_alone(front, tmp_path):
+    "Both starts and both lengths, of which all but one are there"
+    small = '--setting smoke --seeds 1 --set pretrain.steps=10 --set finetune.steps=10'.split()
+    names = 'photographs', 'photographs_equal', 'photographs_longer'
+    first,*more = (front.ASKED[k].replace('cifar10', 'digits').replace('10000', '200').replace('2000', '50') for k in names)
+    assert front.record(tmp_path, small, dict(zip(names, [f'{first} --labels 50', *more])), tmp_path)==0
+    there,new = (pd.read_csv(tmp_path/f'{k}.csv').query("kind=='fit'").set_index('arm').key for k in names[1:])
+    assert set(new.index)=={'pretrained', 'pretrained_longer', 'random', 'random_longer'}
+    assert set(new[~new.isin(there)].index)=={'pretrained_longer'}
+
 def test_a_comparison_that_fails_is_the_last(front, tmp_path):
     assert front.record(tmp_path, [], dict(one='digits --setting none', two='digits'), tmp_path)==2
     assert not list(tmp_path.glob('*.csv'))
