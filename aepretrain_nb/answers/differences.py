@@ -17,7 +17,7 @@ from .stats import Diff, apart, diff_of, paired, permutation, two_stage
 
 # %% ../../nbs/answers/04_differences.ipynb #9fe9ffdb
 def _values(df, metric, key, names):
-    "Finite values of a cell by the number of their pair, with the columns that `names` maps to; absent columns are nan."
+    "Finite values of a cell by the number of their pair, with the columns that `names` maps to; nan for absent ones."
     cols = {k: df[c].array if c in df else np.nan for k, c in names.items()}
     number = df.groupby(key, dropna=False).ngroup().to_numpy()
     v = pd.DataFrame(dict(value=df[metric].astype(float).array, **cols), index=number)
