@@ -132,6 +132,12 @@ def test_fits_that_still_gained_are_one_line_and_name_what_asks_further(recipe, 
     assert f'pretrained 4.0 at 100, 4.0 at 1000 labels; {arm} 2.0 at 100, 2.0 at 1000 labels' in line
     assert ('--set controls=longer' in line)==asks
 
+def test_a_frozen_arm_alone_asks_for_no_further_steps():
+    "The arms with longer fits are those that learn as a whole"
+    rising = curve('frozen_random', [40, 60, 70, 75, 79])
+    line, = [w for w in Results(made(ARMS | dict(frozen_random=60.)).assign(recipe='default'), curves=rising).warnings if 'last fifth' in w]
+    assert 'frozen_random 4.0 at 100 labels' in line and 'controls=longer' not in line
+
 MORE = ARMS | dict(frozen_random=60., variant_1=85., variant_2=86., variant_3=87., variant_4=88.5)
 
 @pytest.mark.parametrize('n', [2, 3, 8])

@@ -149,7 +149,7 @@ def differences(
         v = {k: every[every.arm==k] for k in df[arm].unique()}
         a, cell = v.pop(treatment), []
         for k, b in v.items():
-            own = _row(a, b, bool(pair), conf, bounds, pilot or None)
+            own = _row(a, b, bool(pair), conf, bounds, pilot)
             if not len(b): own['start'] = starts[k]
             cell.append(dict(zip(by, c), treatment=treatment, control=k, **own, missing=2*n-len(a)-len(b)))
         rows += _same_seeds(cell, v) if pair else cell

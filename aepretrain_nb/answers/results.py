@@ -175,11 +175,11 @@ def _constant(rows, classes, records):
 def _rises(res):
     "A line for all cells whose fits ended while they still gained"
     u,t = res.score.points,res.rising()
-    rise = (lambda v: f'{v:.1f}') if u=='points' else (lambda v: f'{v:.3g}')
-    own = lambda arm: ', '.join(f'{rise(o.rise)} at {o.labels}' for o in t[t.arm==arm].itertuples())
-    told,unit = '; '.join(f'{arm} {own(arm)} labels' for arm in t.arm.unique()),f' ({u})' if u else ''
-    open_ = 'random_longer' not in res.arms and 'recipe' in res.rows and res.rows.recipe.eq('default').all()
-    asks = '; --set controls=longer asks what further steps bring' if open_ else ''
+    t['told'] = [f'{o.rise:{".1f" if u=="points" else ".3g"}} at {o.labels}' for o in t.itertuples()]
+    told = '; '.join(f'{arm} {", ".join(g.told)} labels' for arm, g in t.groupby('arm', sort=False))
+    ours = 'recipe' in res.rows and res.rows.recipe.eq('default').all() and 'random_longer' not in res.arms
+    asks = '; --set controls=longer asks what further steps bring' if ours and t.arm.ne('frozen_random').any() else ''
+    unit = f' ({u})' if u else ''
     return [f'validation still gained over the last fifth of a fit{unit}: {told}{asks}'] if told else []
 
 @patch(as_prop=True)

@@ -30,6 +30,8 @@ _arms = dict(pretrained=dict(steps=['reconstruct', 'classify']), random=dict(ste
 
 # %% ../../nbs/experiment/24_default.ipynb #7c2d0002
 CONTROLS = 'usual', 'all', 'longer'
+_ARMS = dict(all=['pretrained', 'pretrained_frozen', 'random', 'random_longer', 'frozen_random'],
+    longer=['pretrained', 'pretrained_longer', 'random', 'random_longer'])
 
 def _longer(r):
     "Fields of `Fit` that show a classifier as many images more as the autoencoder may see"
@@ -47,11 +49,10 @@ def _arms_for(controls, r):
     "The arms of a recipe with such controls"
     pre,scratch = ['reconstruct', 'classify'],['classify']
     still,longer = dict(finetune=_head_alone(r)),dict(finetune=_longer(r))
-    both = dict(pretrained=dict(steps=pre), pretrained_longer=dict(steps=pre, change=longer),
+    every = dict(pretrained=dict(steps=pre), pretrained_longer=dict(steps=pre, change=longer),
         pretrained_frozen=dict(steps=pre, change=still), random=dict(steps=scratch),
         random_longer=dict(steps=scratch, change=longer), frozen_random=dict(steps=scratch, change=still))
-    left = dict(all=['pretrained_longer'], longer=['pretrained_frozen', 'frozen_random'])[controls]
-    return {k: arm for k,arm in both.items() if k not in left}
+    return {k: every[k] for k in _ARMS[controls]}
 
 # %% ../../nbs/experiment/24_default.ipynb #024a0e27
 _rates = [.0003, .001, .003, .01, .03, .1]
