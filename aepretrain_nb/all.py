@@ -55,6 +55,7 @@ from .train.scores import *
 from .train.task import *
 from .train.calibrate import *
 from .train.schemes import *
+from .train.search import *
 from .experiment.kinds import *
 from .experiment.factory import *
 from .experiment.schema import *

@@ -11,7 +11,7 @@ from aepretrain_nb.data.sets import ImageSet, generator
 from aepretrain_nb.data.splits import Splits
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.compare import compare
-from aepretrain_nb.experiment.plan import plan, seed_list
+from aepretrain_nb.experiment.plan import in_steps, plan, seed_list
 from aepretrain_nb.experiment.pretrain import reconstruct
 from aepretrain_nb.experiment.recipe import candidates, check_recipe, find_recipe, merged
 from aepretrain_nb.experiment.run import StepFailed, looks
@@ -96,6 +96,29 @@ def test_a_rate_within_its_list_is_no_edge_and_one_rate_says_nothing():
     res = reconstruct(encoder(opt='adam', lr=[1e-5, .03, 1e3], evals=5, n_valid=97), digits)[1]
     assert (res['lr'], res['edge'])==(.03, False)
     assert {'tried', 'edge', 'tuning'}.isdisjoint(reconstruct(encoder(), digits)[1])
+
+@pytest.mark.parametrize('first_lr, rates', [(.003, {.001, .003, .01, .03, .1}), (.05, {.01, .03, .1}), (1., {.03, .1})])
+def test_an_autoencoder_seeks_its_rate_outwards(first_lr, rates):
+    own = dict(opt=dict(adam=(every := [1e-5, 1e-4, .001, .003, .01, .03, .1])), steps=20, evals=5, n_valid=97)
+    whole,ae = (reconstruct(encoder(**own, **how), digits) for how in ({}, dict(seek='outward', first_lr=first_lr)))
+    assert [o['lr'] for o in whole[1]['tuning']]==every
+    assert {o['lr'] for o in ae[1]['tuning']}==rates
+    for k in ('lr', 'mse', 'curve', 'edge'): assert ae[1][k]==whole[1][k]
+    assert all(torch.equal(a, b) for a,b in zip(ae[0].state_dict().values(), whole[0].state_dict().values()))
+
+def test_each_optimiser_seeks_from_the_nearest_rate_of_its_own_list_and_passes_what_diverges():
+    own = dict(opt=dict(adam=[.003, .01, .03], sgd=[.5, 2., 1e38]), seek='outward', first_lr=1e30, loss='bce', steps=20, evals=5, n_valid=97)
+    res = reconstruct(encoder(**own), digits)[1]
+    assert ('sgd', 1e38) in {(o['opt'], o['lr']) for o in res['tuning'] if o['mse'] is None}
+    assert ('sgd', 2.) in {(o['opt'], o['lr']) for o in res['tuning']}
+    with pytest.raises(StepFailed, match=r'no candidate of sgd:1e\+36 1e\+37 gave a result'):
+        reconstruct(encoder(**own | dict(opt=dict(sgd=[1e36, 1e37, 1e38]))), digits)
+
+def test_steps_know_of_a_search_only_where_they_make_it():
+    ask = dict(seek='outward', first_lr=.01, ties='smaller', tune='first', steps=5)
+    assert in_steps(dict(opt='adam', lr=.01, **ask), 10)==dict(opt='adam', lr=.01, steps=5)
+    assert in_steps(dict(opt=(by := dict(adam=[.01, .03])), **ask), 10)==dict(opt=by, seek='outward', first_lr=.01, steps=5)
+    assert in_steps(dict(opt=by, **ask | dict(seek='all')), 10)==dict(opt=by, steps=5)
 
 def test_a_choice_is_made_on_images_that_were_not_trained_on():
     "Without n_valid: other pixels in the held-out images move the errors, not the weights of a candidate"

@@ -9,7 +9,7 @@ __all__ = ['foreseen', 'Pace', 'timed', 'batches_of', 'seconds_of', 'span', 'slo
 
 # %% ../../nbs/experiment/29_cost.ipynb #eeeb6808
 from ..imports import *
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
@@ -112,8 +112,10 @@ def timed(
 
 # %% ../../nbs/experiment/29_cost.ipynb #3f90884e
 def _tries(step):
-    "Trainings of a step: one for each rate and optimiser, at each price of a reconstruction"
-    return len(candidates(step.fit))*len(distinct(step.fit.get('weight', Fit.weight)))
+    "Trainings of a step: for each optimiser its rates (outwards, the first three), at each price of a reconstruction"
+    rates = Counter(opt for opt,_ in candidates(step.fit))
+    most = 3 if step.fit.get('seek')=='outward' else math.inf
+    return sum(min(n, most) for n in rates.values())*len(distinct(step.fit.get('weight', Fit.weight)))
 
 def _kind(step):
     "What steps have in common that take equally long"

@@ -96,8 +96,9 @@ def in_steps(
     n:int, # images to train on
     size:int=0 # labels
 )->dict: # without rules
-    "A training without rules: epochs as steps, steps for this size, no way of seeking a rate."
-    out = {k: v for k,v in fit.items() if k not in ('tune', 'seek', 'first_lr', 'ties')}
+    "A training without rules: epochs as steps, steps for this size, no way of seeking a rate but its own."
+    own = ('seek', 'first_lr') if isinstance(fit.get('opt'), dict) and fit.get('seek')=='outward' else ()
+    out = {k: v for k,v in fit.items() if k in own or k not in ('tune', 'seek', 'first_lr', 'ties')}
     if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})

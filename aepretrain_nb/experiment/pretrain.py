@@ -15,6 +15,7 @@ from ..data.ground import canonical
 from ..data.sets import seed_of
 from ..nets.loss import ReconLoss, baselines, last_fifth, recon_error
 from ..train.scores import SCORES
+from ..train.search import Search, seek
 from .seen import held_out, images_of
 from .recipe import at_edge, candidates, tried
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
@@ -108,22 +109,24 @@ def _candidate(step, opt, lr, splits, parts, weights, device, build):
     return ae, out | dict(curve=curve, losses=[v[:2] for v in seen], checkpoints=kept.states, **did)
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #fc0a1e7b
+_ERROR = dict(clean='mse', noisy='value')
+
 def lowest_error(
     tries, # dicts with `mse` and `value`, of candidates that gave a result
     choose:str='clean' # by the error on clean images, or by the loss on 'noisy' ones
 )->dict: # one of them
     "The candidate that reconstructs held-out images best, the first among equals."
-    return min(tries, key=lambda o: o['mse' if choose=='clean' else 'value'])
+    return min(tries, key=lambda o: o[_ERROR[choose]])
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #c4589cf1
-def _audit(pairs, tries, res):
+def _audit(pairs, asked, tries, res):
     "What a row and its record say of the candidates, where there are several"
     if len(pairs)<2: return {}
     best,none = (res['opt'], res['lr']),dict(mse=None, value=None, last_fifth=None)
     def found(o): return {k: tries.get(o, none)[k] for k in none}
-    rows = [dict(opt=o[0], lr=o[1]) | found(o) | dict(chosen=o==best) for o in pairs]
+    rows = [dict(opt=o[0], lr=o[1]) | found(o) | dict(chosen=o==best) for o in asked]
     spent = {k: sum(t[k] for t in tries.values()) for k in ('seconds', 'images')}
-    return dict(tried=tried(pairs), edge=at_edge(*best, pairs), tuning=rows) | spent
+    return dict(tried=tried(asked), edge=at_edge(*best, pairs), tuning=rows) | spent
 
 # %% ../../nbs/experiment/10_pretrain.ipynb #f38553fe
 def error_of(
@@ -154,6 +157,14 @@ def scored(
     valid = error_of(ae, step, held_out(step, splits), corruption(step.fit.get('corrupt')))
     return mse_marks(error_of(ae, step, splits.test), valid, len(splits.test))
 
+# %% ../../nbs/experiment/10_pretrain.ipynb #f38553f1
+def _searches(fit):
+    "For each optimiser, how its rate is sought"
+    by = {}
+    for opt,lr in candidates(fit): by.setdefault(opt, []).append(lr)
+    def begins(lrs): return min(lrs, key=lambda v: abs(math.log(v/fit['first_lr'])))
+    return {o: Search(tuple(lrs), begins(lrs) if fit.get('seek')=='outward' else None) for o,lrs in by.items()}
+
 # %% ../../nbs/experiment/10_pretrain.ipynb #c3dd39bb
 def best_of(
     step, # that trains an autoencoder
@@ -164,16 +175,19 @@ def best_of(
     build=build_autoencoder # (step, splits, weights) -> autoencoder
 )->tuple: # (the trained autoencoder, results for its row; `checkpoints` holds state dicts)
     "Train at each optimiser and rate, keep what reconstructs best; raises `StepFailed` where no loss is finite."
-    pairs = candidates(step.fit)
-    nets,tries,why = {},{},None
-    for o in pairs:
+    pairs,choose = candidates(step.fit),step.fit.get('choose', Fit.choose)
+    nets,tries,failed = {},{},{}
+    def error(o):
         try: nets[o],tries[o] = _candidate(step, *o, splits, parts, weights, device, build)
-        except StepFailed as e: why = e
-    if not tries and len(pairs)==1: raise why
-    if not tries: raise StepFailed(f'no candidate of {tried(pairs)} gave a result; the last {why}')
-    res = lowest_error(tries.values(), step.fit.get('choose', Fit.choose))
+        except StepFailed as e: failed[o] = e
+        return tries[o][_ERROR[choose]] if o in tries else math.inf
+    seek(_searches(step.fit), lambda asked: [(error(o), 0.) for o in asked])
+    asked = [o for o in pairs if o in tries or o in failed]
+    if not tries and len(pairs)==1: raise failed[pairs[0]]
+    if not tries: raise StepFailed(f'no candidate of {tried(asked)} gave a result; the last {failed[asked[-1]]}')
+    res = lowest_error([tries[o] for o in asked if o in tries], choose)
     name = dict(metric=f'{step.fit.get("loss", "mse")} reconstruction', unit='per pixel')
-    return nets[res['opt'], res['lr']], name | res | _audit(pairs, tries, res)
+    return nets[res['opt'], res['lr']], name | res | _audit(pairs, asked, tries, res)
 
 def reconstruct(
     step, # of kind 'reconstruct'

@@ -249,10 +249,10 @@ SETTINGS = dict(paper={}, half=_wide(1/2) | _brief, quick=_wide(1/4) | _brief, n
     smoke=_wide(1/24) | dict(
         pretrain=_short | _few_blocks, finetune=_short, probe=_short, labels=dict(n=[100]), seeds=dict(n=2)))
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-_usual = dict(init=STARTS['default'])
+_usual,_outwards = dict(init=STARTS['default']),dict(seek='outward', first_lr=3e-3)
 READINGS = dict(as_written={}, fair=dict(encoder=_usual, decoder=_usual, head=_usual,
-    pretrain=dict(opt=dict(adam=[3e-4, 1e-3, 3e-3]), schedule='constant', patience=5, least_gain=.005, keep='best'),
-    finetune=dict(lr=RATES, seek='outward', first_lr=3e-3, tune='first')))
+    pretrain=_outwards | dict(opt=dict(adam=RATES), schedule='constant', patience=5, least_gain=.005, keep='best'),
+    finetune=_outwards | dict(lr=RATES)))
 
 # %% ../../nbs/papers/dong.ipynb #e8da6610
 _OF_LAYERS = 'linear', 'neighbours', 'redrawn' # studies
@@ -274,7 +274,7 @@ def recipe(
     check_known('study', study, STUDIES)
     own = STUDIES[study]
     if study in _OF_LAYERS: check_not_by_arm('probe', overrides.get('probe'), _ASKS)
-    r = copy.deepcopy(dict(name='dong', version=2, setting=setting, **_paper, arms={}))
+    r = copy.deepcopy(dict(name='dong', version=3, setting=setting, **_paper, arms={}))
     r['encoder']['layers'],r['images']['augment'] = NETS[own.net],_windows(own, setting)
     if reading: r['reading'] = reading
     for new in (own.change, SETTINGS[setting], READINGS.get(reading, {}), overrides): r = merged(r, new)
