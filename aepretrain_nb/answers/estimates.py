@@ -76,6 +76,13 @@ def __str__(self:Estimate):
     beside = f' ({self.aside})' if self.aside else ''
     return figure_of(self.value, self.low, self.high, self.n, self.unit, self.kind) + beside
 
+@patch
+def __format__(self:Estimate, spec):
+    "As text; with a spec such as '+.1f' the value and its interval alone, in this form"
+    if not spec: return str(self)
+    value,low,high = (format(v, spec) for v in (self.value, self.low, self.high))
+    return value if self.bare else f'{value} [{low}, {high}]'
+
 # %% ../../nbs/answers/16_estimates.ipynb #5ce9130a
 @dataclass(frozen=True)
 class Block:
