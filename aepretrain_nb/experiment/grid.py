@@ -110,7 +110,8 @@ class Progress:
         if row:
             seconds,n = self.spent.get(step.do, (0., 0))
             self.spent[step.do] = seconds+row['seconds'],n+1
-        line = f'[{self.n-len(self.left)}/{self.n}] {step.said}: {self.told(row, status)}  {self.eta()}'
+        what = ' rates' if self.trying else ''
+        line = f'[{self.n-len(self.left)}/{self.n}{what}] {step.said}: {self.told(row, status)}  {self.eta()}'
         tell(line.rstrip(), self.out)
 
 # %% ../../nbs/experiment/20_grid.ipynb #8d506998
@@ -327,7 +328,7 @@ def run_grid(
     there.room('claims')  # from here on the folder is there, or has gone
     before = sum(s.key not in todo for s in steps)
     store.say(store.faults)
-    if progress and before: tell(f'{before} of {len(steps)} fits are in the store already')
+    if progress and before and (todo or not trying): tell(f'{before} of {len(steps)} fits are in the store already')
     with executor_of(executor, there.path/'jobs', timeout) as ex:
         apart,width = not isinstance(ex, InProcess),getattr(ex, 'width', None)
         refs = [data_ref(s, there, root, apart) for s in (splits, *others)]
