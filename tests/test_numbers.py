@@ -119,6 +119,7 @@ def test_steps_know_of_a_search_only_where_they_make_it():
     assert in_steps(dict(opt='adam', lr=.01, **ask), 10)==dict(opt='adam', lr=.01, steps=5)
     assert in_steps(dict(opt=(by := dict(adam=[.01, .03])), **ask), 10)==dict(opt=by, seek='outward', first_lr=.01, steps=5)
     assert in_steps(dict(opt=by, **ask | dict(seek='all')), 10)==dict(opt=by, steps=5)
+    assert in_steps(dict(opt=(one := dict(adam=.01)), **ask), 10)==dict(opt=one, steps=5)
 
 def test_a_choice_is_made_on_images_that_were_not_trained_on():
     "Without n_valid: other pixels in the held-out images move the errors, not the weights of a candidate"

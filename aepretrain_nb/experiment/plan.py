@@ -17,7 +17,7 @@ from .kinds import ExperimentError, whole
 from .factory import NETS
 from .schema import Fit
 from .step import Start, Step, chain
-from .recipe import merged, pick_arms
+from .recipe import candidates, merged, pick_arms
 from .seen import labelled, measured, n_held_out
 
 # %% ../../nbs/experiment/06_plan.ipynb #6caf005e
@@ -97,7 +97,8 @@ def in_steps(
     size:int=0 # labels
 )->dict: # without rules
     "A training without rules: epochs as steps, steps for this size, no way of seeking a rate but its own."
-    own = ('seek', 'first_lr') if isinstance(fit.get('opt'), dict) and fit.get('seek')=='outward' else ()
+    seeks = isinstance(fit.get('opt'), dict) and fit.get('seek')=='outward' and len(candidates(fit))>1
+    own = ('seek', 'first_lr') if seeks else ()
     out = {k: v for k,v in fit.items() if k in own or k not in ('tune', 'seek', 'first_lr', 'ties')}
     if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))

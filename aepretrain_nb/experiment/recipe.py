@@ -81,7 +81,15 @@ def _joined(part, section, change):
     for k in change:
         known = _known(part, section)
         if k not in known: raise ExperimentError(f'{part} has no {k!r}{near(k, known)}')
-    return section | copy.deepcopy(change)
+    return _with_rates(part, section | copy.deepcopy(change), change)
+
+def _with_rates(part, fit, change):
+    "A training whose rates stand by optimiser takes those that are set as `lr`"
+    opt = fit.get('opt')
+    if not isinstance(opt, dict) or 'lr' not in change or 'opt' in change: return fit
+    if len(opt)==1: return fit | dict(opt=dict.fromkeys(opt, fit['lr']))
+    said = f'{part}.lr would change nothing: {part}.opt has rates of {", ".join(opt)}'
+    raise ExperimentError(said + f'; set {part}.opt, as in {part}.opt={{"{next(iter(opt))}": [0.01, 0.1]}}')
 
 # %% ../../nbs/experiment/04_recipe.ipynb #46a73443
 def _is_like(v, old):
