@@ -86,7 +86,7 @@ def compare(
     data:str,             # name of a data set (aepretrain data list), or your images: a folder, CSV, .npy or .npz
     recipe=None,          # name or import path of a recipe: default, segment (of masks), a paper's
     setting=None,         # smoke (seconds), quick (two cores; the default), digits, paper (as published; of papers)
-    set:list[setting_of]=(), # change a part of the recipe, such as finetune.steps=2000 or reading=fair; may be repeated
+    set:list[setting_of]=(), # change a part of the recipe: finetune.steps=2000, controls=longer; may be repeated
     out=None,             # folder of results, to be resumed from; named after data, recipe and setting by default
     processes:number=1,   # how many steps run at a time
     **kw                  # as in `compare` and, for images of your own, `read_own`

@@ -61,15 +61,16 @@ def figure_of(
     value:float, # what was asked for
     low:float, # lower end of its interval
     high:float, # upper end
-    n:int, # runs or pairs
+    n:int, # runs or pairs; 0 where they are not known
     unit:str, # of all three
     kind:str # of `Estimate`
 ) -> str:
     "An estimate as text."
     sign, u = '' if kind in _UNSIGNED else '+', f' {unit}' if unit else ''
-    if not np.isfinite([low, high]).all(): return f'{value:{sign}.4g}{u}, no interval, n {n}'
+    runs = f', n {n}' if n else ''
+    if not np.isfinite([low, high]).all(): return f'{value:{sign}.4g}{u}, no interval{runs}'
     d = _digits(low, high)
-    return f'{value:{sign}.{d}f} [{low:{sign}.{d}f}, {high:{sign}.{d}f}]{u}, n {n}'
+    return f'{value:{sign}.{d}f} [{low:{sign}.{d}f}, {high:{sign}.{d}f}]{u}{runs}'
 
 @patch
 def __str__(self:Estimate):

@@ -103,6 +103,11 @@ def _p(claim, rows, reading, scale, est):
     if word_of(claim, est) not in (*DECIDED, 'not shown'): return np.nan
     return p_value(ask, rows.at(reading, scale, ask), claim.expect)
 
+def _published(est, expect):
+    "A paper's own figure, and the word of its runs: none where each arm is one number, the mean of who knows how many"
+    if est.n>1: return str(est), judge(est, expect)
+    return str(replace(est, n=0, note='how many runs is not told')), ''
+
 def _line(claim, rows):
     "A claim as a row of the ledger."
     found = {r: _answers_of(claim, rows, r) for r in READINGS}
@@ -114,9 +119,10 @@ def _line(claim, rows):
     line = dict(paper=claim.paper, claim=claim.name, place=claim.place, text=claim.text, expect=str(claim.expect),
         reading=reading, scale=_scale(at, reading), other_scales=_elsewhere(claim, found, at),
         outcome=judge(None, claim.expect),
-        reported=str(theirs) if claim.reported is None and theirs else claim.reported,
-        command=command.replace('{setting}', est and est.setting or claim.setting))
-    if theirs: line |= dict(reported_outcome=judge(theirs, claim.expect))
+        reported=claim.reported, command=command.replace('{setting}', est and est.setting or claim.setting))
+    if theirs:
+        figure, line['reported_outcome'] = _published(theirs, claim.expect)
+        if claim.reported is None: line['reported'] = figure
     if est: line |= dict(difference=est.value, kind=est.kind, p=_p(claim, rows, reading, at[reading], est))
     if est: line |= _facts(claim, est)
     return line | _own(claim, told.get('as_written'), 'as_written') | _own(claim, told.get('fair'), 'fair')

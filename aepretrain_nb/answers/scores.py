@@ -148,12 +148,13 @@ def at_chance(
 
 # %% ../../nbs/answers/03_scores.ipynb #b227dc7c
 _FLAG = {True: 1., False: 0., 'True': 1., 'False': 0.}
-_SHARES = [k for k, m in METRICS.items() if m.bounds==(0, 100) and not m.lower]
+_PIXELS = ['miou', 'pixel']
+_SHARES = [k for k, m in METRICS.items() if m.bounds==(0, 100) and not m.lower and k not in _PIXELS]
 
-def _no_better(df, score):
-    "Which values are no better than `chance`; nan where the table does not say which way is better"
-    if 'better' not in df: return pd.Series(np.nan, df.index)
-    sign = df.better.map(dict(higher=1., lower=-1.))
+def _no_better(df, score, name):
+    "Which values are no better than `chance`; nan where it is not known which way is better"
+    told = df.better if 'better' in df else pd.Series(None, df.index, dtype=object)
+    sign = told.mask(name.isin(_PIXELS), 'higher').map(dict(higher=1., lower=-1.)).astype(float)
     return (sign*(score-df.chance)<=0).astype(float).where((sign*score*df.chance).notna())
 
 def _guessed(df, share, f1, classes):
@@ -177,7 +178,7 @@ def stuck(
     score = df['value' if 'value' in df else metric].astype(float)
     share = score.where(name.isin(_SHARES), (100-score).where(name=='error'))
     guessed = _guessed(df, share, name=='f1', classes)
-    return guessed.where(name.isin([*_SHARES, 'error']), _no_better(df, score))
+    return guessed.where(name.isin([*_SHARES, 'error']), _no_better(df, score, name))
 
 # %% ../../nbs/answers/03_scores.ipynb #758228cd
 def with_chance(

@@ -186,7 +186,8 @@ def best_of(
     if not tries and len(pairs)==1: raise failed[pairs[0]]
     if not tries: raise StepFailed(f'no candidate of {tried(asked)} gave a result; the last {failed[asked[-1]]}')
     res = lowest_error([tries[o] for o in asked if o in tries], choose)
-    name = dict(metric=f'{step.fit.get("loss", "mse")} reconstruction', unit='per pixel')
+    whole = step.fit.get('reduction')=='sum_pixels'
+    name = dict(metric=f'{step.fit.get("loss", "mse")} reconstruction', unit='per image' if whole else 'per pixel')
     return nets[res['opt'], res['lr']], name | res | _audit(pairs, asked, tries, res)
 
 def reconstruct(
