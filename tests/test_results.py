@@ -163,6 +163,14 @@ def test_mean_iou_is_told_as_such():
     assert 'mean IoU (%) on' in res.text() and 'random_small did not train (5 of 5 runs at chance)' in res.text()
     assert res.label_curve().get_ylabel()=='test mean IoU (%)' and res.differences().high.max()<=100
 
+@pytest.mark.parametrize('metric', ['miou', 'pixel'])
+@pytest.mark.parametrize('n_test', [1, 5, 233])
+def test_few_test_masks_make_no_trained_net_one_at_chance(metric, n_test):
+    "A case of the guide: 86.5 % where one constant mask has 44.5, on five images, was no verdict"
+    rows = made().assign(metric=metric, chance=44.5, n_test=n_test).drop(columns='better', errors='ignore')
+    assert 'did not train' not in Results(rows).text()
+    assert 'random_small did not train' in Results(rows.assign(value=rows.value.where(rows.arm!='random_small', 44.5))).text()
+
 def test_a_score_that_no_table_knows_is_told_by_its_rows():
     rows = made().assign(metric='depth_error', unit='m', better='lower', value=lambda d: 10-d.value/10)
     res = Results(rows.drop(columns=['chance', 'n_test']))

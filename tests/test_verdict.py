@@ -7,6 +7,7 @@ from scipy import stats as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from aepretrain_nb.answers.differences import differences
+from aepretrain_nb.answers.doubts import doubts
 from aepretrain_nb.answers.stats import paired, welch
 from aepretrain_nb.answers.verdict import Verdict, as_one_family, family_lines, verdict
 from aepretrain_nb.answers.judged import holm, tost
@@ -357,6 +358,15 @@ def test_autoencoders_that_learnt_and_those_that_did_not():
     assert good.words.item()=='trained' and pretraining_warnings(good)==[]
     assert bad.untrained.item() and pretraining_warnings(bad)==['pretrained: the autoencoder is no better than the mean image (2 of 3)']
     assert late.falling.item() and pretraining_warnings(late)==['pretrained: the autoencoder was still improving (-24 % over its last fifth)']
+
+@pytest.mark.parametrize('own', [dict(metric='mse', value=.07), dict(metric='mse reconstruction', valid=np.nan)])
+def test_a_denoising_autoencoder_is_held_against_the_mean_image_under_its_own_noise(own):
+    "In a verdict and in the doubts of a claim alike"
+    learnt = autoencoders(unit='per pixel', mse=.073, value=.015, valid=.015, kind='encoder', encoder='pretrained', lr=.1).assign(**own)
+    copies = learnt.assign(mse=.001, value=.07, valid=.07)
+    assert not pretraining(learnt).untrained.item() and pretraining(copies).untrained.item()
+    said = [[d.kind for d in doubts(o)] for o in (learnt, copies)]
+    assert 'untrained' not in said[0] and 'untrained' in said[1]
 
 def test_older_rows_of_autoencoders():
     "The fall comes from the curve; what is absent is not known, and no warning."
