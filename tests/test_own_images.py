@@ -2,7 +2,7 @@
 import os, shutil, struct, zlib
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, tifffile, torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import Subset, TensorDataset
 from aepretrain_nb.cli import main
@@ -160,6 +160,7 @@ def test_paths_that_leave_the_folder(pets, path):
 
 words = st.text(st.sampled_from('ab/.\\,;"\' \n\tüA0')|st.characters(exclude_categories=['Cs']), max_size=8)
 @settings(max_examples=60, deadline=None)
+@example([('../x', ''), ('0\r', '')], 'file;label', False)
 @given(st.lists(st.tuples(st.sampled_from(['a/00.png','A/00.PNG','b/01.png','../x','a'])|words, words), max_size=6), st.sampled_from(['file,label','file;label','label\tfile','file','\ufefffile,label,split']), st.booleans())
 def test_any_table_is_a_listing_or_one_line(tmp_path_factory, rows, header, raw):
     folder = tmp_path_factory.mktemp('fuzz')

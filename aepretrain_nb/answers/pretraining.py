@@ -51,7 +51,7 @@ def pretraining(
     if 'arm' not in encoders: raise ValueError("no column 'arm': give a row for each autoencoder")
     e = encoders.assign(**{c: np.nan for c in (*_ERRORS, 'curve') if c not in encoders})
     fell = e.last_fifth.astype(float).fillna(e.curve.map(fall_of).astype(float))
-    e = e.assign(last_fifth=fell, no_better=_own_error(e)>=e.mean_image)
+    e = e.assign(last_fifth=fell, no_better=_own_error(e)>=e.mean_image.astype(float))
     of = e.groupby([c for c in ('data', 'reading', 'setting', 'arm') if c in e], dropna=False, sort=False)
     means = of[list(_ERRORS[:3])].mean()
     t = means.assign(last_fifth=of.last_fifth.median(), no_better=of.no_better.sum())

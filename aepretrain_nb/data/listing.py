@@ -257,7 +257,8 @@ def _refuse(where, refused, skipped):
     "Raise a `DataError` that names what cannot be used, and what would be left out besides"
     if not refused: return
     more = f'; {len(refused)-9} more' if len(refused)>9 else ''
-    besides = f'; besides, {"; ".join(f"{n}: {why}" for n,why in skipped[:3])}' if skipped else ''
+    def name(n): return n if n.isprintable() else repr(n)
+    besides = f'; besides, {"; ".join(f"{name(n)}: {why}" for n,why in skipped[:3])}' if skipped else ''
     raise DataError(f'{where}: {"; ".join(refused[:9])}{more}{besides}')
 
 def _listed(rows, root, where):
