@@ -337,8 +337,7 @@ def build(site):
     "Run Sphinx over the staged pages; its exit status"
     from sphinx.application import Sphinx
     work = site.out.parent
-    how = dict(confoverrides=site.conf(), status=None, warningiserror=True, parallel=os.cpu_count())
-    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', **how)  # myst-nb writes beside html/
+    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None, warningiserror=True)  # myst-nb writes beside html/
     def source(app, pg, template, context, doctree):
         if pg in site.pages: context['notebook'] = f'{context["notebooks"]}/{site.pages[pg].as_posix()}'
     app.connect('html-page-context', source)
