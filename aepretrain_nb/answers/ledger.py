@@ -104,7 +104,7 @@ def _p(claim, rows, reading, scale, est):
     return p_value(ask, rows.at(reading, scale, ask), claim.expect)
 
 def _published(est, expect):
-    "A paper's own figure, and the word of its runs: none where each arm is one number, the mean of who knows how many"
+    "A paper's own figure and the word of its runs; none where an arm is one number, a mean of untold runs"
     if est.n>1: return str(est), judge(est, expect)
     return str(replace(est, n=0, note='how many runs is not told')), ''
 

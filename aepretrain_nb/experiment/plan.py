@@ -98,8 +98,8 @@ def in_steps(
 )->dict: # without rules
     "A training without rules: epochs as steps, steps for this size, no way of seeking a rate but its own."
     seeks = isinstance(fit.get('opt'), dict) and fit.get('seek')=='outward' and len(candidates(fit))>1
-    own = ('seek', 'first_lr') if seeks else ()
-    out = {k: v for k,v in fit.items() if k in own or k not in ('tune', 'seek', 'first_lr', 'ties')}
+    rules = {'tune', 'ties'} if seeks else {'tune', 'ties', 'seek', 'first_lr'}
+    out = {k: v for k,v in fit.items() if k not in rules}
     if out.get('epochs') is None: out.pop('epochs', None)
     if 'epochs' in out and not out.get('partial'): out['steps'] = out.pop('epochs')*max(1, n//out.get('bs', Fit.bs))
     return out | (dict(steps=steps_at(out['steps'], size)) if 'steps' in out else {})

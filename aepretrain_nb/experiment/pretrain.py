@@ -181,7 +181,7 @@ def best_of(
         try: nets[o],tries[o] = _candidate(step, *o, splits, parts, weights, device, build)
         except StepFailed as e: failed[o] = e
         return tries[o][_ERROR[choose]] if o in tries else math.inf
-    seek(_searches(step.fit), lambda asked: [(error(o), 0.) for o in asked])
+    seek(_searches(step.fit), lambda some: [(error(o), 0.) for o in some])
     asked = [o for o in pairs if o in tries or o in failed]
     if not tries and len(pairs)==1: raise failed[pairs[0]]
     if not tries: raise StepFailed(f'no candidate of {tried(asked)} gave a result; the last {failed[asked[-1]]}')

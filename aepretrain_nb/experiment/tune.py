@@ -25,7 +25,7 @@ def _several(fit):
 
 def _is_shared(fit, do):
     "Is a section's rate sought on the level of the grid, rather than within a step?"
-    if isinstance(fit.get('opt'), dict): return False
+    if isinstance(fit.get('opt'), dict): return False # rates by optimiser are sought within
     of_grid = fit.get('tune')=='first' or fit.get('seek')=='outward' or do=='phase'
     return do not in UNTRAINED and _several(fit) and of_grid
 
