@@ -377,23 +377,29 @@ def joint_step():
     yield row('VGG 16-32-64-64 with BatchNorm, 32x32, batch 64', 'a joint step', 'its classifier', ratio['a joint step'], 2.2, us_ours=1e6*med['a joint step'], us_peer=1e6*med['its classifier'])
 
 def unpooling():
-    "Unpooling, forward and backward, of channels last against NCHW, on the maps of the small VGG's and of VGG-16's macro-layers; outputs must agree"
+    "Unpooling, forward and backward, against PyTorch's with switches in NCHW, on the maps of the small VGG's and of VGG-16's macro-layers; outputs must agree"
     for c,h in ((16, 16), (64, 4), (64, 56)):
+        size = 2*h, 2*h
         z = torch.rand(64, c, h, h, generator=generator('z'))
-        switches = F.max_pool2d(torch.rand(64, c, 2*h, 2*h, generator=generator('switches')), 2, return_indices=True)[1]
-        for pool in (SwitchUnpool(2), FixedUnpool(2)):
-            def run(layout):
+        drawn = F.max_pool2d(torch.rand(64, c, *size, generator=generator('switches')), 2, return_indices=True)[1]
+        lower_right = F.max_pool2d(torch.arange(4.*h*h).view(1, 1, *size), 2, return_indices=True)[1].expand_as(z)
+        for pool,switches in ((SwitchUnpool(2), drawn), (FixedUnpool(2), lower_right)):
+            def run(layout, up):
                 own,at = (t.clone(memory_format=layout) for t in (z, switches))
                 own.requires_grad_()
                 def once():
-                    out = pool(own, (2*h, 2*h), at)
+                    out = up(own, at)
                     out.backward(torch.ones_like(out))
                     return out
                 return once
-            runs = {'NCHW': run(torch.contiguous_format), 'channels last': run(torch.channels_last)}
-            assert torch.equal(*(f() for f in runs.values())), 'the two layouts differ'
+            def ours(own, at): return pool(own, size, at)
+            def pytorchs(own, at): return F.max_unpool2d(own, at, 2, output_size=size)
+            runs = {'max_unpool2d': run(torch.contiguous_format, pytorchs), 'NCHW': run(torch.contiguous_format, ours), 'channels last': run(torch.channels_last, ours)}
+            outs = [f() for f in runs.values()]
+            assert all(torch.equal(outs[0], o) for o in outs), 'the outputs differ'
             med,ratio = interleaved({k: lambda f=f: timed(lambda: [f() for _ in range(4)])/4 for k,f in runs.items()}, 5)
-            yield row(f'{type(pool).__name__}, 64 x {c} maps of {h}x{h}', 'channels last', 'NCHW', ratio['channels last'], .8, us_ours=1e6*med['channels last'], us_peer=1e6*med['NCHW'])
+            for k,goal in (('channels last', .8), ('NCHW', None)):
+                yield row(f'{type(pool).__name__}, 64 x {c} maps of {h}x{h}', k, 'max_unpool2d, NCHW', ratio[k], goal, us_ours=1e6*med[k], us_peer=1e6*med['max_unpool2d'])
 
 # The dense denoising autoencoder of Kalmanovich & Chechik -----------------------------------------------------------------------------
 

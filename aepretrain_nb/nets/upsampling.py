@@ -85,11 +85,24 @@ def _fill(x, h, w):
     return F.pad(x, short, mode='replicate') if any(short) else x
 
 # %% ../../nbs/nets/01_upsampling.ipynb #f3b222fd
+def _channels_last(z):
+    "Do the channels of a pixel lie side by side in memory? Not where it is the only pixel, or has one channel"
+    return z.is_contiguous(memory_format=torch.channels_last) and not z.is_contiguous()
+
 def _blank(z, h, w):
     "Zeros of a size of (h, w) in the memory format of `z`"
-    last = z.shape[1]>1 and z.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
+    layout = torch.channels_last if _channels_last(z) else torch.contiguous_format
     return torch.empty(*z.shape[:2], h, w, dtype=z.dtype, device=z.device, memory_format=layout).zero_()
+
+# %% ../../nbs/nets/01_upsampling.ipynb #40be2b86
+def _in_blocks(z, k, at):
+    "Each value of `z` at (at, at) of a `k`x`k` block of zeros, in the memory format of `z`"
+    n,c,h,w = z.shape
+    block = at, k-1-at
+    if _channels_last(z):
+        rows = F.pad(z.permute(0, 2, 3, 1).view(n, h, 1, w, 1, c), (0, 0, *block, 0, 0, *block))
+        return rows.view(n, k*h, k*w, c).permute(0, 3, 1, 2)
+    return F.pad(z.reshape(n, c, h, 1, w, 1), (*block, 0, 0, *block)).view(n, c, k*h, k*w)
 
 # %% ../../nbs/nets/01_upsampling.ipynb #d768e5a5
 class FixedUnpool(nn.Module):
@@ -112,17 +125,23 @@ class FixedUnpool(nn.Module):
         "Put each value where it is taken to have been"
         h,w = out_size
         if self.position=='nearest': return _fill(F.interpolate(z, scale_factor=self.k)[..., :h, :w], h, w)
-        out,k = _blank(z, h, w),self.k
         zh,zw = z.shape[2:]
-        if h>=k*zh and w>=k*zw: # whole blocks: a slice, which is copied in a third of the time
-            at = k//2 if self.position=='center' else 0
-            out[:, :, at:at+k*zh:k, at:at+k*zw:k] = z
-            return out
+        right,below = w-self.k*zw,h-self.k*zh
+        if right>=0 and below>=0: # whole blocks
+            out = _in_blocks(z, self.k, self.k//2 if self.position=='center' else 0)
+            return F.pad(out, (0, right, 0, below)) if right or below else out
+        out = _blank(z, h, w)
         iy,ix = (_cells(s, self.k, self.position, z.device)[:n] for s,n in zip((h,w), (zh,zw)))
         out[:, :, iy[:,None], ix] = z
         return out
 
 # %% ../../nbs/nets/01_upsampling.ipynb #3a6f6c99
+def _from_pool(z, size, k):
+    "What is wrong with a size from which no pool of `k` leads to `z`"
+    least,most = ('x'.join(str(k*(s+o)-o) for s in z.shape[2:]) for o in (-1, 1))
+    asked,got = ('x'.join(map(str, s)) for s in (size, z.shape[2:]))
+    return f'unpooling by {k}: {got} values come from {least} to {most}, not from {asked}'
+
 class SwitchUnpool(nn.Module):
     "Put each value back where the max-pool found it: zeros elsewhere"
     def __init__(self,
@@ -138,4 +157,11 @@ class SwitchUnpool(nn.Module):
     )->Tensor: # (n, c, *out_size)
         "Put each maximum back where it was"
         if switches is None: raise ValueError("SwitchUnpool needs the pool's switches: encode with switches=True")
-        return F.max_unpool2d(z, switches, self.k, output_size=tuple(out_size))
+        for o,h in zip(out_size, z.shape[2:]):
+            if not self.k*(h-1)<o<self.k*(h+1): raise ValueError(_from_pool(z, out_size, self.k))
+        n,c,(h,w) = *z.shape[:2],out_size
+        if _channels_last(z):
+            at = torch.add(torch.arange(c, device=z.device), switches.permute(0, 2, 3, 1), alpha=c).view(n, -1)
+            out = z.new_zeros(n, h*w*c).scatter_(1, at, z.permute(0, 2, 3, 1).reshape(n, -1))
+            return out.view(n, h, w, c).permute(0, 3, 1, 2)
+        return z.new_zeros(n, c, h*w).scatter_(2, switches.flatten(2), z.flatten(2)).view(n, c, h, w)
