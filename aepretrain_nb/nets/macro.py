@@ -138,6 +138,12 @@ def level_weights(
     return dict(input=image) | dict(zip(above, [top, second, *[rest]*len(above)]))
 
 # %% ../../nbs/nets/11_macro.ipynb #5a10001e
+def _squared(recon, target):
+    "Mean squared error, whose gradient lies in memory as `recon` does: PyTorch's own is always NCHW"
+    last = recon.dim()==4 and recon.is_contiguous(memory_format=torch.channels_last)
+    if last: recon,target = (o.permute(0, 2, 3, 1) for o in (recon,target))
+    return F.mse_loss(recon, target)
+
 class LevelLoss:
     "How far reconstructions of several levels are from them"
     def __init__(self,
@@ -156,7 +162,7 @@ class LevelLoss:
         if self.detach: pairs = {n: (r, t.detach()) for n,(r,t) in pairs.items()}
         if self.weights=='even':
             worth = {n: len(pairs)*t.detach().var(correction=0).clamp(min=1e-6) for n,(_,t) in pairs.items()}
-            return {n: F.mse_loss(*p)/worth[n] for n,p in pairs.items()}
+            return {n: _squared(*p)/worth[n] for n,p in pairs.items()}
         w = level_weights([*pairs][::-1], self.weights)
         return {n: w[n]*(r-t).square().sum()/(2*len(t)) for n,(r,t) in pairs.items()}
     def __call__(self,

@@ -136,12 +136,6 @@ class FixedUnpool(nn.Module):
         return out
 
 # %% ../../nbs/nets/01_upsampling.ipynb #3a6f6c99
-def _from_pool(z, size, k):
-    "What is wrong with a size from which no pool of `k` leads to `z`"
-    least,most = ('x'.join(str(k*(s+o)-o) for s in z.shape[2:]) for o in (-1, 1))
-    asked,got = ('x'.join(map(str, s)) for s in (size, z.shape[2:]))
-    return f'unpooling by {k}: {got} values come from {least} to {most}, not from {asked}'
-
 class SwitchUnpool(nn.Module):
     "Put each value back where the max-pool found it: zeros elsewhere"
     def __init__(self,
@@ -157,11 +151,4 @@ class SwitchUnpool(nn.Module):
     )->Tensor: # (n, c, *out_size)
         "Put each maximum back where it was"
         if switches is None: raise ValueError("SwitchUnpool needs the pool's switches: encode with switches=True")
-        for o,h in zip(out_size, z.shape[2:]):
-            if not self.k*(h-1)<o<self.k*(h+1): raise ValueError(_from_pool(z, out_size, self.k))
-        n,c,(h,w) = *z.shape[:2],out_size
-        if _channels_last(z):
-            at = torch.add(torch.arange(c, device=z.device), switches.permute(0, 2, 3, 1), alpha=c).view(n, -1)
-            out = z.new_zeros(n, h*w*c).scatter_(1, at, z.permute(0, 2, 3, 1).reshape(n, -1))
-            return out.view(n, h, w, c).permute(0, 3, 1, 2)
-        return z.new_zeros(n, c, h*w).scatter_(2, switches.flatten(2), z.flatten(2)).view(n, c, h, w)
+        return F.max_unpool2d(z, switches, self.k, output_size=tuple(out_size))
