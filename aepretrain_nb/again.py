@@ -48,9 +48,11 @@ def _plain(v): return v if isinstance(v, str) else json.dumps(v)
 
 def _listed(v): return ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
 
+_OPTIONS = 'arms', 'labels', 'seeds', 'margin', 'max_seeds', 'treatment', 'metric'
+
 def _options(call):
     "Options of a call as words of a command line"
-    named = {f'--{k}': call.get(k) for k in ('arms', 'labels', 'seeds', 'margin')}
+    named = {f"--{k.replace('_', '-')}": call.get(k) for k in _OPTIONS}
     out = []
     for k,v in named.items():
         if v is not None: out += [k, _listed(v)]

@@ -96,12 +96,14 @@ def compare(
     from aepretrain_nb.answers.report import report
     from aepretrain_nb.data.asked import named_or_own
     from aepretrain_nb.experiment.default import recipe_for, setting_for
+    from aepretrain_nb.experiment.methods import check_left
     from aepretrain_nb.experiment.recipe import find_recipe
     data = named_or_own(data, **{k: kw.pop(k) for k in OWN_IMAGES | MASKS if k in kw})
     name,setting,change = getattr(data, 'name', data),setting or setting_for(data),together(set)
     encoder,method,usual = kw.get('encoder'),kw.get('method'),recipe_for(data)
     other = None if recipe==usual else recipe
     out,executor = out or _folder(name, other, setting, change, encoder, method),kw.pop('executor', processes)
+    if method: check_left(method, change)
     if encoder: kw['encoder'] = dict(make=encoder) | change.pop('encoder', {})
     made = find_recipe(recipe or usual, setting, name, **_free(change))
     try: res = compare(data, recipe=made, setting=setting, store=out, executor=executor, **kw)

@@ -27,7 +27,7 @@ from .experiment.default import recipe_for, setting_for
 from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
-from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms
+from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms, without_own_rates
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
@@ -38,7 +38,7 @@ from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
 from .again import again
-from .gather import asked_of, described, gather, run_of, unread
+from .gather import asked_of, described, gather, in_order, remember, unread
 
 # %% ../nbs/03_compare.ipynb #902544b6
 _ASKED = dict(lr='finetune', tune='finetune', crossed='seeds', one_encoder='seeds', policy='labels', valid='labels',
@@ -55,7 +55,7 @@ def _changes(asked):
 def _asked(recipe, precision, score, options):
     "The recipe with what was asked for; raises `ExperimentError` where it cannot be followed"
     check_recipe(recipe)
-    r = merged(recipe, _changes(options))
+    r = merged(recipe if options.get('lr') is None else without_own_rates(recipe), _changes(options))
     if score: r = merged(r, {p: dict(score=score) for p in ('finetune', 'joint') if p in r})
     fits = [p for p,cls in SECTIONS.items() if cls is Fit and p in r]
     if precision: r = merged(r, {p: dict(precision=precision) for p in fits})
@@ -108,31 +108,6 @@ def _announced(stage, margin, cost):
     "The line before the second stage"
     fits = cost.count('fit')
     return stage_words(stage, margin, fits, int(cost.table.n.sum())-fits, cost.seconds)
-
-# %% ../nbs/03_compare.ipynb #9dffc958
-def _records(d):
-    "A table as plain JSON, its numbers in full"
-    return d.astype(object).where(d.notna(), None).to_dict('records')
-
-def _remember(store, steps, told, tuning, call):
-    "Keep the cells of a call beside those of earlier ones"
-    cells,rows = {s.key: t for s,t in zip(steps, told)},[] if tuning is None else _records(tuning)
-    with store.turn('calls'):
-        old = asked_of(store)
-        cells |= {k: t for k,t in old['cells'].items() if k not in cells}
-        runs = old['runs'] | {s.key: run_of(s) for s in steps}
-        calls = [o for o in old['calls'] if o!=call] + [call]
-        store.put('cells', dict(cells=cells, runs=runs, tuning=rows or old['tuning'], calls=calls), 'plan')
-    return calls
-
-def _in_order(steps):
-    "Steps by seed, size and arm, each in the order in which it was asked for"
-    def ranks(values):
-        known = {v: i for i,v in enumerate(dict.fromkeys(values))}
-        return [known[v] for v in values]
-    runs = [run_of(s) for s in steps]
-    places = zip(*(ranks([tuple(o[i] for i in at) for o in runs]) for at in ((3, 5), (4,), (2,), (0, 1))))
-    return [s for _,s in sorted(zip(places, steps), key=lambda o: o[0])]
 
 # %% ../nbs/03_compare.ipynb #00f27233
 def _common(plan):
@@ -216,7 +191,7 @@ class _Call:
         tuning = rates.settle(partial(go, trying=True), self.store) if rates else None
         steps = plan.steps(rates)
         told = [rates.told_of(s, c) for s,c in zip(steps, plan.cells())]
-        calls = _remember(self.store, steps, told, tuning, self.asked)
+        calls = remember(self.store, steps, told, tuning, self.asked)
         go(steps)
         self.store.tidy(steps, self.progress)
         experiment(self.store.path)  # the folder has not gone
@@ -291,7 +266,9 @@ def compare(
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
     store.fits = keep
-    said = json.loads(json.dumps(dict(arms=arms, labels=labels, seeds=seeds, margin=margin), default=_listed))
+    said = dict(arms=arms, labels=labels, seeds=seeds, margin=margin)
+    if auto: said |= dict(max_seeds=max_seeds, treatment=treatment, metric=metric)
+    said = json.loads(json.dumps(said, default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
     call = _Call(store, lenders, root, executor, device, progress, timeout, said, own, result)
     if dry_run: return call.cost(plan)
@@ -320,7 +297,7 @@ def read_results(
     "The results in a folder; raises `ExperimentError` where there are none."
     own,store = experiment(folder),Store(folder)
     asked,there = asked_of(store),store.all_steps()
-    steps = _in_order([there[k] for k in asked['cells'] if k in there])
+    steps = in_order([there[k] for k in asked['cells'] if k in there])
     store.say(store.faults)
     if not steps: raise ExperimentError(f'no fit has ended in {folder} yet')
     check_trust(folder, [own['recipe'], *map(to_json, steps)], trust)

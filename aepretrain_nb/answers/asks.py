@@ -158,8 +158,8 @@ def _weights(x, log):
 def _slope(values, w, *runs):
     "Blocks of the slope along the columns of `values`: by run where two are complete, else the columns as independent."
     whole = values.dropna()
-    if len(whole)>1: return [block_of(1., (whole*w).sum(axis=1), *runs)]
-    return [block_of(k, values[c].dropna(), *runs) for k, c in zip(w, values)]
+    if len(whole)>1: return [block_of(1., (whole*w).sum(axis=1), list(whole), *runs)]
+    return [block_of(k, values[c].dropna(), [c], *runs) for k, c in zip(w, values)]
 
 # %% ../../nbs/answers/19_asks.ipynb #e9384ae3
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Mean(Ask):
         a = read_side(self, rows, self.a, self.over)
         cells = a.values.columns if a else ()
         x = means_of(a, cells) if a else ()
-        return Found([block_of(1., x, a)], 't', a.unit, aside_of(a), doubted_of(cells, a)) if len(x) else None
+        return Found([block_of(1., x, cells, a)], 't', a.unit, aside_of(a), doubted_of(cells, a)) if len(x) else None
 
 # %% ../../nbs/answers/19_asks.ipynb #d7dcdb48
 def _log_blocks(a, b, both):
@@ -283,8 +283,8 @@ class Ratio:
         both = shared_runs(a, b, cells)
         how = 'log ratio, paired' if len(both) else 'log ratio, Welch'
         if not min(x.mean(), y.mean())>0: return None, how, noted('a mean is not above 0: no ratio', said[0]), said[1]
-        first = block_of(1., x[both], a, b) if len(both) else block_of(1., x, a)
-        ratio, blocks = _log_blocks(first, block_of(1., y, b), both)
+        first = block_of(1., x[both], cells, a, b) if len(both) else block_of(1., x, cells, a)
+        ratio, blocks = _log_blocks(first, block_of(1., y, cells, b), both)
         return (ratio, blocks), how_of(how, blocks), *said
     def __call__(self, rows, conf=.95):
         found = once(rows, repr(self), lambda: self.sides(rows))

@@ -15,6 +15,7 @@ from scipy import stats
 from .stats import noncentrality, sd_of
 from .differences import differences
 from .rows import AnswerError, check_treatment, pair_of
+from .scores import metric_of
 from .judged import complete, silenced
 from .verdict import verdict
 
@@ -118,4 +119,5 @@ def seeds_needed(
     if rows.arm.nunique()<2: raise AnswerError(f'only one arm, {treatment}: there is no difference to find')
     found = differences(rows, treatment, by=by, pair=pair_of(rows, by))
     found = found[found[['n_a', 'n_b']].min(axis=1)>0]
-    return power(verdict(found).best if best else found, margin)
+    if best: found = verdict(found, lower=metric_of(rows).lower).best
+    return power(found, margin)

@@ -175,8 +175,8 @@ def _against(ask, ours, theirs, cell):
     x, y = (means_of(r, cells) if len(cells) else () for r in (a, b))
     if not (len(x) and len(y)): return None
     told = tuple(replace(d, kind='note') for d in doubted_of(cells, a))
-    if len(y)>1: blocks, how = [block_of(1., x, a), block_of(-1., y, b)], 'Welch t'
-    else: blocks, how = [block_of(1., x-y.iloc[0], a)], 'one-sample t'
+    if len(y)>1: blocks, how = [block_of(1., x, cells, a), block_of(-1., y, cells, b)], 'Welch t'
+    else: blocks, how = [block_of(1., x-y.iloc[0], cells, a)], 'one-sample t'
     return Found(blocks, how, points_of(a.unit), aside_of(a), told)
 
 def _largest(ask, found, conf):

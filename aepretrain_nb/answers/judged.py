@@ -116,8 +116,8 @@ def _unshown(row, p, unit, of):
         corrected = f'not after correction for {row.family} {of}{chosen}'
         test = 'the permutation test does not reject' if p=='p_perm' else corrected
         return f'the interval leaves out 0, but {test}'
-    skewed = 'but the interval, made for skewed scores near their bound, reaches 0'
-    if row.shown: return f'p = {rounded(row.p_holm)}, {skewed}'
+    made = 'which is not of this test' if p=='p_perm' else 'made for skewed scores near their bound'
+    if row.shown: return f'p = {rounded(row.p_holm)}, but the interval, {made}, reaches 0'
     seen = row.detectable_holm
     if not row.can or not seen<=widest(unit): return 'so few runs cannot show one'
     return f'a difference of {_up(seen)}{unit and f" {unit}"} or more would probably have been seen'

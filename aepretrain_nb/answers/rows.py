@@ -156,6 +156,7 @@ def with_records(
 _WHOLE = 'labels', 'seed', 'step', 'steps', *SEEDS
 _NUMBERS = '''value valid train chance balanced f1 top5 train_top5 lr mse mean_image pca last_fifth n_test n_valid
     seconds train_loss valid_loss'''
+_NAMES = 'arm', 'subgroup' # text, though it may look like a number, or like nothing
 _MOST = 1e100 # its square can still be said
 
 def _is_odd(column, whole):
@@ -170,7 +171,9 @@ def read_table(
     need=() # columns that it has to have
 ) -> pd.DataFrame: # as it stands there
     "A table; raises `AnswerError` naming file and fault where it is none, lacks a column, or has words for numbers."
-    try: d = pd.read_csv(file, low_memory=False)
+    try:
+        d = pd.read_csv(file, low_memory=False)
+        named = pd.read_csv(file, usecols=lambda c: c in _NAMES, dtype=str, keep_default_na=False)
     except (ValueError, OverflowError) as e:
         raise AnswerError(f'{file} is no table in CSV ({str(e).splitlines()[0]})') from None
     if lack := [c for c in need if c not in d]:
@@ -178,6 +181,7 @@ def read_table(
     for c in d.columns.intersection([*_WHOLE, *_NUMBERS.split()]):
         if (odd := _is_odd(d[c], c in _WHOLE)).any():
             raise AnswerError(f'{file} is broken: {c} is {str(d[c][odd].iloc[0])[:20]}, which cannot be')
+    for c in named: d[c] = named[c].where(named[c]!='')
     twice = set(SEEDS)<=set(d) and d.duplicated().any()
     if twice: raise AnswerError(f'{file} is broken: one of its rows is there twice')
     return d

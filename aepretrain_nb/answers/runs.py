@@ -83,7 +83,6 @@ class Runs:
     unit:str # of the values, as recorded
     lost:int # runs whose value is not finite
     encoder:pd.Series # seed of each run's encoder, pre-trained or random; None: not known
-    subset:pd.Series # name of each run's labelled images over all cells; None: not known
     told:dict # column -> its values, as text
     by:list # columns that tell the cells apart
     rows:pd.DataFrame # the rows themselves
@@ -91,6 +90,13 @@ class Runs:
     doubted:dict = field(default_factory=dict) # cells -> each `Doubt`, as far as they were sought
     @property
     def encoders(self): return 0 if self.encoder is None else self.encoder.nunique()
+    def images(self,
+        runs, # an index, of some of them
+        cells # some of the columns
+    ): # name by run; None where they are not known
+        "The labelled images of each run over `cells`, as one name."
+        names = [' '.join(map(str, v)).strip() for v in self.digests.loc[runs, cells].fillna('').to_numpy()]
+        return pd.Series(names, runs) if all(names) else None
 
 # %% ../../nbs/answers/17_runs.ipynb #40df8577
 def _key(d, pair, by):
@@ -117,11 +123,6 @@ def _unit(d, value):
     return METRICS[value].unit if share else ''
 
 # %% ../../nbs/answers/17_runs.ipynb #166363e1
-def _images(digests):
-    "The labelled images of each run over all cells, as one name; None where they are not known"
-    names = [' '.join(map(str, v)).strip() for v in digests.fillna('').to_numpy()]
-    return pd.Series(names, digests.index) if all(names) else None
-
 def _lacks(d, where, by):
     "Is a cell that `where` names one by one in no row?"
     named = {c: where[c] for c in by if isinstance(where.get(c), (list, tuple, set, range))}
@@ -161,7 +162,7 @@ def runs_of(
     encoder = d.assign(e_=d.encoder_seed).groupby(key).e_.first() if 'encoder_seed' in d else None
     said = {c: sorted(d[c].dropna().astype(str).unique()) if c in d else [] for c in listify(told)}
     values, digests = wide['v_'].astype(float), wide['subset']
-    return Runs(values, digests, bool(seeds), _unit(d, value), lost, encoder, _images(digests), said, by, d, rows)
+    return Runs(values, digests, bool(seeds), _unit(d, value), lost, encoder, said, by, d, rows)
 
 # %% ../../nbs/answers/17_runs.ipynb #397edec6
 @patch

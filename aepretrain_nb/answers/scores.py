@@ -112,6 +112,8 @@ def as_metric(
     return rows.assign(**{k: turned(rows[k].astype(float), own, asked).round(4) for k in turn})
 
 # %% ../../nbs/answers/03_scores.ipynb #fa51e96f
+_OF_SCORE = 'value', 'valid', 'train' # columns that tell the score which `metric` names
+
 def bounds_of(
     rows:pd.DataFrame, # one a run
     column:str='value', # of the values
@@ -119,6 +121,8 @@ def bounds_of(
 ) -> tuple: # (lowest, highest), None where the rows tell none
     "The bounds of a score, where all values lie inside them."
     told = set(rows.metric.dropna()) if 'metric' in rows else set()
+    if column in METRICS: told = {column}
+    elif column not in _OF_SCORE: return None
     known = {METRICS[m].bounds for m in told if m in METRICS}
     percent = 'unit' in rows and set(rows.unit.dropna())=={'%'}
     bounds = (0, 100) if percent else None

@@ -87,12 +87,13 @@ def shared_runs(
 def block_of(
     c:float, # coefficient
     values:pd.Series, # a value for each run
+    cells, # columns of `runs` that the values are made of
     *runs # `Runs` that they come from
 ) -> Block:
     "A `Block` of `values`, with the encoders of the side of `runs` that has the fewest, if more than one."
     names = [r.encoder.reindex(values.index) for r in runs if r.encoder is not None]
     many = [e for e in names if e.notna().all() and 1<e.nunique()<len(e)]
-    images = runs[0].subset if runs[0].subset is None else runs[0].subset.reindex(values.index)
+    images = runs[0].images(values.index, cells)
     own = images is None or images.is_unique
     return Block(c, values, None if own else images, min(many, key=lambda e: e.nunique(), default=None))
 
@@ -105,5 +106,5 @@ def blocks_of(
     x, y = means_of(a, cells), means_of(b, cells)
     if not (len(cells) and len(x) and len(y)): return None
     both = shared_runs(a, b, cells)
-    if len(both): return [block_of(1., x[both]-y[both], a, b)], 'paired t', cells
-    return [block_of(1., x, a), block_of(-1., y, b)], 'Welch t', cells
+    if len(both): return [block_of(1., x[both]-y[both], cells, a, b)], 'paired t', cells
+    return [block_of(1., x, cells, a), block_of(-1., y, cells, b)], 'Welch t', cells

@@ -126,7 +126,7 @@ def _limits(a, b, d, t, bounds):
     if not _closed(bounds): return d.mean-t*d.se, d.mean+t*d.se
     (la, ua), (lb, ub) = (_reach(o.mean, o.se, t, bounds) for o in (a, b))
     r = np.clip((a.se**2+b.se**2-d.se**2)/(2*a.se*b.se), -1, 1) if a.se*b.se>0 else 0
-    down, up = (la**2+ub**2-2*r*la*ub)**.5, (ua**2+lb**2-2*r*ua*lb)**.5
+    down, up = (max(x**2+y**2-2*r*x*y, 0.)**.5 for x, y in ((la, ub), (ua, lb)))
     return d.mean-max(down, min(t*d.se, la+ub)), d.mean+max(up, min(t*d.se, ua+lb))
 
 # %% ../../nbs/answers/02_stats.ipynb #bc11b24e
@@ -143,10 +143,10 @@ def diff_of(
     own = dict(kind=kind, n_a=len(a), n_b=len(b), mean_a=ma.mean, mean_b=mb.mean, diff=d.mean)
     own |= dict(sd_a=sd_of(a), sd_b=sd_of(b))
     largest = max(abs(a).max(initial=0), abs(b).max(initial=0))
-    if not d.se>1e-12*largest: return Diff(**own, conf=conf)
+    if not d.se>1e-7*largest: return Diff(**own, conf=conf)
     t = d.mean/d.se
     ends = np.array(_limits(ma, mb, d, stats.t.isf((1-conf)/2, d.df), _inside(bounds, a, b)))
-    low, high = map(float, np.where(abs(ends)>max(1e-9*np.ptp(ends), 1e-14*largest), ends, 0.))
+    low, high = map(float, np.where(abs(ends)<=max(1e-9*np.ptp(ends), 1e-14*largest), 0., ends))
     p = float(2*stats.t.sf(abs(t), d.df))
     return Diff(**own, se=d.se, low=low, high=high, t=t, df=d.df, p=p, g=hedges_g(a, b), conf=conf)
 

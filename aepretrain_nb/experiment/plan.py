@@ -110,6 +110,7 @@ def _check_look(at, fit):
     if at is None: return
     known,what = fit.get('checkpoints', ()),f'an arm starts from checkpoint {at!r}'
     if at not in known: raise ExperimentError(f'{what}; pretrain.checkpoints keeps {list(known)}')
+    if at!='best' and fit.get('patience'): raise ExperimentError(f'{what}, before which pretrain.patience may end it')
     if at!='best' and at>fit['evals']:
         raise ExperimentError(f'{what}, which never comes: pretrain.evals is {fit["evals"]}')
 

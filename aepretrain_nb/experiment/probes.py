@@ -13,11 +13,10 @@ from itertools import product
 from ..data.sets import generator
 from ..nets.autoencoder import Autoencoder
 from ..train.probe import LAMS, ProbeError, choose_lam, knn, pooled, softmax_regression
-from ..train.task import task_of
 from ..train.transfer import at_rest, freeze
 from .build import encoder_at_start, fill, kwargs_of, out_act, shape_of
 from .factory import factory
-from .finetune import beside
+from .finetune import beside, judged_by
 from .pretrain import best_of, error_of, mse_marks
 from .run import StepFailed, alone, judged_dl
 from .schema import Fit
@@ -62,9 +61,11 @@ def _accuracy(told, y): return round(100*(told==y).double().mean().item(), 4)
 
 def _told(step, splits, told):
     "Scores of the test images"
-    tally = task_of(step.data['task']).tally()
+    task = judged_by(step)
+    tally = task.tally()
     tally.add(F.one_hot(told, splits.train.n_classes).float(), splits.test.y)
-    return beside(step, splits, tally, _accuracy(told, splits.test.y))
+    exact = dict(accuracy=_accuracy(told, splits.test.y))
+    return beside(step, splits, tally, (tally.scores() | exact)[task.primary])
 
 def read_layer(
     step, # of kind 'probe'

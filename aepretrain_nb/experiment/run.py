@@ -117,7 +117,7 @@ def learner(
 )->ImageLearner:
     "A Learner for a step."
     f,name = step.fit,opt or step.fit.get('opt', Fit.opt)
-    more = {k: f[k] for k in ('momentum', 'weight_decay', 'fused') if f.get(k) and takes(name, k)}
+    more = {k: f[k] for k in ('momentum', 'weight_decay', 'fused') if f.get(k) is not None and takes(name, k)}
     return ImageLearner(dls, net.to(memory_format=torch.channels_last), loss, torch_opt(name, **more), bar=False, **kw)
 
 # %% ../../nbs/experiment/08_run.ipynb #02b5f60b

@@ -76,7 +76,7 @@ class Fit:
     schedule:one_of(('constant', 'one_cycle', 'drops'))='constant' # of the rate: constant, up and down, or /10 twice
     partial:Yes=False # does an epoch end with a smaller batch?
     patience:Whole=None # looks without a better one after which a fit ends
-    least_gain:Share=0. # share by which a look has to be better, for `patience`
+    least_gain:Share=0. # share by which a look has to be better, for `patience`; the look that ends a fit is not kept
     evals:Whole=None # looks at the validation images; one after each epoch where `partial`
     every:Whole=None # steps between looks, of a phase
     valid_bs:Whole=None # images at a time on validation; `bs` by default

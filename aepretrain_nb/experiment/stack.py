@@ -10,7 +10,9 @@ __all__ = ['together', 'Frozen', 'train_heads', 'classify', 'vote']
 # %% ../../nbs/experiment/12_stack.ipynb #f5889753
 from ..imports import *
 from ..data.ground import canonical
+from ..data.augment import augmentation
 from ..data.sets import seed_of
+from ..train.callbacks import LOSSES
 from ..train.one_head import HEAD_OPTS, HeadJob
 from ..train.heads import fit_heads
 from ..train.probe import knn
@@ -35,6 +37,7 @@ def _is_linear(step, splits):
     return _linear[what]
 
 _OWN = 'lr', 'steps', 'evals'  # what may differ among heads that are trained as one
+_LOSSES = None, *LOSSES
 
 # %% ../../nbs/experiment/12_stack.ipynb #b38c7368
 def together(
@@ -46,17 +49,18 @@ def together(
     classes = step.do=='classify' and step.trains=='frozen' and step.data['task']=='classify'
     if not classes or step.data.get('augment'): return None
     usual = all(f.get(k, getattr(Fit, k))==getattr(Fit, k) for k in ('precision', 'schedule', 'score', 'ten_crops'))
-    plain = usual and f.get('opt', Fit.opt) in HEAD_OPTS
-    if not plain or f.get('weight_decay') or f.get('partial') or not _is_linear(step, splits): return None
+    plain = usual and f.get('opt', Fit.opt) in HEAD_OPTS and f.get('loss') in _LOSSES
+    own = any(f.get(k) for k in ('weight_decay', 'partial', 'patience'))
+    if not plain or own or not _is_linear(step, splits): return None
     source = [s.weights for s in step.start] or step.seeds['encoder']
     return canonical([step.data['digest'], source, step.net, {k: v for k,v in f.items() if k not in _OWN}])
 
 # %% ../../nbs/experiment/12_stack.ipynb #e16372ab
-def _block_features(net, images, rows, norm, device, size=1000):
+def _block_features(net, images, rows, size=1000, **how):
     "(features of the blocks that hold `rows`, where each of `rows` is in them)"
     at = torch.unique(rows//size)
     blocks = [range(b, min(b+size, len(images))) for b in (at*size).tolist()]
-    x = torch.cat([features(net, images.take(b), norm, size, device) for b in blocks])
+    x = torch.cat([features(net, images.take(b), bs=size, **how) for b in blocks])
     return x,torch.searchsorted(at, rows//size)*size + rows%size
 
 # %% ../../nbs/experiment/12_stack.ipynb #0020d129
@@ -75,10 +79,11 @@ class Frozen:
 def _frozen(steps, splits, weights, device):
     "The features of steps on one encoder"
     net = build_classifier(steps[0], splits, weights).encoder.to(device, memory_format=torch.channels_last)
-    norm,asked = steps[0].data.get('norm'),[labelled(s, splits) for s in steps]
+    augment,asked = augmentation(steps[0].data.get('augment')),[labelled(s, splits) for s in steps]
+    how = dict(norm=steps[0].data.get('norm'), device=device, augment=augment and augment.evaluation())
     rows = torch.unique(torch.cat([torch.cat(p[:2]) for p in asked]))
-    x,at = _block_features(net, splits.train, rows, norm, device)
-    test = features(net, splits.test, norm, 1000, device)
+    x,at = _block_features(net, splits.train, rows, **how)
+    test = features(net, splits.test, **how)
     def place(idx): return at[torch.searchsorted(rows, idx)]
     y = torch.zeros(len(x), dtype=torch.long)
     y[at] = splits.train.y[rows]

@@ -181,14 +181,15 @@ def check_keep(
     raise ExperimentError(f'keep is {keep!r}: one of {", ".join(KEEP)}')
 
 def _alike(step):
-    "What classifiers have in common that differ by their seeds only"
-    return canonical([step.arm, step.file, step.net, step.data, step.fit])
+    "What classifiers have in common that differ by their seeds, and by what was chosen for each, only"
+    fit = {k: v for k,v in step.fit.items() if k not in ('lr', 'weight')}
+    return canonical([step.arm, step.file, step.net, step.data, fit])
 
 def _rank(step, said):
     "The larger, the better: validation, its loss, and the smaller seeds among equals"
     sign = 1 if said['better']=='higher' else -1
     loss = math.inf if said['valid_loss'] is None else said['valid_loss']
-    return sign*said['valid'], -loss, *(-step.seeds.get(k, 0) for k in ('subset', 'encoder', 'head'))
+    return sign*(said['valid'] or 0.), -loss, *(-step.seeds.get(k, 0) for k in ('subset', 'encoder', 'head'))
 
 # %% ../../nbs/experiment/17_store.ipynb #686aacea
 @patch

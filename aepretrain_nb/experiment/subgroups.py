@@ -13,7 +13,7 @@ from ..data.arrays import DataError
 from ..data.ground import place
 from ..data.listing import list_csv
 from ..data.splits import Splits
-from ..train.scores import CountTally, confusion_counts, count_scores
+from ..train.task import task_of
 from .fitted import read_fitted
 from .kinds import ExperimentError
 from .store import experiment
@@ -45,12 +45,15 @@ def _answers(file, splits, trust, device):
     fit = read_fitted(file, trust)
     task = fit.said['task']
     if task!='classify': raise ExperimentError(f'{file} was trained to {task}: subgroups are scored by class')
-    return fit.logits(splits.test, device=device).argmax(1)
+    return fit.logits(splits.test, device=device)
 
-def _row(row, told, true, k, group):
+def _row(row, told, true, group):
     "The row of a fit with the scores of some images"
-    scores,best = count_scores(confusion_counts(told, true, k)),CountTally().chance(true)
-    own = {c: v for c,v in scores.items() if c in row} | dict(value=scores[row['metric']], chance=best[row['metric']])
+    task = task_of('classify', row['metric'])
+    tally = task.tally()
+    tally.add(told, true)
+    scores = tally.scores()
+    own = {c: v for c,v in scores.items() if c in row} | dict(value=scores[task.primary], chance=task.to_beat(true))
     return row | own | dict(n_test=len(true), subgroup=group, data=f'{row["data"]}, {group}')
 
 # %% ../../nbs/experiment/35_subgroups.ipynb #4546e23d
@@ -73,11 +76,11 @@ def rescored(
     "Scores of test images group by group; raises `ExperimentError` for other images, or classifiers that are not kept."
     if experiment(folder)['digest']!=splits.digest:
         raise ExperimentError(f'{folder} holds results of other images: name them as compare was told, --size and all')
-    y,k = splits.test.y,splits.train.n_classes
+    y = splits.test.y
     names = sorted({g for g in groups if g is not None})
     at = {g: torch.tensor([o==g for o in groups]) for g in names}
     out = []
     for row,file in zip(rows.to_dict('records'), _files(rows, folder)):
         told = _answers(file, splits, trust, device)
-        out += [_row(row, told[i], y[i], k, g) for g,i in at.items()]
+        out += [_row(row, told[i], y[i], g) for g,i in at.items()]
     return pd.DataFrame(out).drop(columns=['at_chance', 'never'], errors='ignore')

@@ -15,6 +15,8 @@ from .plan import Plan, do_of, part_of
 from .schema import Fit, SECTIONS
 from .kinds import ExperimentError, distinct
 from .step import UNTRAINED
+from .pretrain import ERROR
+from .finetune import or_tie
 from .store import Store
 
 # %% ../../nbs/experiment/21_tune.ipynb #3d675355
@@ -77,12 +79,13 @@ def judge(self:Rates,
 
 # %% ../../nbs/experiment/21_tune.ipynb #1c45a1ec
 def _error(step, store):
-    "(validation error, validation loss) of a step; infinite where it has no result"
+    "(validation error, validation loss) of a step, of an autoencoder its error; infinite where it has no result"
     record = store.get(step.key)
-    if not record or record['row'].get('valid') is None: return math.inf,math.inf
+    if not record: return math.inf,math.inf
     row,tried = record['row'],record.get('tuning') or [{}]
+    if step.do=='reconstruct' and row.get('valid') is None: return row[ERROR[step.fit.get('choose', Fit.choose)]],0.
     sign = -1 if row['better']=='higher' else 1
-    return sign*row['valid'],tried[0].get('valid_loss', 0.)
+    return sign*or_tie(row['valid']),tried[0].get('valid_loss', 0.)
 
 def _lines(key, tries, best, sign):
     "A row for each rate that was tried"
@@ -144,9 +147,8 @@ def told_of(self:Rates,
     cell:tuple # (arm, size, seeds)
 )->dict: # `lrs`, and `edge`: is the chosen one at an end? Nothing where none was sought
     "What a row says of the rate that its grid has chosen for it."
-    arm = cell[0]
-    parts = [part_of(t) for t,_ in self.plan.prepared[arm]]
-    key = next((k for p in reversed(parts) if (k := self.key(p, *cell))), None)
+    last,_ = self.plan.prepared[cell[0]][-1]
+    key = self.key(part_of(last), *cell)
     if key is None: return {}
     lrs = _several(self.sought[key[:2]])
     return dict(lrs=' '.join(f'{v:g}' for v in lrs), edge=self.found[key] in (min(lrs), max(lrs)))

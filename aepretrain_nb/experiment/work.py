@@ -226,8 +226,8 @@ _SAID = 'valid', 'better', 'metric', 'unit', 'value', 'n_train', 'n_valid'
 
 def _said(step, splits, res):
     "What is said of a classifier"
-    loss = res.get('valid_loss')
-    own = {k: res.get(k) for k in _SAID} | dict(valid_loss=loss if loss is not None and math.isfinite(loss) else None)
+    def finite(v): return None if isinstance(v, float) and not math.isfinite(v) else v
+    own = {k: finite(res.get(k)) for k in (*_SAID, 'valid_loss')}
     return own | dict(task=step.data['task'], classes=list(splits.train.classes), shape=list(splits.train.shape),
         kind=str(splits.train.x.dtype)[6:], data=splits.name)
 

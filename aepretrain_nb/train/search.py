@@ -15,7 +15,7 @@ from ..imports import *
 class Search:
     "How a rate is sought"
     rates:tuple # to choose from
-    start:float=None # where to begin, outwards; all rates are tried if not given
+    start:float=None # where to begin, outwards, at the rate nearest to it; all rates are tried if not given
     by_loss:bool=True # does the loss decide among equal errors? Else the smaller rate
     def best(self,
         tries:dict # rate -> (error, loss)
@@ -28,8 +28,9 @@ class Search:
         "What has to be tried next; nothing at the end."
         rates = self.rates
         if self.start is not None:
-            rates = sorted({*rates, self.start})
-            at = rates.index(self.best(tries) if tries else self.start)
+            rates = sorted(rates)
+            begin = min(rates, key=lambda r: abs(math.log(r/self.start)))
+            at = rates.index(self.best(tries) if tries else begin)
             rates = rates[max(0, at-1):at+2]
         return [r for r in rates if r not in tries]
 

@@ -210,10 +210,18 @@ def tally(self:Task)->TaskTally: # empty
 # %% ../../nbs/train/09_task.ipynb #91ed4761
 @patch
 def chance(self:Task,
-    targets:Tensor # of the labelled images
+    targets:Tensor # of the images that are scored
 )->dict: # name: float
     "What the best answer that is the same for every image scores"
     return _these(self, self.counter().chance(targets))
+
+@patch
+def to_beat(self:Task,
+    targets:Tensor # of the images that are scored
+)->float: # `chance` of a row, in the unit of the score; of an error the accuracy
+    "What the score that decides has to beat"
+    name = 'accuracy' if self.primary=='error' else self.primary
+    return round(self.chance(targets)[name], 4)
 
 # %% ../../nbs/train/09_task.ipynb #f22245f0
 _CLASSES = 'accuracy', 'error', 'balanced', 'f1', 'top5' # the last where there are more than five classes

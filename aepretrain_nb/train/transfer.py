@@ -190,11 +190,13 @@ def features(
     images:ImageSet, # labels are neither needed nor read
     norm=None, # (mean, std) of the input, as in a recipe
     bs:int=1000, # images at a time: a matter of memory and speed, not of the result (to rounding)
-    device='cpu' # where `net` is
+    device='cpu', # where `net` is
+    augment=None # what each image is cut to, as `Augment.evaluation` gives it; None: as it is
 ) -> Tensor: # (n,d) float32 on `device`, rows in the order of the images
     "The flattened outputs of `net` for all images, in evaluation mode; `TransferError` where there are none"
     if not len(images): raise TransferError(f'{images} has no images')
-    dl = ImageDL(images.unlabelled(), bs, target='x', norm=norm, device=device, memory_format=torch.channels_last)
+    dl = ImageDL(images.unlabelled(), bs, target='x', norm=norm, augment=augment, device=device,
+        memory_format=torch.channels_last)
     out,i = None,0
     with at_rest(net):
         for xb,_ in dl:
