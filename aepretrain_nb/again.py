@@ -48,6 +48,8 @@ def _plain(v): return v if isinstance(v, str) else json.dumps(v)
 
 def _listed(v): return ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
 
+def _seeds(v): return f'{v[0]},' if isinstance(v, (list, tuple)) and len(v)==1 else _listed(v)
+
 _OPTIONS = 'arms', 'labels', 'seeds', 'margin', 'max_seeds', 'treatment', 'metric'
 
 def _options(call):
@@ -55,7 +57,7 @@ def _options(call):
     named = {f"--{k.replace('_', '-')}": call.get(k) for k in _OPTIONS}
     out = []
     for k,v in named.items():
-        if v is not None: out += [k, _listed(v)]
+        if v is not None: out += [k, (_seeds if k=='--seeds' else _listed)(v)]
     return out
 
 def _line(recipe, data, call, sets):
@@ -85,11 +87,12 @@ def again(
     named,words = data in DATASETS and not own,own if isinstance(own, list) else [data]
     sets = changes(recipe) if named or isinstance(own, list) else None
     def said(call):
-        by_line = sets is not None and not isinstance(call.get('seeds'), (list, tuple))
-        return _line(recipe, words, call, sets) if by_line else _python(recipe, data, call, named)
+        return _python(recipe, data, call, named) if sets is None else _line(recipe, words, call, sets)
     lines = '\n'.join(dict.fromkeys(map(said, calls)))
     note = '' if len(calls)<2 else f'The folder was filled by {len(calls)} calls. '
-    if sets is None and not named: note += 'splits are the images named in the settings.'
+    if sets is None and not named:
+        looked = isinstance(own, list) and f'what aepretrain look {shlex.join(own)} shows'
+        note += f'splits are {looked or "the images named in the settings"}.'
     elif not named: note += 'It reads the images where they were; name their folder where they have moved.'
     elif data!='digits': note += 'Add --root FOLDER or --download where the images are not found.'
     return lines,note.strip()

@@ -17,14 +17,20 @@ from .commands import *
 from .data.ground import UserError, tell, write_whole
 
 # %% ../nbs/04_cli.ipynb #037f94fc
+def _seed(s):
+    "One seed"
+    if s.isdecimal(): return int(s)
+    raise argparse.ArgumentTypeError(f'{s!r} is not a seed: a whole number from 0')
+
 def seeds(
-    s:str # such as '5'
-):        # an int, or 'auto'
-    "A number of seeds, or 'auto'."
+    s:str # such as '5', or '3,4'
+):        # an int, a list of them, or 'auto'
+    "A number of seeds, the seeds, or 'auto'."
     if s=='auto': return s
+    if ',' in s: return [_seed(o) for o in words(s)]
     try: return number(s)
     except argparse.ArgumentTypeError as e: raise argparse.ArgumentTypeError(f'{e}, nor auto') from None
-seeds.form = 'N|auto'
+seeds.form = 'N|N,N,...|auto'
 
 # %% ../nbs/04_cli.ipynb #8640bbae
 def _folder(data, recipe, setting, change, *chosen):

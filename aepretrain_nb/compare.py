@@ -27,7 +27,7 @@ from .experiment.default import recipe_for, setting_for
 from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
-from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms, without_own_rates
+from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms
 from .experiment.carry import rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
@@ -52,10 +52,19 @@ def _changes(asked):
         if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v.item() if isinstance(v, np.generic) else v
     return out
 
+def _without_own_rates(recipe):
+    "A recipe whose arms have no rates of their own for classifiers, so that all of them try those that are asked for"
+    out = {}
+    for name,arm in recipe['arms'].items():
+        change = arm.get('change', {})
+        own = {k: v for k,v in change.get('finetune', {}).items() if k!='lr'}
+        out[name] = arm | dict(change=change | dict(finetune=own)) if 'finetune' in change else arm
+    return recipe | dict(arms=out)
+
 def _asked(recipe, precision, score, options):
     "The recipe with what was asked for; raises `ExperimentError` where it cannot be followed"
     check_recipe(recipe)
-    r = merged(recipe if options.get('lr') is None else without_own_rates(recipe), _changes(options))
+    r = merged(recipe if options.get('lr') is None else _without_own_rates(recipe), _changes(options))
     if score: r = merged(r, {p: dict(score=score) for p in ('finetune', 'joint') if p in r})
     fits = [p for p,cls in SECTIONS.items() if cls is Fit and p in r]
     if precision: r = merged(r, {p: dict(precision=precision) for p in fits})
@@ -253,7 +262,8 @@ def compare(
         n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled))
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
     picked,how,usual = pick_arms(r, arms),r.get('seeds', {}),r.get('labels', {}).get('n', (100, 1000))
-    treatment,metric = check_treatment(treatment, picked),metric and check_metric(metric)
+    treatment_asked,treatment = treatment,check_treatment(treatment, picked)
+    metric = metric and check_metric(metric)
     executor,keep = check_executor(executor),check_keep(keep)
     check_timeout(timeout, executor)
     seeds = how.get('n', 5) if seeds is None else seeds
@@ -266,8 +276,8 @@ def compare(
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
     store.fits = keep
-    said = dict(arms=arms, labels=labels, seeds=seeds, margin=margin)
-    if auto: said |= dict(max_seeds=max_seeds, treatment=treatment, metric=metric)
+    more = dict(max_seeds=max_seeds if auto else None, treatment=treatment_asked, metric=metric)
+    said = dict(arms=arms, labels=labels, seeds=seeds, margin=margin) | {k: v for k,v in more.items() if v is not None}
     said = json.loads(json.dumps(said, default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
     call = _Call(store, lenders, root, executor, device, progress, timeout, said, own, result)

@@ -83,7 +83,7 @@ def reconstructed(
 )->dict: # images, outputs, filters before and after, as in `show_learnt`
     "What an autoencoder makes of images, and what became of its first filters."
     before,after = built(replace(step, start=()), splits).eval(),store.net(step, splits).eval()
-    x = judged_dl(step, splits.unlabelled.take(range(n)), target='x').one_batch()
+    x = judged_dl(step, splits.unlabelled.take(range(min(n, len(splits.unlabelled)))), target='x').one_batch()
     with torch.no_grad(): recon = after.reconstruct(x[0])
     return dict(images=x[1], outputs=recon, before=first_filters(before.encoder), after=first_filters(after.encoder))
 

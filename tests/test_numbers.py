@@ -323,12 +323,12 @@ def test_confusion_is_counted_where_accuracy_is_even_with_dropout_on():
     res = classify(t, digits)[1]
     assert np.trace(res['confusion'])/5==pytest.approx(res['value'], abs=1e-3) and res['value']>50
 
-def test_chance_counts_all_labels_that_were_spent():
+def test_chance_is_that_of_the_test_images_wherever_validation_is_from():
     y = torch.tensor([0]*40 + [1]*20 + [2]*20)
     s = Splits('own', ImageSet(torch.zeros(80, 1, 8, 8).byte(), y), ImageSet(torch.zeros(9, 1, 8, 8).byte(), torch.arange(3).repeat(3)))
     for kw in ({}, dict(valid='extra', n_valid=20), dict(valid='test')):
         res = classify(plan(s, recipe(labels=kw), ['random_default'], [40], 1)[0], s)[1]
-        assert (res['chance'], res['n_test'])==(50, 9)
+        assert (res['chance'], res['n_test'])==(33.3333, 9)
 
 # Seeds, labels, arms
 

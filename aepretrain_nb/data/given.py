@@ -37,9 +37,11 @@ def numbered_rows(
 # %% ../../nbs/data/18_given.ipynb #46d4e5a2
 def _word(v, classes):
     "A label as text, None for none"
-    if v is None or v=='' or v!=v: return None
+    if v is None or v is pd.NA or v is pd.NaT: return None
     if isinstance(v, str): return v.strip() or None
-    if v!=int(v): raise DataError(f'label {v} is neither a word nor a whole number')
+    number = isinstance(v, (bool, int, float, np.generic))
+    if number and v!=v: return None
+    if not number or math.isinf(v) or v!=int(v): raise DataError(f'label {v!r} is neither a word nor a whole number')
     if v==-1: return None
     if classes is None: return str(int(v))
     if not 0<=v<len(classes): raise DataError(f'label {int(v)} is none of the {len(classes)} classes')
@@ -48,20 +50,22 @@ def _word(v, classes):
 def label_words(
     y, # labels of images: a list, an array or a tensor
     n:int, # images
-    classes=None # names of the classes, where labels are numbers
+    classes=None, # names of the classes, where labels are numbers
+    what='labels' # for messages
 )->list: # a text for each image, None where it has no label
     "Labels as text; a `DataError` where they are no classes."
     if y is None: return [None]*n
     a = np.array(y, dtype=object) if isinstance(y, (list,tuple)) else np.asarray(y)
     if a.ndim==2 and a.shape[1]==1: a = a[:,0]
-    if a.shape!=(n,): raise DataError(f'labels of shape {a.shape} for {n} images: one class for each image')
+    if a.shape!=(n,): raise DataError(f'{what} of shape {a.shape} for {n} images: one for each image')
     if a.dtype.kind=='S': a = a.astype(str)
     return [_word(v, classes) for v in a.tolist()]
 
 # %% ../../nbs/data/18_given.ipynb #41aba424
 _PARTS = dict(train='train', test='test', val='valid', valid='valid', unlabelled='unlabelled', unlabeled='unlabelled')
 _KINDS = dict(x='x images image data img imgs', y='y labels label targets target', groups='groups group',
-    classes='classes class_names names')
+    classes='classes class_names')
+_MEANT = dict(x='images', y='labels', groups='groups', classes='names of classes')
 
 def what_is(
     name:str # of an array
@@ -101,13 +105,17 @@ def of_arrays(
 )->list: # a `Given` for each part
     "Arrays by their names; a `DataError` where there are no images among them."
     kinds = {name: what_is(name) for name in arrays}
+    for name,kind in kinds.items():
+        both = [o for o,k in kinds.items() if k==kind and kind[1]]
+        if len(both)<2: continue
+        raise DataError(f'{what}: {both[0]} and {both[1]} are both {_MEANT[kind[1]]}: leave out one of them')
     found,out = {kind: arrays[name] for name,kind in kinds.items()},[]
     classes = next(([str(c) for c in a] for (_,k),a in found.items() if k=='classes'), None)
     odd = [name for name,(_,k) in kinds.items() if k is None]
     for part in dict.fromkeys(p for p,k in found if k=='x'):
         x,notes = channels_first(found[part, 'x'], layout, f'{part} {what}'.strip())
         words = label_words(found.get((part, 'y')), len(x), classes)
-        groups = label_words(found.get((part, 'groups')), len(x))
+        groups = label_words(found.get((part, 'groups')), len(x), what='groups')
         if odd and not out: notes.append(f'not taken: {", ".join(odd)}')
         counts = dict(modes=Counter({mode_of(x): len(x)}), sizes=Counter({x.shape[2:]: len(x)}))
         out.append(Given(x, numbered_rows(len(x), part, words, groups), classes, notes, **counts))

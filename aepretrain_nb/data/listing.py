@@ -12,7 +12,7 @@ __all__ = ['PARTS', 'PART_NAMES', 'IMAGE_ENDINGS', 'Listing', 'listing_of', 'is_
 from ..imports import *
 from .arrays import DataError
 from .ground import near
-import csv, io
+import csv, io, re
 
 # %% ../../nbs/data/14_listing.ipynb #0eaa7fbc
 PARTS = 'train', 'test', 'valid', 'unlabelled'
@@ -129,10 +129,22 @@ def unfit(
     return out
 
 # %% ../../nbs/data/14_listing.ipynb #11a35dab
+_BESIDE = 'set', 'data', 'images', 'seg' # words beside that of a part, as in training_set
+
+def _part_of(folder):
+    "The part that a folder is named after, None where it is not"
+    words = [w for w in re.split(r'[\W_]+', folder.lower()) if w and w not in _BESIDE]
+    return PART_NAMES.get(words[0]) if len(words)==1 else None
+
 def _tree(names):
     "The parts that the first folders are named after; empty where the first folders are classes"
     first = {n.split('/')[0] for n in names if '/' in n}
-    known = {f: PART_NAMES[f.lower()] for f in first if f.lower() in PART_NAMES}
+    known = {f: p for f in first if (p := _part_of(f))}
+    with_folders = {n.split('/')[0] for n in names if n.count('/')>1}
+    deeper = sorted(f for f,p in known.items() if p!='unlabelled' and f in with_folders)
+    if deeper and 'train' not in known.values():
+        raise DataError(f'folder {deeper[0]} is named as a part and holds folders, but no folder is called train: '
+            'put the classes that train into one, or name the folder of the classes')
     return known if 'train' in known.values() else {f: p for f,p in known.items() if p=='unlabelled'}
 
 def printable(
@@ -147,6 +159,7 @@ def _place(name, parts):
     *folders,_ = name.split('/')
     part = parts.get(folders[0], '') if folders else ''
     below = folders[1:] if part else folders
+    if part and below and _part_of(below[0])==part: below = below[1:] # seg_train/seg_train/CLASS
     return part, printable(below[0]) if below and part!='unlabelled' else None
 
 # %% ../../nbs/data/14_listing.ipynb #1864bccb
@@ -155,6 +168,14 @@ def _strangers(names, parts):
     if 'train' not in parts.values(): return {}
     apart = [n for n in names if '/' in n and n.split('/')[0] not in parts]
     return {n: f'{n.split("/")[0]!r} is none of the parts {", ".join(sorted(parts))}' for n in apart}
+
+def _same_inside(names):
+    "The folders that all first folders have in common, where they hold no other"
+    inside = {}
+    for n in names:
+        if n.count('/'): inside.setdefault(n.split('/')[0], set()).update(n.split('/')[1:-1][:1])
+    found = list(inside.values())
+    return sorted(found[0]) if found and all(o==found[0] for o in found) else []
 
 def _remarks(tree, parts, places):
     "What there is to say of the folders: no class, no image, one class that may be a folder too many"
@@ -166,10 +187,12 @@ def _remarks(tree, parts, places):
     empty = [f for f,place in named.items() if place[1] is not None and place not in filled]
     out = [f'in no class folder, so unlabelled: {len(loose):,}, such as {loose[0]}'] if loose else []
     if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
-    deeper = sorted({n.split('/')[1] for n in places if n.count('/')>1}) if not parts else []
-    if len(classes)==1 and len(deeper)>1:
-        inner = ', '.join(deeper[:5])
-        out.append(f'one class, {next(iter(classes))}, with folders {inner}: if they are the classes, name that folder')
+    inner = [] if parts else _same_inside(places)
+    if len(inner)>1:
+        who = ', '.join(sorted(classes)[:5])
+        said = f'one class, {who}, with' if len(classes)==1 else f'all classes, {who}, have'
+        whose = 'that folder' if len(classes)==1 else 'one of these folders'
+        out.append(f'{said} folders {", ".join(inner[:5])}: if they are the classes, name {whose}')
     return out
 
 def list_folder(
@@ -195,7 +218,11 @@ def _columns(header, where, asked, needed=('file', 'label')):
     for field,names in _FIELDS.items():
         given = (asked or {}).get(field)
         if given and given not in header: raise DataError(f'{where} has no column {given!r}{near(given, header)}')
-        out[field] = given or next((c for c in header if str(c).strip().lower() in names), None)
+        fit = [given] if given else [c for c in header if str(c).strip().lower() in names]
+        if len(fit)>1:
+            both = ' and '.join(map(repr, fit[:2]))
+            raise DataError(f'{where} has columns {both}: say which is the {field}, columns=dict({field}=...)')
+        out[field] = next(iter(fit), None)
         if out[field] is None and field in needed:
             has = ', '.join(map(str, header))
             raise DataError(f'{where} has no column {field!r} but {has}: say which it is, columns=dict({field}=...)')
@@ -203,7 +230,8 @@ def _columns(header, where, asked, needed=('file', 'label')):
 
 def _word(v):
     "A cell as text without blanks around it; None where it is empty"
-    if v is None or v=='' or pd.isna(v): return None
+    if isinstance(v, (list, tuple, set, dict, np.ndarray)): raise DataError(f'a cell holds {v!r}: one word is needed')
+    if v is None or pd.isna(v) or v=='': return None
     return str(v).strip() or None
 
 # %% ../../nbs/data/14_listing.ipynb #8a5c56b2
@@ -272,7 +300,9 @@ def _listed(rows, root, where):
         if o['blank']: blanks.append(o['at'])
         if not why: seen.setdefault(name, o)
     _refuse(where, refused, skipped)
-    if not seen: raise DataError(f'{where} names no image that is there')
+    if not seen:
+        such = f': {skipped[0][0]} is not in {root}' if skipped else ''
+        raise DataError(f'{where} names no image that is there{such}')
     def part(o): return 'unlabelled' if o['label'] is None else _part(o['split'])
     files = [dict(zip(_COLUMNS, (n, part(o), o['label'], o['group']))) for n,o in seen.items()]
     notes = [f'blanks around {len(blanks):,} labels are left out ({", ".join(blanks[:3])})'] if blanks else []
@@ -286,11 +316,16 @@ def _csv_rows(path):
     except UnicodeDecodeError: raise DataError(f'{path} is not written in UTF-8') from None
     first = text.partition('\n')[0]
     if not first.strip(): raise DataError(f'{path} is empty: its first line names the columns, such as file,label')
-    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=max(',;\t', key=first.count), restkey='')
-    if any(o.strip().lower().endswith(IMAGE_ENDINGS) for o in reader.fieldnames):
+    how = dict(delimiter=max(',;\t', key=first.count), restkey='', strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=''), **how)
+    try: header = reader.fieldnames
+    except csv.Error as e: raise DataError(f'{path}, line 1: {e}') from None
+    if any(o.strip().lower().endswith(IMAGE_ENDINGS) for o in header):
         raise DataError(f'{path}: its first line is {first.strip()!r}, where columns are named, such as file,label')
-    try: return reader.fieldnames,[(f'line {reader.line_num}', row) for row in reader]
-    except csv.Error as e: raise DataError(f'{path}, line {reader.line_num}: {e}') from None
+    try: return header,[(f'line {reader.line_num}', row) for row in reader]
+    except csv.Error as e:
+        why = 'a quote is opened and never closed' if 'end of data' in str(e) else e
+        raise DataError(f'{path}, line {reader.line_num}: {why}') from None
 
 def list_csv(
     path, # the CSV, in UTF-8; its files are relative to the folder that it is in

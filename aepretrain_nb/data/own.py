@@ -175,9 +175,11 @@ def read_size(
 def _file(path, columns, layout):
     "What a path holds: a listing, or parts"
     if (path/'experiment.json').exists(): raise DataError(f'{path} holds results of a comparison, not images')
-    if path.is_dir(): return list_folder(path)
     kind = path.suffix.lower()
     if not path.exists(): raise DataError(f'there is no folder or file {path}')
+    if columns and (path.is_dir() or kind in ('.npy', '.npz')):
+        raise DataError(f'columns are those of a table: {path} is {"a folder" if path.is_dir() else "a file of NumPy"}')
+    if path.is_dir(): return list_folder(path)
     if kind in ('.npy', '.npz'): return of_numpy(path, layout)
     if kind in ('.csv', '.tsv', '.txt'): return list_csv(path, columns)
     raise DataError(f'{path} is neither a folder nor a .csv, .npy or .npz file')

@@ -64,13 +64,13 @@ def draw_test(
     counts = Counter(joined.from_iterable(units.values()))
     d = _Draw(units, counts, _wanted(counts, share), Counter(), [])
     for u in units:
-        if known.get(u)=='test': d.take(u)
+        if known.get(u)=='test' and d.leaves_some(u): d.take(u)
     waiting = sorted((u for u in units if u not in known), key=partial(_place, seed))
     for u in waiting:
         if d.is_nearer(u) and d.leaves_some(u): d.take(u)
     for c in [c for c in counts if d.want[c] and not d.have[c]]:
-        fit = [u for u in waiting if c in units[u] and d.leaves_some(u)]
-        if fit: d.take(min(fit, key=lambda u: len(units[u])))
+        fit = [u for u in units if c in units[u] and d.leaves_some(u)]
+        if fit: d.take(min(fit, key=lambda u: (u in known, len(units[u]), _place(seed, u))))
     test = set(d.chosen)
     return {u: 'test' if u in test else 'train' for u in units}
 
@@ -93,6 +93,8 @@ def settled(
     share_ok = not isinstance(share, str) and 0<share<1
     if not share_ok: raise DataError(f'test is {share}: a share of the images between 0 and 1')
     parts,notes = _renamed(table.part.where(table.label.notna(), 'unlabelled'))
+    more = table.name[table.part.eq('test') & table.label.isna()]
+    if len(more): notes.append(f'no label in the test part, so unlabelled: {len(more):,}, such as {more.iloc[0]}')
     labelled = parts!='unlabelled'
     if 'test' in set(parts) or not labelled.any(): return parts.where(parts!='', 'train'),notes,{}
     sides = draw_test(units_of(table[labelled]), share, seed, known)

@@ -10,13 +10,12 @@ __all__ = ['Rates']
 # %% ../../nbs/experiment/21_tune.ipynb #94b8e5f5
 from ..imports import *
 from fastcore.basics import patch
-from ..train.search import Search, seek
+from ..train.search import Search, or_tie, seek
 from .plan import Plan, do_of, part_of
 from .schema import Fit, SECTIONS
 from .kinds import ExperimentError, distinct
 from .step import UNTRAINED
 from .pretrain import ERROR
-from .finetune import or_tie
 from .store import Store
 
 # %% ../../nbs/experiment/21_tune.ipynb #3d675355
