@@ -38,7 +38,7 @@ from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
 from .again import again
-from .gather import asked_of, described, gather, in_order, remember, unread
+from .gather import asked_of, described, gather, in_order, keep_call, unread
 
 # %% ../nbs/03_compare.ipynb #902544b6
 _ASKED = dict(lr='finetune', tune='finetune', crossed='seeds', one_encoder='seeds', policy='labels', valid='labels',
@@ -200,7 +200,7 @@ class _Call:
         tuning = rates.settle(partial(go, trying=True), self.store) if rates else None
         steps = plan.steps(rates)
         told = [rates.told_of(s, c) for s,c in zip(steps, plan.cells())]
-        calls = remember(self.store, steps, told, tuning, self.asked)
+        calls = keep_call(self.store, steps, told, tuning, self.asked)
         go(steps)
         self.store.tidy(steps, self.progress)
         experiment(self.store.path)  # the folder has not gone
