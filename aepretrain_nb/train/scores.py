@@ -149,7 +149,7 @@ class CountTally:
 # %% ../../nbs/train/08_scores.ipynb #0fced571
 @patch
 def chance(self:CountTally,
-    y:Tensor, # classes or masks of the labelled images
+    y:Tensor, # classes or masks of the images that are scored
 )->dict: # as `scores`
     "What always answering the largest class would score"
     known = y.flatten() if self.ignore is None else y[y!=self.ignore]
@@ -188,7 +188,7 @@ class ClassTally(CountTally):
         if self.table is None: return super().scores() | dict(top5=math.nan)
         return super().scores() | (dict(top5=_percent(self.found/self.n)) if self.n else {})
     def chance(self,
-        y:Tensor, # classes of the labelled images
+        y:Tensor, # classes of the images that are scored
     )->dict: # as `scores`
         "What always answering the largest classes would score"
         seen = torch.bincount(y.cpu().long())
@@ -229,7 +229,7 @@ class RankTally:
         return {k: _percent(np.mean(v or [math.nan])) for k,v in each.items()}
 
     def chance(self,
-        y:Tensor # (n, k), 0, 1 or 255, of the labelled images
+        y:Tensor # (n, k), 0, 1 or 255, of the images that are scored
     )->dict: # as `scores`
         "What giving every image the same output would score"
         same = type(self)()
