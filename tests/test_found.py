@@ -247,6 +247,10 @@ def test_a_part_beside_classes_is_refused_and_a_class_called_test_is_not(tmp_pat
     with pytest.raises(DataError, match='folder test is named as a part and holds folders'): table_of(tmp_path/'mixed')
     for c in ('control', 'test'): drawn(tmp_path/'plain'/c)
     assert set(table_of(tmp_path/'plain').label)=={'control', 'test'}
+    for c in ('bus', 'car', 'train'): drawn(tmp_path/'vehicles'/c)
+    assert set(table_of(tmp_path/'vehicles').label)=={'bus', 'car', 'train'}
+    for c in ('train', 'test', 'more'): drawn(tmp_path/'flat'/c)
+    with pytest.raises(DataError, match='no image to train on has a label'): read_own(tmp_path/'flat', cache=False).splits()
 
 def test_the_same_folders_in_all_classes_are_remarked(tmp_path):
     for c in ('A/cats', 'A/dogs', 'B/cats', 'B/dogs'): drawn(tmp_path/c)

@@ -142,6 +142,9 @@ def _tree(names):
     known = {f: p for f in first if (p := _part_of(f))}
     with_folders = {n.split('/')[0] for n in names if n.count('/')>1}
     deeper = sorted(f for f,p in known.items() if p!='unlabelled' and f in with_folders)
+    others = {n.split('/')[0] for n in names if '/' in n and n.lower().endswith(IMAGE_ENDINGS)}-set(known)
+    sides = [f for f,p in known.items() if p!='unlabelled']
+    if others and len(sides)==1 and not deeper: known.pop(sides[0]) # bus, car and train
     if deeper and 'train' not in known.values():
         raise DataError(f'folder {deeper[0]} is named as a part and holds folders, but no folder is called train: '
             'put the classes that train into one, or name the folder of the classes')
@@ -172,8 +175,7 @@ def _strangers(names, parts):
 def _same_inside(names):
     "The folders that all first folders have in common, where they hold no other"
     inside = {}
-    for n in names:
-        if n.count('/'): inside.setdefault(n.split('/')[0], set()).update(n.split('/')[1:-1][:1])
+    for top,*below,_ in (n.split('/') for n in names if '/' in n): inside.setdefault(top, set()).update(below[:1])
     found = list(inside.values())
     return sorted(found[0]) if found and all(o==found[0] for o in found) else []
 
