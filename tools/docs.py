@@ -337,8 +337,7 @@ def build(site):
     "Run Sphinx over the staged pages; its exit status"
     from sphinx.application import Sphinx
     work = site.out.parent
-    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None, warningiserror=True, parallel=os.cpu_count())  # myst-nb writes beside html/
-    app.extensions['sphinx-mathjax-offline'].parallel_read_safe = True  # it sets a path, and does not say that this bears several readers
+    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None, warningiserror=True)  # myst-nb writes beside html/
     def source(app, pg, template, context, doctree):
         if pg in site.pages: context['notebook'] = f'{context["notebooks"]}/{site.pages[pg].as_posix()}'
     app.connect('html-page-context', source)
