@@ -28,6 +28,7 @@ from aepretrain_nb.experiment.stack import together
 from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.experiment.subgroups import rescored
 from aepretrain_nb.gather import learnt
+from aepretrain_nb.train.scores import balanced_size
 from aepretrain_nb.train.search import Search, seek
 from aepretrain_nb.train.task import task_of
 
@@ -65,6 +66,22 @@ def test_chance_is_that_of_the_images_that_are_scored():
     y = torch.tensor([0]*67 + [1]*6 + [2]*6 + [3]*6 + [4]*5 + [5]*5 + [6]*5)
     s = Splits('unequal', *(ImageSet(torch.zeros(100, 1, 8, 8).byte(), y) for _ in range(2)))
     assert ask(s, tiny(finetune=FIXED), ['random'], labels=20).rows.chance.tolist()==[67.]
+
+@pytest.mark.parametrize('sizes', [(950, 50), (990, 10), (500, 500)])
+def test_a_guess_seldom_passes_for_more_in_unequal_classes(sizes):
+    "No more than 2.5 % of guesses, and some room for the normal bound of ten images"
+    y = torch.arange(2).repeat_interleave(torch.tensor(sizes))
+    told = torch.rand(2000, 1000, generator=torch.Generator().manual_seed(1))<.5
+    value = 50*sum((told[:,y==c]==bool(c)).double().mean(1) for c in (0, 1))
+    rows = pd.DataFrame(dict(metric='balanced', better='higher', value=value, chance=50., n_test=1000))
+    assert (stuck(rows.assign(n_chance=balanced_size(y)))==0).mean()<.035
+    if sizes!=(500, 500): assert (stuck(rows)==0).mean()>.15
+
+def test_rows_of_a_balanced_score_tell_what_luck_may_do():
+    few = (digits.test.y>4) | (torch.arange(len(digits.test))%10==0)
+    s = Splits('unequal', digits.train, digits.test.take(few.nonzero()[:,0]))
+    found = ask(s, tiny(finetune=FIXED), ['random'], score='balanced').rows.n_chance
+    assert found.tolist()==[round(balanced_size(s.test.y), 1)] and found[0]<len(s.test)/2
 
 def test_power_asks_for_the_best_control_of_an_error():
     rng = np.random.default_rng(0)

@@ -15,8 +15,8 @@ from .scores import stuck
 
 # %% ../../nbs/answers/10_doubts.ipynb #d800dfbb
 READ = {'data', 'reading', 'setting', 'kind', 'arm', 'architecture', 'encoder', 'encoder_seed', 'metric', 'unit',
-    'value', 'valid', 'chance', 'n_test', 'at_chance', 'lr', 'lrs', 'mse', 'mean_image', 'pca', 'last_fifth',
-    'curve'} # columns that tell
+    'value', 'valid', 'chance', 'n_test', 'n_chance', 'at_chance', 'lr', 'lrs', 'mse', 'mean_image', 'pca',
+    'last_fifth', 'curve'} # columns that tell
 
 # the outcome of each, gravest first
 KINDS = dict(chance='not settled', untrained='too short', falling='too short', rate='not settled')

@@ -164,6 +164,7 @@ def _no_better(df, score, name):
 def _guessed(df, share, f1, classes):
     "Which scores in per cent may be guesses; nan where it is not known"
     n_test = df.n_test if 'n_test' in df else pd.Series(np.nan, df.index)
+    if 'n_chance' in df: n_test = df.n_chance.where(df.n_chance.notna(), n_test) # of unequal classes
     most = df.chance.mask(f1, 100/classes) if classes else df.chance
     guessed = pd.Series(at_chance(share, most, n_test), df.index)
     known = share.notna() & most.notna() & n_test.notna() & (guessed | ~f1 | bool(classes))

@@ -15,6 +15,7 @@ from fastai.callback.core import Callback, CancelFitException
 from ..data.augment import augmentation
 from ..data.sets import seed_of
 from ..train.callbacks import TenCropCB
+from ..train.scores import balanced_size
 from ..train.search import or_tie
 from ..train.task import ScoresCB, Task, task_of
 from .seen import labelled
@@ -112,6 +113,7 @@ def beside(
     own = dict(metric=task.primary, unit=task.score.unit, better=task.score.better, value=value)
     marks = dict(chance=task.to_beat(splits.test.y), n_test=len(splits.test), confusion=tally.counts)
     each = {} if tally.each is None else dict(each=tally.each)
+    if task.primary=='balanced': marks['columns'] = dict(n_chance=round(balanced_size(splits.test.y), 1))
     return own | tally.scores() | marks | each
 
 def preferred(
@@ -151,7 +153,7 @@ def _tested(step, splits, learn, device):
         if not step.fit.get('score_train'): return out
         tally,out['train'] = score(_parts(step, splits)[0])
     top = tally.scores().get('top5')
-    return out if top is None else out | dict(columns=dict(train_top5=top))
+    return out if top is None else out | dict(columns=out.get('columns', {}) | dict(train_top5=top))
 
 # %% ../../nbs/experiment/11_finetune.ipynb #ca178d31
 def rates(

@@ -13,6 +13,7 @@ from ..data.arrays import DataError
 from ..data.ground import place
 from ..data.listing import list_csv
 from ..data.splits import Splits
+from ..train.scores import balanced_size
 from ..train.task import task_of
 from .fitted import read_fitted
 from .kinds import ExperimentError
@@ -54,6 +55,7 @@ def _row(row, told, true, group):
     tally.add(told, true)
     scores = tally.scores()
     own = {c: v for c,v in scores.items() if c in row} | dict(value=scores[task.primary], chance=task.to_beat(true))
+    if 'n_chance' in row: own['n_chance'] = round(balanced_size(true), 1)
     return row | own | dict(n_test=len(true), subgroup=group, data=f'{row["data"]}, {group}')
 
 # %% ../../nbs/experiment/35_subgroups.ipynb #4546e23d

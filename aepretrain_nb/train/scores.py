@@ -6,7 +6,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/train/scores.html.md"""
 
 # %% auto #0
 __all__ = ['SCORES', 'Score', 'confusion_counts', 'count_scores', 'precision_recall', 'average_precision', 'CountTally',
-           'ClassTally', 'RankTally', 'ImageTally']
+           'balanced_size', 'ClassTally', 'RankTally', 'ImageTally']
 
 # %% ../../nbs/train/08_scores.ipynb #3b762391
 from ..imports import *
@@ -159,6 +159,15 @@ def chance(self:CountTally,
     table[:,seen.argmax()] = seen
     right = round(100*int(seen.max())/len(known), 4) # to the last digit as in recorded rows
     return count_scores(table) | dict(accuracy=right, pixel=right, error=round(100-right, 4))
+
+# %% ../../nbs/train/08_scores.ipynb #e1a20002
+def balanced_size(
+    y:Tensor # classes of the images that are scored, (n,)
+)->float: # (0,n]
+    "The number of images, in classes of one size, that leave a balanced accuracy as much to luck"
+    n = torch.bincount(y.cpu().long())
+    n = n[n>0].double()
+    return float(len(n)**2/(1/n).sum())
 
 # %% ../../nbs/train/08_scores.ipynb #e0852f4b
 _TOP = 5
