@@ -48,16 +48,16 @@ def _plain(v): return v if isinstance(v, str) else json.dumps(v)
 
 def _listed(v): return ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
 
-def _seeds(v): return f'{v[0]},' if isinstance(v, (list, tuple)) and len(v)==1 else _listed(v)
-
 _OPTIONS = 'arms', 'labels', 'seeds', 'margin', 'max_seeds', 'treatment', 'metric'
 
 def _options(call):
     "Options of a call as words of a command line"
-    named = {f"--{k.replace('_', '-')}": call.get(k) for k in _OPTIONS}
     out = []
-    for k,v in named.items():
-        if v is not None: out += [k, (_seeds if k=='--seeds' else _listed)(v)]
+    for k in _OPTIONS:
+        v = call.get(k)
+        if v is None: continue
+        one_seed = k=='seeds' and isinstance(v, (list, tuple)) and len(v)==1
+        out += [f"--{k.replace('_', '-')}", f'{v[0]},' if one_seed else _listed(v)]
     return out
 
 def _line(recipe, data, call, sets):

@@ -39,7 +39,7 @@ def _word(v, classes):
     "A label as text, None for none"
     if v is None or v is pd.NA or v is pd.NaT: return None
     if isinstance(v, str): return v.strip() or None
-    number = isinstance(v, (bool, int, float, np.generic))
+    number = isinstance(v, (bool, int, float, np.bool_, np.integer, np.floating))
     if number and v!=v: return None
     if not number or math.isinf(v) or v!=int(v): raise DataError(f'label {v!r} is neither a word nor a whole number')
     if v==-1: return None

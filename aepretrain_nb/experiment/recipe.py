@@ -142,7 +142,8 @@ def check_fit(
     check_section(part, fit, Fit)
     for k in _UNREAD.get(part, ()):
         usual = getattr(Fit, k)
-        if fit.get(k, usual) not in (None, usual): raise ExperimentError(f'{part}.{k} would change nothing')
+        if fit.get(k, usual) in (None, usual): continue
+        raise ExperimentError(f'{part}.{k} would change nothing, as no step of {part} reads it: leave it out')
     steps,epochs = fit.get('steps'),fit.get('epochs')
     if steps and epochs: raise ExperimentError(f'{part} has steps and epochs: one of them')
     said = {'steps', 'epochs'} & set(fit)
