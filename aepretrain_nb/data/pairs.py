@@ -13,18 +13,21 @@ from .arrays import DataError
 from .listing import PART_NAMES, listing_of, unfit, walk
 from itertools import chain as joined
 from typing import NamedTuple
+import re
 
 # %% ../../nbs/data/23_pairs.ipynb #5b277605
 _IMAGES = 'images image imgs img jpegimages'.split()
 _MASKS = 'masks mask labels label annotations annotation annot annots gt segmentationclass'.split()
 _ROLES = dict.fromkeys(_IMAGES, 'image') | dict.fromkeys(_MASKS, 'mask')
+_BESIDE = 'set', 'data' # words that say neither, as in training_set
 _TAILS = '_mask', '_masks', '_label', '_labels', '_seg', '_gt', '_annotation', '_p', '_l'
 
 def folder_words(
     folder:str # its name
 )->tuple: # (part, role), '' for what it does not say
     "What the name of a folder says: a part, images or masks, both, or neither."
-    word = folder.lower()
+    words = re.split(r'[\W_]+', folder.lower())
+    word = '_'.join(w for w in words if w and w not in _BESIDE)
     if word in PART_NAMES: return PART_NAMES[word],''
     if word in _ROLES: return '',_ROLES[word]
     for name,part in PART_NAMES.items():
