@@ -72,7 +72,10 @@ def _shared(a, b):
     "Groups that occur in both, None for neither"
     return [] if a is None or b is None else b[torch.isin(b, a)].unique().tolist()
 
-def _count(groups): return f'{len(groups)} group{"s"*(len(groups)>1)} (the first is {groups[0]})'
+def _count(groups, images):
+    "How many groups, and the first as it is called in the `ImageSet` of images"
+    first = images.group_names.get(groups[0], groups[0])
+    return f'{len(groups)} group{"s"*(len(groups)>1)} (the first is {first})'
 
 # %% ../../nbs/data/06_check.ipynb #e20ccb15
 def check_groups(
@@ -82,12 +85,12 @@ def check_groups(
     tr,te,un = splits.train.groups,splits.test.groups,splits.unlabelled.groups
     both,seen,out = _shared(tr, te),_shared(un, te),[]
     if both:
-        words = f'training and test images share {_count(both)}'
+        words = f'training and test images share {_count(both, splits.test)}'
         if not splits.derived:
             raise DataError(f'{splits.name}: {words}: move each to one side, or number groups over all parts')
         out.append(words)
     if seen and seen!=both:
-        out.append(f'unlabelled and test images share {_count(seen)}: the autoencoder has seen them')
+        out.append(f'unlabelled and test images share {_count(seen, splits.test)}: the autoencoder has seen them')
     return out
 
 # %% ../../nbs/data/06_check.ipynb #4619d2e3

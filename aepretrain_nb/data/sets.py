@@ -52,12 +52,14 @@ def shown(
 
 # %% ../../nbs/data/03_sets.ipynb #869cd0a3
 def _groups(g, what):
-    "Groups as whole numbers"
-    if g is None: return None
+    "(groups as whole numbers, their names: number -> name where they have any)"
+    if g is None: return None,{}
     what = f'groups of {what}'
     a = g if isinstance(g, Tensor) else as_array(g, what)
-    if isinstance(a, Tensor) or a.dtype.kind not in 'UO': return as_whole(as_tensor(a, what), what)
-    return torch.tensor([seed_of('group', o) for o in a.tolist()], dtype=torch.long)
+    if isinstance(a, Tensor) or a.dtype.kind not in 'UO': return as_whole(as_tensor(a, what), what),{}
+    numbers = {o: seed_of('group', o) for o in a.tolist()}
+    found = torch.tensor([numbers[o] for o in a.tolist()], dtype=torch.long)
+    return found,{n: str(o) for o,n in numbers.items()}
 
 # %% ../../nbs/data/03_sets.ipynb #a0cb47a3
 class ImageSet:
@@ -74,7 +76,7 @@ class ImageSet:
         what,self.name = name or 'images',name
         self.x = as_images(x, layout, what)
         self.y,names = as_targets(y, class_names(classes, what), what)
-        self.groups = _groups(groups, what)
+        self.groups,self.group_names = _groups(groups, what)
         self.task = task or fitting_task(self.y)
         if self.y is not None and self.task=='classify': self.y = as_whole(self.y, f'labels of {what}')
         if self.y is not None and self.task=='multi-label': self.y = self.y.float()
