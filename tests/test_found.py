@@ -163,6 +163,7 @@ def test_scores_that_no_validation_image_shows_leave_the_rate_to_the_loss():
         unknown = set(res.rows.head_seed[res.rows.valid.isna()])
         assert unknown
         tried = res.tuning[res.tuning.seed.isin(unknown)]
+        assert res.tuning.valid.isna().equals(res.tuning.seed.isin(unknown))
         assert all(t.lr[t.chosen].item()==t.lr[t.valid_loss.idxmin()] for _,t in tried.groupby('seed'))
 
 def test_no_weight_decay_is_none():

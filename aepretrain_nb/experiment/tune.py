@@ -77,24 +77,28 @@ def judge(self:Rates,
     return steps[min(later, default=len(parts))-1]
 
 # %% ../../nbs/experiment/21_tune.ipynb #1c45a1ec
-def _error(step, store):
-    "(validation error, validation loss) of a step, of an autoencoder its error; infinite where it has no result"
+def _scores(step, store):
+    "(validation score, validation loss, which is better) of a step, of an autoencoder its error; None without a result"
     record = store.get(step.key)
-    if not record: return math.inf,math.inf
+    if not record: return None
     row,tried = record['row'],record.get('tuning') or [{}]
-    if step.do=='reconstruct' and row.get('valid') is None: return row[ERROR[step.fit.get('choose', Fit.choose)]],0.
-    sign = -1 if row['better']=='higher' else 1
-    return sign*or_tie(row['valid']),tried[0].get('valid_loss', 0.)
+    if step.do!='reconstruct' or row.get('valid') is not None: return row['valid'],tried[0].get('valid_loss'),row['better']
+    return row[ERROR[step.fit.get('choose', Fit.choose)]],None,'lower'
 
-def _lines(key, tries, best, sign):
+def _error(found):
+    "(error, loss) as they decide: scores that are not known are all equal, and what has no result is last"
+    if found is None: return math.inf,math.inf
+    valid,loss,better = found
+    return (-1 if better=='higher' else 1)*or_tie(valid),or_tie(loss)
+
+def _lines(key, found, best):
     "A row for each rate that was tried"
     part,arm,size,seeds = key
     own = dict(section=part, arm=arm, labels=size, seed=seeds and seeds[2])
-    def line(lr, error, loss):
-        lost = math.isinf(error)
-        valid,valid_loss = (np.nan, np.nan) if lost else (sign*error, loss)
-        return own | dict(lr=lr, valid=valid, valid_loss=valid_loss, chosen=lr==best)
-    return [line(lr, *found) for lr,found in sorted(tries.items())]
+    def line(lr, valid=None, loss=None, better=None):
+        scores = {k: np.nan if v is None else v for k,v in dict(valid=valid, valid_loss=loss).items()}
+        return own | dict(lr=lr) | scores | dict(chosen=lr==best)
+    return [line(lr, *o or ()) for lr,o in sorted(found.items())]
 
 # %% ../../nbs/experiment/21_tune.ipynb #1303b559
 def _search(fit):
@@ -119,12 +123,11 @@ def search(self:Rates,
     def score(asked):
         steps = [self.judge(*o) for o in asked]
         go(list({s.key: s for s in steps}.values()))
-        return [_error(s, store) for s in steps]
+        return [_error(_scores(s, store)) for s in steps]
     for key,tries in seek(searches, score).items():
         self.found[key] = best = searches[key].best(tries)
         if math.isinf(tries[best][0]) and searches[key].start is None: raise _no_result(key)
-        record = store.get(self.judge(key, best).key)
-        out += _lines(key, tries, best, -1 if record and record['row']['better']=='higher' else 1)
+        out += _lines(key, {lr: _scores(self.judge(key, lr), store) for lr in tries}, best)
     return out
 
 @patch
