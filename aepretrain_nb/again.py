@@ -13,6 +13,7 @@ from .data.ground import canonical
 from .data.named import DATASETS
 from .experiment.recipe import find_recipe
 from .experiment.factory import NETS
+from .experiment.methods import as_by_methods
 from .experiment.schema import SECTIONS
 from .experiment.kinds import ExperimentError
 
@@ -20,10 +21,11 @@ from .experiment.kinds import ExperimentError
 _WORDS = 'reading', 'study', 'data', 'controls'  # what a recipe's function takes beside the setting
 
 def _base(recipe):
-    "The recipe of that name and setting, None where there is none"
+    "The recipe of that name and setting, by the same methods, None where there is none"
     own = {k: recipe[k] for k in _WORDS if k in recipe}
-    try: return find_recipe(recipe['name'], recipe.get('setting', 'smoke'), **own)
+    try: base = find_recipe(recipe['name'], recipe.get('setting', 'smoke'), **own)
     except ValueError: return None
+    return as_by_methods(base, recipe['methods']) if 'methods' in recipe else base
 
 # %% ../nbs/01_again.ipynb #78eb4b44
 def changes(
@@ -32,9 +34,8 @@ def changes(
     "What a recipe changes of the one that its name stands for."
     base,out = _base(recipe),{}
     if base is None: return None
-    by_methods = ('methods', 'arms') if 'methods' in recipe else ()
     for part in {**base, **recipe}:
-        if part in by_methods: continue
+        if part=='arms' and 'methods' in recipe: continue
         old,new = base.get(part, {}),recipe.get(part, {})
         if canonical(old)==canonical(new): continue
         if part not in (*SECTIONS, *NETS): return None

@@ -45,3 +45,12 @@ def test_methods_beside_each_other_run_and_each_is_judged(tmp_path):
 def test_methods_that_cannot_stand_beside_each_other_are_told_in_a_line(methods, say):
     with pytest.raises(ExperimentError, match=say) as e: chosen(SEVERAL, shape, method=methods)
     assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('method', ['joint', 'stacked', 'plain,stacked'])
+def test_one_method_and_several_are_repeated_by_a_command(method, tmp_path):
+    "The command makes the same folder again: it is accepted there, and nothing is left to do"
+    quick = dict(recipe=SEVERAL, arms=['random'], labels=40, seeds=1, store=tmp_path, progress=False)
+    first = compare('digits', method=method, **quick)
+    assert f'--method {method} ' in first.told('command') and 'images.norm' not in first.told('command')
+    assert len(compare('digits', method=method, **quick).rows)==1
+    with pytest.raises(ExperimentError, match='differs in arms'): compare('digits', method='masked', **quick)

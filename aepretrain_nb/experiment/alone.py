@@ -54,8 +54,9 @@ def steps_alone(
 )->list: # of `Step`, each from the one before it
     "What a pre-training without a question does."
     check_recipe(recipe)
-    several = recipe.get('methods')
-    if several: raise ExperimentError(f'an encoder is pre-trained by one method, not by {", ".join(several)}: name one')
+    methods = recipe.get('methods', [])
+    if len(methods)>1:
+        raise ExperimentError(f'an encoder is pre-trained by one method, not by {", ".join(methods)}: name one')
     last, = Plan(splits, recipe, dict(encoder=_free(recipe)), [1], [seed]).steps()
     return chain(replace(last, arm=''))
 
