@@ -119,7 +119,7 @@ class Augment:
 
     def __post_init__(self):
         put = partial(object.__setattr__, self)
-        _one_of('flip', self.flip, (True,False))
+        if not isinstance(self.flip, bool): raise DataError(f'augment: flip is {self.flip!r}: true or false')
         _one_of('pad', self.pad, ('zeros','reflect'))
         _one_of('evaluate', self.evaluate, (None, *FORMS))
         whole = isinstance(self.crop, int) and not isinstance(self.crop, bool) and self.crop>=0
@@ -225,6 +225,7 @@ class Fixed:
     "The same window for every image, and for its mask"
     size: tuple # height and width of what comes out, or a function that says so of those of the images
     form: str = 'centre' # the middle of the image ('centre') or all of it ('resize')
+    pad: str = 'zeros' # what is beyond the image, as in `Augment`
     outside: int = 255 # class in a mask where there is no image
 
     def __call__(self,
@@ -238,16 +239,30 @@ class Fixed:
         high,wide = out if self.form=='centre' else (h,w)
         each = lambda o: torch.full((len(x),), o, device=x.device)
         windows = each(round((h-high)/2)), each(round((w-wide)/2)), each(high), each(wide), each(False)
-        x = _move(x, windows, out, 'zeros', 0, self.form=='resize')
+        x = _move(x, windows, out, self.pad, 0, self.form=='resize')
         if y is None or y.dim()!=3: return x,y
-        return x, _move(y, windows, out, 'zeros', self.outside, False)
+        return x, _move(y, windows, out, self.pad, self.outside, False)
+
+@patch
+def back(self:Fixed,
+    y:Tensor, # masks (n, *) of what came out
+    h:int, # height of the images
+    w:int # their width
+) -> Tensor: # (n, h, w), `outside` where no window was
+    "Masks of windows as masks of the images that they were cut from"
+    high,wide = y.shape[-2:]
+    centred = self.form=='centre'
+    def along(n, window):
+        start,extent = (-round((n-window)/2),n) if centred else (0,window)
+        return nearest_places(n, *(torch.full((len(y),), o, device=y.device) for o in (start, extent)))
+    return take_pixels(y, along(h, high), along(w, wide), 'zeros', self.outside)
 
 @patch
 def evaluation(self:Augment) -> Fixed: # None where images stay as they are
     "What takes the place of chance when a net is judged"
     form = self.evaluate or ('resize' if self.resized else 'centre')
     size = self.size or (self.out_size if self.stride else None)
-    return None if size is None or form=='whole' else Fixed(size, form, self.outside)
+    return None if size is None or form=='whole' else Fixed(size, form, self.pad, self.outside)
 
 # %% ../../nbs/data/08_augment.ipynb #59bbb301
 def augmentation(

@@ -102,6 +102,13 @@ def _pair(o):
     label = o[1] if len(o)>1 else None
     return o[0],label.item() if getattr(label, 'ndim', None)==0 and hasattr(label, 'item') else label
 
+def _kept(a, size, how):
+    "(an image at the usual size, what another size is made of); large images cannot wait as they are"
+    if size: return (to_size(a, size, how),)*2
+    if max(a.shape[1:])<=LARGEST: return a,a
+    smaller = min(1., LARGEST/min(a.shape[1:]))
+    return to_size(a, USUAL, how),to_size(a, tuple(round(o*smaller) for o in a.shape[1:]), 'squash')
+
 def of_items(
     items, # images, or pairs of image and label, one at a time
     classes=None, # names of the classes, where labels are numbers
@@ -116,9 +123,11 @@ def of_items(
         modes[mode] += 1
         sizes[a.shape[1:]] += 1
         labels.append(label)
-        xs.append(to_size(a, size or USUAL, how) if size or max(a.shape[1:])>LARGEST else a)
+        xs.append(_kept(a, size, how))
     if not xs: raise DataError(f'the {part or "data set"} holds no image')
-    size,channels = size or usual_size(sizes),max(map(len, xs))
+    size = size or usual_size(sizes)
+    xs = [usual if size==USUAL else other for usual,other in xs]
+    channels = max(map(len, xs))
     kinds = {a.dtype.name for a in xs}
     if len(kinds)>1: raise DataError(f'images of {" and ".join(sorted(kinds))}: bring them to one kind of number')
     x = np.stack([to_size(to_channels(a, channels), size, how) for a in xs])

@@ -131,8 +131,18 @@ def _optimisers(fit):
 HIDES = 'masking', 'blocks', 'patches' # corruptions that set pixels to zero
 
 _UNREAD = dict( # entries of a section that no step of it reads
-    finetune='n_valid corrupt normalised_grad reduction weight every norm_target choose unlabelled'.split(),
+    finetune='n_valid normalised_grad reduction every norm_target choose unlabelled masked'.split(),
     pretrain='freeze score score_train plain_order weight'.split())
+
+_OF_JOINT = 'corrupt', 'weight', 'sparsity' # entries of finetune that a joint training reads, and no other step
+
+def _check_masked(part, corrupt):
+    "Raises `ExperimentError` where hidden pixels cannot be told from others"
+    if corrupt.get('kind') not in HIDES:
+        raise ExperimentError(f'{part}.masked counts hidden pixels: corrupt has to be one of {", ".join(HIDES)}')
+    if corrupt.get('space')!='normalised':
+        raise ExperimentError(f'{part}.masked tells hidden pixels by their value, and black ones are black before: '
+            'corrupt.space has to be normalised')
 
 def check_fit(
     part:str, # name of the section, for the message
@@ -150,15 +160,17 @@ def check_fit(
     if said and not (steps or epochs): raise ExperimentError(f'{part} has neither steps nor epochs: one of them')
     if isinstance(fit.get('opt'), (dict, list, tuple)) and part!='pretrain':
         raise ExperimentError(f'{part}.opt is {fit["opt"]!r}: one optimiser; only pretrain chooses among several')
-    names = _optimisers(fit)
+    names,turns = _optimisers(fit),fit.get('schedule')=='one_cycle'
     for k in ('momentum', 'weight_decay'):
         taken = any(takes(o, k) for o in names)
         if fit.get(k) is not None and not taken:
             raise ExperimentError(f'{part}.{k} is {fit[k]!r}: {names[0]} takes none')
-    if fit.get('schedule')=='one_cycle' and not all(takes(o, 'momentum') or takes(o, 'betas') for o in names):
+    if turns and not all(takes(o, 'momentum') or takes(o, 'betas') for o in names):
         raise ExperimentError(f"{part}.schedule is 'one_cycle', which moves a momentum: {names[0]} has none")
-    if fit.get('masked') and (fit.get('corrupt') or {}).get('kind') not in HIDES:
-        raise ExperimentError(f'{part}.masked counts hidden pixels: corrupt has to be one of {", ".join(HIDES)}')
+    if turns and fit.get('momentum') is not None:
+        raise ExperimentError(f'{part}.schedule is one_cycle, which moves the momentum from .95 to .85 and back: '
+            'leave momentum out, or take another schedule')
+    if fit.get('masked'): _check_masked(part, fit.get('corrupt') or {})
     if fit.get('ten_crops') and part in ('pretrain', 'probe'):
         raise ExperimentError(f'{part}.ten_crops is for the tests of a classifier: set it in finetune')
     if fit.get('seek')=='outward' and fit.get('first_lr') is None:
@@ -182,6 +194,15 @@ def check_recipe(
         if part in recipe: check_net(part, recipe[part])
     augmentation(recipe.get('images', {}).get('augment'))
     for name,arm in recipe['arms'].items(): _check_arm(recipe, name, arm)
+    if not any(map(_is_joint, recipe['arms'].values())): _refuse_joint(recipe)
+
+def _is_joint(arm): return any(t=='joint' or isinstance(t, dict) and t.get('do')=='joint' for t in arm.get('steps', ()))
+
+def _refuse_joint(sections):
+    "Raises `ExperimentError` for what a joint training alone would read"
+    for k,v in sections.get('finetune', {}).items():
+        if k not in _OF_JOINT or v in (None, getattr(Fit, k)): continue
+        raise ExperimentError(f'finetune.{k} would change nothing, as no step but a joint one reads it: leave it out')
 
 def _check_arm(recipe, name, arm):
     "Raises `ExperimentError` for an arm that cannot be followed"
@@ -193,6 +214,7 @@ def _check_arm(recipe, name, arm):
         by_phase = any(isinstance(t, dict) and t.get('do')=='phase' for t in arm.get('steps', ()))
         low = own.get('pretrain', {}).get('precision')=='bf16'
         if by_phase and low: raise ExperimentError('phases train in fp32, not in bf16')
+        if not _is_joint(arm): _refuse_joint(arm.get('change', {}))
     except ExperimentError as e: raise ExperimentError(f'arm {name!r}: {e}') from None
 
 # %% ../../nbs/experiment/04_recipe.ipynb #124a6ef3

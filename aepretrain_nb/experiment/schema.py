@@ -84,7 +84,7 @@ class Fit:
     score:one_of(SCORES)=None # that validation goes by and rows tell, such as balanced; the usual one by default
     reduction:one_of(('mean', 'sum_pixels'))='mean' # of a reconstruction loss: over everything, or summed over an image
     keep:one_of(('best', 'last'))=None # which weights are kept
-    momentum:Share=None # of SGD
+    momentum:Share=None # of SGD; one_cycle has its own, .95 to .85 and back
     weight_decay:Share=None # of the optimiser
     fused:Yes=False # one kernel for all weights? The last digits differ
     normalised_grad:Yes=False # gradients of length 1, layer by layer?
@@ -107,7 +107,7 @@ class Fit:
     cells:Whole=4 # cells a side over which a probe averages maps
     weight:several(Share)=1. # price of the reconstruction, of a joint training; of several, as validation images prefer
     unlabelled:Yes=False # are unlabelled images reconstructed, in place of the labelled ones, by decoders of a net?
-    precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps
+    precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps and of looks at validation images; scores are told in fp32
     phase:Phased=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
 # %% ../../nbs/experiment/02_schema.ipynb #4671d584

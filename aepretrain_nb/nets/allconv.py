@@ -68,7 +68,7 @@ def check_exact(
         if not inverts(stage, *size): break
         size = stage.out_size(*size)
     else: return
-    below,above = ([(v-1+up)//s*s+1 for v in (h,w)] for up in (0, s-1))
+    below,above = ([(v-1+more)//s*s+1 for v in (h,w)] for more in (0, 2*(s//2)))
     near = ' or '.join(f'{a}x{b}' for a,b in (below, above))
     how = f'images.augment={{"stride": {s}}} crops to the first, with "crop": {s//2} pads to the second'
     raise ValueError(f"{h}x{w} pixels do not invert: stage {n!r} does not come back from {size[0]}x{size[1]}. "

@@ -101,6 +101,10 @@ class FlatUp(WideLinear):
         return super().forward(z.flatten(1)).unflatten(1, (-1, *output_size))
 
 # %% ../../nbs/nets/04_autoencoder.ipynb #f6047c2e
+def _reaches(hi, lo, strides):
+    "Does a transposed convolution of some strides give maps of the size wanted, where that is known?"
+    return None in hi or all((h-1)*s<l<=h*s for h,l,s in zip(hi[1:], lo[1:], strides))
+
 def way_back(
     stages:list, # what is undone, from below
     hi:tuple, # shape of the output of the last
@@ -111,7 +115,7 @@ def way_back(
     if convs and len(stages)==1: return transposed(stages[0].conv, stages[0].stride)
     if convs:
         s = [math.prod(o) for o in zip(*(s.stride for s in stages))]
-        return nn.ConvTranspose2d(hi[0], lo[0], [2*o+1 for o in s], s, s)
+        if _reaches(hi, lo, s): return nn.ConvTranspose2d(hi[0], lo[0], [2*o+1 for o in s], s, s)
     if len(hi)==len(lo)==3: return UpConv(hi[0], lo[0], ratio(hi[1:], lo[1:]))
     return FlatUp(math.prod(hi), math.prod(lo))
 

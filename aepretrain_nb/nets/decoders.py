@@ -17,6 +17,22 @@ from .upsampling import FixedUnpool, SwitchUnpool, UpConv, resized
 from .layers import started
 
 # %% ../../nbs/nets/05_decoders.ipynb #13839c60
+class _Blocks(nn.Module):
+    "As `nn.PixelShuffle`, for blocks that are no squares"
+    def __init__(self, sides):
+        super().__init__()
+        self.sides = sides
+    def forward(self, x):
+        n,_,h,w = x.shape
+        high,wide = self.sides
+        return x.view(n, -1, high, wide, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, -1, h*high, w*wide)
+
+def _as_blocks(sides):
+    "What lays the numbers of each position out as a block; a square one but where a net shrinks one side far more"
+    side = max(sides)
+    if side<2*min(sides): return side**2,nn.PixelShuffle(side)
+    return math.prod(sides),_Blocks(sides)
+
 class LinearDecoder(nn.Module):
     "A linear map from each position of the code to a block of pixels"
     def __init__(self,
@@ -25,9 +41,9 @@ class LinearDecoder(nn.Module):
     ):
         super().__init__()
         (c,*size),(n,*places) = shape,levels(encoder, *shape)[-1]
-        side = max(math.ceil(s/p) for s,p in zip(size, places or (1, 1)))
+        pixels,blocks = _as_blocks([math.ceil(s/p) for s,p in zip(size, places or (1, 1))])
         self.first = next(iter(encoder.stages))
-        self.blocks = nn.Sequential(nn.Conv2d(n, c*side**2, 1), nn.PixelShuffle(side))
+        self.blocks = nn.Sequential(nn.Conv2d(n, c*pixels, 1), blocks)
 
     def forward(self,
         code:Code, # from `encoder.encode`

@@ -124,7 +124,7 @@ def _check_spec(spec):
     if dist not in _dists: raise ValueError(f"unknown initialisation {dist!r}: dist is one of {', '.join(_dists)}")
     if bad := sorted(set(spec)-_keys):
         raise ValueError(f"unknown key {bad[0]!r} in an initialisation: one of {', '.join(sorted(_keys))}")
-    if bad := set(spec)&{'mean','std'} if spec['dist'] in ('xavier_uniform','he_uniform') else ():
+    if bad := set(spec)&{'mean','std'} if spec['dist'] in ('xavier_uniform','he_uniform','default') else ():
         raise ValueError(f"{spec['dist']} takes no {sorted(bad)[0]!r}: its width follows from the layer's size")
     return spec
 

@@ -129,7 +129,7 @@ def _ends(net, c, name):
 
 # %% ../../nbs/nets/03_zoo.ipynb #e3d8dde2
 def _first_conv(net, c):
-    "Let a net take images of `c` channels"
+    "Let a net take images of `c` channels: where it does not, its first layer is one of PyTorch's own draw"
     path,conv = next((n, m) for n,m in net.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels==c: return
     parent,_,name = path.rpartition('.')
@@ -147,7 +147,7 @@ def torchvision_encoder(
     depth:int=None, # stages to keep, from the image upwards; all if not given
     **kw # of the net's own function in `torchvision.models`
 )->Staged: # stages named after the modules that end them
-    "A net of torchvision as an encoder, with its own distribution of the weights; `ValueError` where it is none"
+    "A net of torchvision as an encoder, with its own distribution of the weights; `ValueError` where it is none."
     if name not in _torchvision_names(): raise _unknown('torchvision', name, _torchvision_names())
     with forked(gen):
         net = models.get_model(name, weights=None, **kw)

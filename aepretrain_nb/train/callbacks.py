@@ -140,13 +140,14 @@ class SparsityCB(Callback):
 # %% ../../nbs/train/01_callbacks.ipynb #36f6ef98
 class MaskedLossCB(Callback):
     "Let only pixels count in which the input of an autoencoder differs from its target."
-    name = 'masked_loss'
+    order,name = -1,'masked_loss' # before what adds to the loss, such as `SparsityCB`
     def after_loss(self):
         learn = self.learn
         x,y = learn.xb[0],learn.yb[0]
         hidden = (x!=y).any(1, keepdim=True)
         each = replace(learn.loss_func, reduction='none')(learn.pred, y)*hidden
-        learn.loss_grad = each.sum()/(hidden.sum()*y.shape[1]).clamp(min=1)
+        whole = learn.loss_func.reduction=='sum_pixels'
+        learn.loss_grad = each.sum()/(len(each) if whole else (hidden.sum()*y.shape[1]).clamp(min=1))
         learn.loss = learn.loss_grad.clone()
 
 # %% ../../nbs/train/01_callbacks.ipynb #9e87f400
