@@ -13,6 +13,7 @@ from aepretrain_nb.data.asked import look_at, named_or_own
 from aepretrain_nb.data.decode import RESIZES, to_size
 from aepretrain_nb.data.masks import mask_from_size, mask_to_size, read_mask, read_masked
 from aepretrain_nb.data.sets import ImageSet
+from aepretrain_nb.experiment.alone import for_pretraining
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.for_masks import segment_recipe
 from aepretrain_nb.experiment.kinds import ExperimentError
@@ -273,3 +274,52 @@ def test_the_guide_is_recorded(tmp_path, monkeypatch):
     res = Results.read(tmp_path/'camvid.csv')
     assert (res.metric, res.labels, res.arms, res.told('n_test'))==('miou', [15], ['both','encoder','neither'], 5) and len(res.encoders)==4
     assert '--ignored Void' in res.told('command') and '11 classes' in res.told('images') and set(res.verdict().table.control)=={'encoder','neither'}
+
+# What a reading of the whole found
+
+@pytest.mark.parametrize('how', RESIZES)
+def test_masks_of_0_and_255_are_those_of_0_and_1(tmp_path, how):
+    "The bars that pad an image are 255, too, and no foreground"
+    one,two = folder(tmp_path/'one'),folder(tmp_path/'two', change=lambda y, i: y*255)
+    a,b = (read_masked(o, size=(16,16), resize=how) for o in (one, two))
+    assert np.array_equal(a.masks, b.masks)
+    assert (a.masks==255).any()==(how=='pad')
+
+def windowed(**augment):
+    "A segmenter that is judged on a window, and its images"
+    x,y = (np.stack(o) for o in zip(*(scene(i, 24, 24) for i in range(10))))
+    splits = read_masked((x.transpose(0, 3, 1, 2), y)).splits()
+    recipe = segment_recipe('smoke', images=dict(augment=augment))
+    return splits,compare(splits, ['neither'], 4, 1, recipe, progress=False, keep='all')
+
+@pytest.mark.parametrize('augment', [dict(size=16), dict(size=16, resized=[.5, 1])])
+def test_masks_are_put_where_the_net_looked(augment):
+    "The middle is cut, and 255 stands around it; or the whole image was brought to a size, and comes back"
+    splits,res = windowed(**augment)
+    fit = fitted(res.folder)
+    masks = torch.from_numpy(fit.masks(splits.test))
+    x = next(iter(judged_dl(fit.step, splits.test.unlabelled(), target='x')))[0]
+    with torch.no_grad(): seen = fit.net(x).argmax(1)
+    assert x.shape[2:]==(16,16) and masks.shape==(len(splits.test), 24, 24)
+    if 'resized' in augment: back = torch.nn.functional.interpolate(seen[None].float(), (24,24), mode='nearest-exact')[0]
+    else: back = torch.nn.functional.pad(seen, (4,4,4,4), value=255)
+    assert torch.equal(masks.long(), back.long())
+
+def test_hand_drawn_masks_are_never_drawn_over(tmp_path):
+    home = folder(tmp_path/'own', masks=6)
+    splits = read_masked(home).splits()
+    store = tmp_path/'results'
+    compare(splits, ['neither'], 4, 1, segment_recipe('smoke'), store=store, progress=False, keep='all')
+    before = {f: f.read_bytes() for f in (home/'masks').iterdir()}
+    assert main(['predict', str(store), str(home/'images'), '-o', str(home/'masks')])==2
+    assert {f: f.read_bytes() for f in (home/'masks').iterdir()}==before
+    for _ in range(2): assert main(['predict', str(store), str(home), '-o', str(tmp_path/'drawn')])==0  # again over its own
+    assert len(list((tmp_path/'drawn').rglob('*.png')))==10 # of images alone, not of their masks
+
+def test_an_encoder_is_pretrained_on_images_not_on_masks(tmp_path):
+    home = folder(tmp_path/'own', n=20, masks=15)
+    splits = for_pretraining(home)
+    own = read_masked(home)
+    kept = own.account.table.part.isin(['train', 'unlabelled'])
+    assert len(splits.train)==kept.sum()==17 # three are drawn for the test, as a comparison of masks draws them
+    assert np.array_equal(np.asarray(splits.train.x), np.asarray(own.given.x)[kept.to_numpy()])

@@ -167,8 +167,9 @@ def _numbers(path, head):
 
 # %% ../../nbs/data/24_masks.ipynb #2b7400de
 def _counted(a, size, how):
-    "(a mask brought to a size, which numbers occur in it before)"
-    return mask_to_size(a, size, how),np.bincount(a.ravel(), minlength=256)>0
+    "(a mask brought to a size, where its image ends there, which numbers occur in it before)"
+    beyond = mask_to_size(np.zeros_like(a), size, how)==255
+    return mask_to_size(a, size, how),beyond,np.bincount(a.ravel(), minlength=256)>0
 
 def _of_pairs(listing, pairs, size, how):
     "(image -> what `_counted` gives or the reason why there is nothing, the size)"
@@ -195,9 +196,9 @@ def _settled(found, where, names, ignored):
     good = {n: o for n,o in found.items() if n not in why}
     first = next((f'; {n}: {o}' for n,o in why.items()), '; there is none')
     if not good: raise DataError(f'{where}: no mask can be used{first}')
-    try: classes,meant,notes = settle_numbers(np.flatnonzero(sum(o[1] for o in good.values())), names, ignored)
+    try: classes,meant,notes = settle_numbers(np.flatnonzero(sum(seen for *_,seen in good.values())), names, ignored)
     except DataError as e: raise DataError(f'{where}: {e}') from None
-    masks = {n: meant[o[0]] for n,o in good.items()}
+    masks = {n: np.where(beyond, 255, meant[m]).astype('uint8') for n,(m,beyond,_) in good.items()}
     empty = {n: 'a mask in which no pixel counts' for n,m in masks.items() if (m==255).all()}
     return _Settled({n: m for n,m in masks.items() if n not in empty}, classes, notes, why | empty)
 

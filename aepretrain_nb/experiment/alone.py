@@ -11,7 +11,9 @@ __all__ = ['for_pretraining', 'steps_alone', 'Pretrained', 'pretrain']
 from ..imports import *
 from fastcore.basics import patch
 from ..data.arrays import DataError
+from ..data.ground import place
 from ..data.own import read_own
+from ..data.pairs import looks_masked, pair_masks
 from ..data.sets import ImageSet
 from ..data.splits import Splits
 from ..train.transfer import save_encoder
@@ -24,6 +26,11 @@ from .records import BUILDS
 from .step import Step, chain, to_json
 
 # %% ../../nbs/experiment/28_alone.ipynb #f8743763
+def _own(data, **kwargs):
+    "Images of one's own, without masks that lie beside them; the test part is the one that a comparison of masks draws"
+    if not (isinstance(data, (str, Path)) and looks_masked(place(data))): return read_own(data, **kwargs)
+    return read_own(pair_masks(place(data))[0], **dict(name=place(data).resolve().name) | kwargs)
+
 def for_pretraining(
     data, # `Splits`, or images as in `read_own`
     **kwargs # of `read_own`
@@ -31,7 +38,7 @@ def for_pretraining(
     "Every image that is no test image; a `DataError` where there are fewer than ten."
     if isinstance(data, Splits): images,name = data.unlabelled.unlabelled(),data.name
     else:
-        own = read_own(data, **kwargs)
+        own = _own(data, **kwargs)
         at = np.flatnonzero(own.given.table.part.isin(['train', 'unlabelled']))
         images,name = ImageSet(own.given.x[at], name=own.account.name, layout='nchw'),own.account.name
     if len(images)<10: raise DataError(f'{name}: {len(images)} images are too few to pre-train on: ten or more')

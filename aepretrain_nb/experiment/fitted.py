@@ -16,11 +16,12 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from ..data.arrays import DataError
 from ..data.decoded import decode_all, stamps
-from ..data.files import read_json
+from ..data.files import BrokenFile, read_head, read_json
 from ..data.given import Given, of_arrays, of_numpy
-from ..data.ground import near, place, write_whole
+from ..data.ground import near, place, printable, write_whole
 from ..data.items import joined_parts
-from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame, printable
+from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame
+from ..data.pairs import looks_masked, pair_masks
 from ..data.sets import ImageSet, label_names
 from ..data.splits import Splits
 from ..train.callbacks import over_ten
@@ -28,9 +29,9 @@ from ..train.task import task_of
 from ..train.transfer import at_rest
 from .build import built, fill
 from .finetune import ten_windows
-from .kinds import ExperimentError
+from .kinds import ExperimentError, Kind, Number, Section, Word, Words, check_entries, whole
 from .records import read_kept
-from .run import alone, judged_dl
+from .run import alone, judged_dl, judged_window
 from .step import Step, read_step
 from .store import Store, experiment
 from .trust import check_trust
@@ -98,12 +99,21 @@ def read_fitted(
     resize = (store.get('reading', 'plan') or dict(resize='crop'))['resize']
     return Fitted(_whole_net(step, said, load_file(path)), step, said, resize, view)
 
+_SHAPE = Kind('channels, height and width', lambda v: isinstance(v, list) and len(v)==3 and all(map(whole, v)))
+_SAID = dict(classes=Words, shape=_SHAPE, kind=Word, task=Word, temperature=Number, data=Word, metric=Word)
+
 def _exported(folder, trust):
     "A classifier from a folder that `export` wrote"
-    own = read_json(folder/'config.json').get('aepretrain_nb')
+    config,weights = read_json(folder/'config.json'),folder/'model.safetensors'
+    own = config.get('aepretrain_nb') if isinstance(config, dict) else None
     if not isinstance(own, dict): raise ExperimentError(f'{folder} was not written by export')
+    try:
+        check_entries(own, dict(step=Section, said=Section, names=Section, resize=Word, view=Word), ('view',))
+        check_entries(own['said'], _SAID)
+        read_head(weights)
+    except (ExperimentError, BrokenFile, OSError) as e: raise ExperimentError(f'{folder} is broken: {e}') from None
     check_trust(folder, [own['step']], trust)
-    step,state = read_step(own['step']),load_file(folder/'model.safetensors')
+    step,state = read_step(own['step']),load_file(weights)
     state = {own['names'].get(k, k): v for k,v in state.items()}
     return Fitted(_whole_net(step, own['said'], state), step, own['said'], own['resize'], own['view'])
 
@@ -152,10 +162,21 @@ class NewImages:
     root:Path=None # folder of the files; None for images in memory
 
 def _files(paths):
-    "A listing of single files"
+    "A listing of single files, in their order"
     paths = [abspath(place(p)) for p in paths]
     root = commonpath([os.path.dirname(p) for p in paths])
-    return list_frame(pd.DataFrame(dict(file=paths, label=None)), root)
+    return _in_order(list_frame(pd.DataFrame(dict(file=paths, label=None)), root))
+
+def _in_order(listing):
+    "A listing whose files are in the order of their table"
+    files = listing.files.set_index('name', drop=False).loc[listing.order]
+    return replace(listing, files=files.reset_index(drop=True))
+
+def _in_folder(path):
+    "The images of a folder, without masks that lie beside them"
+    if not looks_masked(path): return list_folder(path, labelled=False)
+    listing = pair_masks(path)[0]
+    return replace(listing, files=listing.files.assign(label=None))
 
 def _found(data, columns=None):
     "A listing, or parts that are in memory"
@@ -164,10 +185,12 @@ def _found(data, columns=None):
     if not isinstance(data, (str, Path)): return of_arrays(data if isinstance(data, dict) else dict(x=data))
     path = place(data)
     kind = path.suffix.lower()
-    if path.is_dir(): return list_folder(path)
     if not path.exists(): raise DataError(f'there is no folder or file {path}')
+    if kind in ('.csv', '.tsv', '.txt') and path.is_file():
+        return _in_order(list_csv(path, columns, labelled=False))
+    if columns: raise DataError(f'columns are those of a table: {path} is none')
+    if path.is_dir(): return _in_folder(path)
     if kind in ('.npy', '.npz'): return of_numpy(path)
-    if kind in ('.csv', '.tsv', '.txt'): return list_csv(path, columns, labelled=False)
     if kind in IMAGE_ENDINGS: return _files([path])
     raise DataError(f'{path} is neither a folder, an image, nor a .csv, .npy or .npz file')
 
@@ -229,11 +252,13 @@ def masks(self:Fitted,
     bs:int=500, # images at a time; fewer where they are large
     device='cpu' # where the net runs
 )->np.ndarray: # (n, h, w) of uint8
-    "The likeliest class of each pixel; raises `ExperimentError` for a net that tells none."
+    "The likeliest class of each pixel, 255 beyond what the net reads; raises `ExperimentError` for a net that tells none."
     task = task_of(self.said['task'])
     if task.name!='segment':
         raise ExperimentError(f'{task.name} tells no class of a pixel: predict tells those of images')
-    return self._batches(images, lambda net, x: task.read(net(x)).argmax(1).byte(), bs, device).byte().numpy()
+    told = self._batches(images, lambda net, x: task.read(net(x)).argmax(1).byte(), bs, device).byte()
+    window = judged_window(self.step)
+    return (window.back(told, *images.shape[1:]) if window else told).numpy()
 
 @patch
 def probabilities(self:Fitted,
@@ -267,13 +292,19 @@ def _last_linear(net):
     layers = [m for m in net.head.modules() if isinstance(m, nn.Linear)] if hasattr(net, 'head') else []
     return layers[-1] if layers else None
 
+def _refuse_lost(new):
+    "A row of numbers has no name: raise a `DataError` where there is none for some file"
+    if not len(new.skipped): return
+    o = new.skipped.iloc[0]
+    raise DataError(f'{len(new.skipped)} files cannot be taken, such as {o["name"]} ({o.why}): leave them out')
+
 @patch
 def features(self:Fitted,
     data, # as in `read_images`
     bs:int=500, # images at a time
     device='cpu' # where the net runs
 )->Tensor: # (n, d), what the last linear layer reads; the flattened code where there is none
-    "What the classifier sees in images."
+    "What the classifier sees in images; a `DataError` for a file that is none, unless `read` has left it out before."
     last = _last_linear(self.net)
     def read(net, x):
         if last is None: return net.encoder(x).flatten(1)
@@ -282,7 +313,9 @@ def features(self:Fitted,
         try: net(x)
         finally: hook.remove()
         return seen[0].flatten(1)
-    return self._batches(self.read(data).images, read, bs, device)
+    new = self.read(data)
+    if new is not data: _refuse_lost(new)
+    return self._batches(new.images, read, bs, device)
 
 # %% ../../nbs/experiment/26_fitted.ipynb #27766a82
 def check_ending(

@@ -11,22 +11,34 @@ __all__ = ['save_masks']
 from ..imports import *
 from ..data.decode import header
 from ..data.ground import place, write_whole
-from ..data.masks import mask_from_size, palette
+from ..data.masks import mask_from_size, mask_names, palette
 from .fitted import Fitted, NewImages
 from .kinds import ExperimentError
 from collections import Counter
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 # %% ../../nbs/experiment/34_masks_out.ipynb #adbf8d79
-def _files_of(folder, new):
-    "The name of each mask; an `ExperimentError` where two would share one, or an image would be written over"
+_SIGNED = dict(Software='aepretrain_nb')
+
+def _is_drawn(file):
+    "Was a file drawn here?"
+    try:
+        with Image.open(file) as im: return _SIGNED.items()<=im.info.items()
+    except OSError: return False
+
+def _files_of(folder, new, classes):
+    "The name of each mask; an `ExperimentError` where two would share one, or something would be written over"
     names = [f'{os.path.splitext(o)[0]}.png' for o in new.table.file]
     twice = next((n for n,k in Counter(names).items() if k>1), None)
     if twice: raise ExperimentError(f'{twice} would be the mask of several images: give each a name of its own')
-    if new.root is None: return names
-    images = {os.path.realpath(os.path.join(new.root, o)) for o in new.table.file}
+    images = set() if new.root is None else {os.path.realpath(os.path.join(new.root, o)) for o in new.table.file}
     lost = next((n for n in names if os.path.realpath(folder/n) in images), None)
     if lost: raise ExperimentError(f'{folder/lost} is one of the images: name another folder for the masks')
+    lost = next((n for n in names if (folder/n).exists() and not _is_drawn(folder/n)), None)
+    if lost: raise ExperimentError(f'{folder/lost} is there, and was not drawn by this: name another folder for the masks')
+    if mask_names(folder) not in (None, classes):
+        raise ExperimentError(f'{folder} has masks of other classes: name another folder for the masks')
     return names
 
 # %% ../../nbs/experiment/34_masks_out.ipynb #4566e6cf
@@ -40,18 +52,20 @@ def _png(mask, file):
     "Write a mask as a palette PNG"
     im = Image.fromarray(mask)
     im.putpalette(palette())
-    im.save(file, format='png')
+    words = PngInfo()
+    for k,v in _SIGNED.items(): words.add_text(k, v)
+    im.save(file, format='png', pnginfo=words)
 
 # %% ../../nbs/experiment/34_masks_out.ipynb #927aca26
 def save_masks(
-    folder, # a new one, or one whose files of the same names are written again
+    folder, # a new one, or one whose masks were drawn here
     fit:Fitted, # that tells classes of pixels
     new:NewImages, # from its `read`
     **kwargs # of `Fitted.masks`: bs, device
 )->pd.DataFrame: # file, mask, and the share of each class
-    "Write a mask for each image, and the names of the classes; an `ExperimentError` where an image would be lost."
+    "Write a mask for each image, and the names of the classes; an `ExperimentError` where something would be lost."
     folder,rows = place(folder),[]
-    names = _files_of(folder, new)
+    names = _files_of(folder, new, fit.classes)
     masks = fit.masks(new.images, **kwargs)
     for i,(file,name,mask) in enumerate(zip(new.table.file, names, masks)):
         whole = mask_from_size(mask, _size_before(new, i), fit.resize)

@@ -238,7 +238,8 @@ def _fitted(step, splits, net, device):
     if task.name!='classify' or not len(valid): return net.state_dict(),dict(temperature=1.)
     with alone('calibrated'), at_rest(net):
         found = [(task.read(net(x)), y) for x,y in judged_dl(step, valid, device=device)]
-    return net.state_dict(),dict(temperature=temperature(*map(torch.cat, zip(*found))))
+    loss = F.binary_cross_entropy_with_logits if step.fit.get('loss')=='sigmoid' else F.cross_entropy
+    return net.state_dict(),dict(temperature=temperature(*map(torch.cat, zip(*found)), loss))
 
 # %% ../../nbs/experiment/18_work.ipynb #2a66acaa
 _turn = threading.Lock()  # one thread and one global random stream: one step at a time in a process

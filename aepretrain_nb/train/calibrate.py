@@ -25,13 +25,14 @@ _ENDS = math.log(50)
 
 def temperature(
     logits:Tensor, # (n, k), of images that the net was not trained on
-    y:Tensor # classes (n,)
+    y:Tensor, # classes (n,)
+    loss=F.cross_entropy # of logits and targets (n, k), as the net was trained
 )->float: # 1 where there is no image to tell it from
     "The number that logits are divided by, so that confidence is worth its name."
     if not len(y): return 1.
     z,targets = logits.detach().cpu().double(),cautious_targets(y.cpu(), logits.shape[1])
-    def loss(t): return F.cross_entropy(z/math.exp(t), targets).item()
-    return round(math.exp(minimize_scalar(loss, bounds=(-_ENDS, _ENDS), method='bounded').x), 4)
+    def at(t): return loss(z/math.exp(t), targets).item()
+    return round(math.exp(minimize_scalar(at, bounds=(-_ENDS, _ENDS), method='bounded').x), 4)
 
 # %% ../../nbs/train/10_calibrate.ipynb #9761177e
 def calibration_error(
