@@ -136,6 +136,8 @@ def look(
 )->int:       # exit code
     "What is in a folder of images: read, skipped, parts, classes, copies; and a picture of some of each class."
     from aepretrain_nb.data.asked import look_at
+    if out is None and Path(data).is_dir() and Path.cwd().is_relative_to(Path(data).resolve()):
+        raise UserError(f'the picture would be one of the images of {data}: name a file outside with --out')
     own = look_at(data, **kw)
     print(own.account.text(most=10**6))
     out = Path(out or f'aepretrain-look-{own.account.name}.png')

@@ -155,7 +155,7 @@ def _looked_at(plan, folder):
     "The store of a dry run: one that is there is looked at, a new one not begun"
     store = Store(folder or _for_now(False))
     if store.path.exists() and (store.path.is_file() or any(store.path.iterdir())):
-        store.adopt(plan.splits, plan.recipe)
+        store.adopt(plan.splits, plan.recipe, look=True)
     return store
 
 def _opened(plan, folder, own, odd, files, progress):
@@ -299,9 +299,9 @@ def _grown(pilot, plan, call, margin, most):
 def read_results(
     folder, # of a store
     root=None, # where named data sets lie, see `dataset`
-    metric=None, # one of the scores of the task; its usual one by default
-    treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
-    margin=None, # smallest difference that would matter, in points; None: equivalence is not asked
+    metric=None, # one of the scores of the task; that of the last call by default, like what follows
+    treatment=None, # the arm that is compared to the others
+    margin=None, # smallest difference that would matter, in points
     trust=() # packages of your own that the folder may import factories from, such as mynets
 )->Results: # of all that was asked of it, finished or not
     "The results in a folder; raises `ExperimentError` where there are none."
@@ -315,7 +315,10 @@ def read_results(
     splits,odd = _images_of(own, store, root)
     told,tuning = [asked['cells'][s.key] for s in steps],pd.DataFrame(asked['tuning']) if asked['tuning'] else None
     more = dict(zip(('command', 'note'), again(own['recipe'], own['data'], asked['calls'], seen.pop('own'))))
-    result = dict(metric=check_metric(metric) if metric else None, treatment=treatment, margin=margin)
+    last = asked['calls'][-1] if asked['calls'] else {}
+    given = dict(metric=metric, treatment=treatment, margin=margin)
+    result = {k: last.get(k) if v is None else v for k,v in given.items()}
+    if result['metric']: check_metric(result['metric'])
     lost = unread({k: o for k,o in asked['runs'].items() if k in asked['cells']}, there)
     return gather(steps, store, splits, own['recipe'], told, tuning, dict(data=own['data']) | seen | more, lost,
         [*store.faults, *odd], **result)

@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/kept.html.md"""
 __all__ = ['predict', 'embed', 'export', 'subgroups', 'pretrain']
 
 # %% ../nbs/06_kept.ipynb #d1a482fe
-import re
+import os, re
 from pathlib import Path
 from .commands import *
 from .cli import OWN_IMAGES, PYTHON_ONLY, _free
@@ -18,9 +18,19 @@ from .data.ground import UserError, check_writable, tell, write_whole
 _FITTED = dict(words=dict(folder='store', out='-o --out'),
     reads=dict(labels=number, trust=words, columns=OWN_IMAGES['columns']))
 
-def _classifier(folder, arm, labels, trust):
+def _check_out(out, images):
+    "Raises `UserError` where what is read would be written over"
+    from aepretrain_nb.data.listing import IMAGE_ENDINGS
+    both = Path(out),Path(images)
+    if Path(out).suffix.lower() in IMAGE_ENDINGS: raise UserError(f'{out} is named as an image: name another (--out)')
+    same = all(o.is_file() for o in both) and os.path.samefile(*both)
+    if same: raise UserError(f'{out} is read: name another file (--out)')
+
+def _classifier(folder, arm, labels, trust, device='cpu'):
     "A classifier that was kept, and what there is to say of it"
+    from aepretrain_nb.experiment.carry import check_device
     from aepretrain_nb.experiment.fitted import fitted
+    check_device(device)
     fit = fitted(folder, arm, labels, trust)
     odd = [f'warning: {fit.view} made something else of its images before; that is not done here'] if fit.view else []
     return fit,[fit.text(), *odd]
@@ -58,7 +68,8 @@ def predict(
     trust=() # packages of your own that the folder may import factories from, such as mynets
 )->int: # exit code
     "Label images with a classifier that a comparison has kept."
-    fit,said = _classifier(folder, arm, labels, trust)
+    _check_out(out, images)
+    fit,said = _classifier(folder, arm, labels, trust, device)
     new,odd = _new(fit, images, strict, columns)
     if fit.said['task']=='segment': return _draw(fit, new, Path(str(out).removesuffix('.csv')), device, said + odd)
     table,how = fit.predict(new, device=device),dict(index=False, float_format='%.6g', lineterminator='\n')
@@ -84,7 +95,8 @@ def embed(
     "What a classifier sees in images, before its last layer: a row of numbers for each."
     from aepretrain_nb.experiment.fitted import check_ending, save_features
     check_ending(out)
-    fit,said = _classifier(folder, arm, labels, trust)
+    _check_out(out, images)
+    fit,said = _classifier(folder, arm, labels, trust, device)
     new,odd = _new(fit, images, strict, columns)
     z = fit.features(new, device=device)
     file = save_features(out, z, new.table.file)
@@ -127,17 +139,21 @@ def subgroups(
     "Score the test images subgroup by subgroup, such as mono and poly cells: does pre-training help each of them?"
     from aepretrain_nb.answers.results import Results
     from aepretrain_nb.answers.verdict import as_one_family, family_lines
+    from aepretrain_nb.answers.scores import with_chance
     from aepretrain_nb.compare import read_results
     from aepretrain_nb.data.own import own_images
+    from aepretrain_nb.experiment.carry import check_device
     from aepretrain_nb.experiment.subgroups import column_of, rescored, subgroups_of
+    check_device(device)
+    by_file = re.sub(r'\W+', '_', by)
+    out = Path(out or Path(folder)/f'subgroups-{by_file}.csv')
+    _check_out(out, data)
     said = column_of(data, by, kw.get('columns'))
     res,splits = read_results(folder, trust=trust),own_images(data, **kw)
     groups = subgroups_of(splits, said)
-    rows = rescored(res.rows, folder, splits, groups, trust, device)
-    by_file = re.sub(r'\W+', '_', by)
-    out = Path(out or Path(folder)/f'subgroups-{by_file}.csv')
+    rows = rescored(with_chance(res.rows, splits.train.n_classes), folder, splits, groups, trust, device)
     write_whole(out, lambda f: rows.to_csv(f, index=False))
-    how = dict(treatment=res.treatment, margin=res.margin)
+    how = dict(metric=res.metric, treatment=res.treatment, margin=res.margin)
     found = {g: Results.read(out, subgroup=g, **how) for g in dict.fromkeys(rows.subgroup)}
     for own in found.values(): print(own.text(), end='\n\n')
     if len(found)>1:

@@ -173,8 +173,8 @@ def _curves(res):
     y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {own.titled}'
     every = shortened(c, res.arms).groupby('labels')
     panels = [(_panel(g, n, y, what), f'{what} along training with {n:,} labels') for n, g in every]
-    return part('figure', panels, 'A thin line for each run, a thick one for their mean. '
-        'Validation images chose the weights that were tested; test images chose nothing.')
+    told = 'These images are the test images: a leak.' if res.told('valid')=='test' else 'No test image is among them.'
+    return part('figure', panels, f'A thin line for each run, a thick one for their mean. {told}')
 
 # %% ../../nbs/answers/15_report.ipynb #a84f65e4
 def _error(v): return numbers(f'{v:.3g}') if np.isfinite(v) else 'not known'
@@ -207,7 +207,7 @@ def _pictures(res):
         for ax in fig.axes: ax.set_title(ax.get_title().removeprefix('first-layer '), fontsize=8)
     alt = 'Images above their reconstructions, and filters of the first layer before and after pre-training'
     return part('figure', [(data_uri(fig, 'png'), alt)],
-        'One autoencoder: images it was trained on above what it makes of them, and its first-layer filters.')
+        'One autoencoder: images without labels above what it makes of them, and its first-layer filters.')
 
 def _pretraining(res):
     "Errors, reconstructions and filters, None where no autoencoder was trained."

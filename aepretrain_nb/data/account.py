@@ -10,7 +10,7 @@ __all__ = ['find_copies', 'Account']
 # %% ../../nbs/data/20_account.ipynb #8a8fad5e
 from ..imports import *
 from .check import listed
-from .ground import printable
+from .files import printable
 from collections import Counter
 from fastcore.basics import patch
 

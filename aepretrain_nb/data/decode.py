@@ -76,6 +76,13 @@ class Planes:
         h,w = (n for i,n in enumerate(self.shape) if i!=self.at)
         return self.shape[self.at],*((w,h) if self.turn in SIDEWAYS else (h,w))
 
+_SAMPLES = dict(MINISBLACK=1, MINISWHITE=1, PALETTE=1, RGB=3, YCBCR=3, CIELAB=3, SEPARATED=4) # of what is no more
+
+def _is_picture(page):
+    "Are the samples of a pixel a colour, perhaps with transparency, as Pillow takes them?"
+    more = page.samplesperpixel-_SAMPLES.get(page.photometric.name, page.samplesperpixel)
+    return more==0 or more==1 and list(map(int, page.extrasamples)) in ([1], [2])
+
 def planes_of(
     path # of an image
 )->Planes: # None for an image that Pillow reads
@@ -85,11 +92,11 @@ def planes_of(
         with tifffile.TiffFile(path) as t:
             first = t.series[0]
             axes,shape,kind = first.axes,first.shape,first.dtype.name
-            turn = t.pages[0].tags.valueof('Orientation', 1)
+            turn,is_picture = t.pages[0].tags.valueof('Orientation', 1),_is_picture(t.pages[0])
     except Exception: return None
     at = next((i for i,o in enumerate(axes) if o in _CHANNELS), None)
     if len(axes)!=3 or at is None: return None
-    by_pillow = shape[at]<=4 and kind=='uint8' and axes[at]!='C' # which reads the first page of channels in pages
+    by_pillow = kind=='uint8' and axes[at]!='C' and is_picture # it reads the first page of channels in pages
     return None if by_pillow else Planes(at, shape, kind, int(turn))
 
 def _upright(a, turn):

@@ -11,7 +11,8 @@ __all__ = ['PARTS', 'PART_NAMES', 'IMAGE_ENDINGS', 'Listing', 'listing_of', 'is_
 # %% ../../nbs/data/14_listing.ipynb #1d2f9776
 from ..imports import *
 from .arrays import DataError
-from .ground import near, printable
+from .files import printable
+from .ground import near
 import csv, io, re
 
 # %% ../../nbs/data/14_listing.ipynb #0eaa7fbc

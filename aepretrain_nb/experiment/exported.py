@@ -19,9 +19,9 @@ from ..train.transfer import at_rest
 from .build import kwargs_of
 from .fitted import Fitted, fitted
 from .kinds import ExperimentError
-from .records import made_by
+from .records import made_by, revision
+from .seen import judged_window
 from .step import chain, to_json
-from .records import revision
 
 # %% ../../nbs/experiment/27_exported.ipynb #260a01e7
 @dataclass
@@ -33,48 +33,44 @@ class Native:
     architecture:str # its name in the library, '' for a net of our own
     library:str # 'timm', 'torchvision' or 'aepretrain_nb'
 
-def _is_same(ours, theirs):
-    "Are two outputs the same, to rounding?"
-    theirs = theirs[-1] if isinstance(theirs, (list, tuple)) else theirs
-    if ours.dim()==4 and theirs.dim()==2: ours = ours.mean((2, 3))
-    return ours.shape==theirs.shape and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-
-def _renamed(net, theirs, whole):
-    "name there -> name here, where the names are those of our encoder and, if `whole`, of a last layer"
+def _renamed(net, theirs):
+    "name there -> name here, where the names are those of our encoder and of a last layer"
     ours = [k for k in net.state_dict() if k.startswith('encoder.net.')]
-    out = {k.removeprefix('encoder.net.'): k for k in ours}
-    if not whole: return out
     last = [n for n,m in theirs.named_modules() if isinstance(m, nn.Linear)][-1:]
-    head = [n for n,m in net.head.named_modules() if isinstance(m, nn.Linear)]
+    head = [n for n,m in getattr(net, 'head', nn.Identity()).named_modules() if isinstance(m, nn.Linear)]
     if len(head)!=1 or not last: return {}
+    out = {k.removeprefix('encoder.net.'): k for k in ours}
     return out | {f'{last[0]}.{k}': f'head.{head[0]}.{k}' for k in ('weight', 'bias')}
 
-def _taken(net, theirs, whole, x):
+def _taken(net, theirs, x):
     "name there -> name here, None where the two nets are not the same"
-    names,state = _renamed(net, theirs, whole),net.state_dict()
-    known = theirs.state_dict()
+    names,state,known = _renamed(net, theirs),net.state_dict(),theirs.state_dict()
     if set(names)!=set(known) or any(state[o].shape!=known[k].shape for k,o in names.items()): return None
     theirs.load_state_dict({k: state[o] for k,o in names.items()})
-    with at_rest(theirs), at_rest(net): same = _is_same((net if whole else net.encoder)(x), theirs(x))
-    return names if same else None
+    with at_rest(theirs), at_rest(net): a,b = net(x),theirs(x)
+    return names if a.shape==b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4) else None
 
 # %% ../../nbs/experiment/27_exported.ipynb #d05346cd
-def _ways(fit):
-    "(makes a net, Python that makes it, is it a whole classifier?) for each way in which a library may have this one"
+def _there(fit):
+    "(makes the classifier that a library may have of this one, Python that makes it)"
     section,k,c = fit.step.net['encoder'],len(fit.classes),fit.said['shape'][0]
     library,_,name = section['make'].partition(':')
     own = {o: v for o,v in kwargs_of(fit.step.net, 'encoder').items() if o!='depth'}
     if library=='torchvision':
         args = ''.join(f', {o}={v!r}' for o,v in own.items())
         load = f"net = torchvision.models.get_model('{name}', weights=None, num_classes={k}{args})"
-        return [(partial(models.get_model, name, weights=None, num_classes=k, **own), load, True)]
+        return partial(models.get_model, name, weights=None, num_classes=k, **own),load
     import timm  # late: it takes as long as all the rest
-    ways = [(dict(num_classes=k), True), (dict(num_classes=0), False), (dict(features_only=True), False)]
-    def way(more, whole):
-        args = ', '.join(f'{o}={v!r}' for o,v in (dict(in_chans=c) | more | own).items())
-        load = f"net = timm.create_model('{name}', {args}, checkpoint_path='model.safetensors')"
-        return partial(timm.create_model, name, pretrained=False, in_chans=c, **more, **own),load,whole
-    return [way(*o) for o in ways]
+    own = dict(in_chans=c, num_classes=k) | own
+    args = ', '.join(f'{o}={v!r}' for o,v in own.items())
+    load = f"net = timm.create_model('{name}', {args}, checkpoint_path='model.safetensors')"
+    return partial(timm.create_model, name, pretrained=False, **own),load
+
+def _window(fit):
+    "(height and width that the net reads of an image, the `Fixed` window or None)"
+    hw,window = fit.said['shape'][1:],judged_window(fit.step)
+    if window is None: return hw,None
+    return list(window.size(*hw) if callable(window.size) else window.size),window
 
 def native(
     fit:Fitted # a classifier
@@ -82,13 +78,13 @@ def native(
     "Weights under names that others know."
     net,make = fit.net.cpu(),fit.step.net['encoder']['make']
     library,_,name = make.partition(':')
-    x = torch.rand(2, *fit.said['shape'], generator=generator('export'))
-    for build,load,whole in _ways(fit) if of_library(make) else ():
+    x = torch.rand(2, fit.said['shape'][0], *_window(fit)[0], generator=generator('export'))
+    if of_library(make):
+        build,load = _there(fit)
         with torch.random.fork_rng(devices=[]): theirs = build()
-        if (names := _taken(net, theirs, whole, x)) is None: continue
-        if library=='torchvision': load += "\nnet.load_state_dict(load_file('model.safetensors'))"
-        state = {k: net.state_dict()[o] for k,o in names.items()}
-        return Native(state, names, load, name, library)
+        if names := _taken(net, theirs, x):
+            if library=='torchvision': load += "\nnet.load_state_dict(load_file('model.safetensors'))"
+            return Native({k: net.state_dict()[o] for k,o in names.items()}, names, load, name, library)
     load = "from aepretrain_nb.experiment.fitted import fitted\nnet = fitted('.').net"
     return Native(net.state_dict(), {}, load, '', 'aepretrain_nb')
 
@@ -100,11 +96,12 @@ def _per_channel(v, c, usual):
 
 def _config(fit, n):
     "What `config.json` says"
-    c,h,w = fit.said['shape']
+    (c,*hw),(window,how) = fit.said['shape'],_window(fit)
+    share = min(window)/min(hw) if how and how.form=='centre' else 1.
     mean,sd = fit.step.data.get('norm') or (None, None)
     own = dict(step=to_json(fit.step), said=fit.said, resize=fit.resize, view=fit.view, names=n.names, load=n.load)
-    seen = dict(input_size=[c, h, w], fixed_input_size=False, interpolation='bilinear', crop_pct=1., crop_mode='center',
-        mean=_per_channel(mean, c, 0.), std=_per_channel(sd, c, 1.), num_classes=len(fit.classes))
+    seen = dict(input_size=[c, *window], fixed_input_size=False, interpolation='bilinear', crop_pct=share,
+        crop_mode='center', mean=_per_channel(mean, c, 0.), std=_per_channel(sd, c, 1.), num_classes=len(fit.classes))
     args = dict(in_chans=c) if n.library=='timm' else {}
     return dict(architecture=n.architecture, num_classes=len(fit.classes), label_names=fit.classes, model_args=args,
         pretrained_cfg=seen, aepretrain_nb=own)
@@ -119,7 +116,7 @@ def _recipe_lines(step):
 
 _CARD = """---
 library_name: {library}
-tags: [image-classification, {library}, aepretrain_nb]
+tags: [{task}, {library}, aepretrain_nb]
 ---
 # {arm} on {data}
 
@@ -142,12 +139,27 @@ tags: [image-classification, {library}, aepretrain_nb]
 net.eval()
 ```
 
-Pixels are divided by their largest value, then normalised by mean {mean} and deviation {sd}.
-Divide the logits by {temperature} before the softmax: a temperature fitted on {n_valid} validation images.
+Pixels are divided by their largest value, then normalised by mean {mean} and deviation {sd}.{window}{sure}
 
 {verdict}
 Made with aepretrain_nb {revision}, torch {torch}, Python {python}.
 """
+
+def _window_words(fit):
+    "What the net reads of an image, where that is not all of it as it is"
+    (h,w),window = _window(fit)
+    if window is None: return ''
+    how = f'the middle, {h}x{w} pixels' if window.form=='centre' else f'all of it, brought to {h}x{w} pixels'
+    return f'\nThe net reads {how}, of an image of {"x".join(map(str, fit.said["shape"][1:]))}.'
+
+def _sure_words(fit):
+    "How logits become probabilities"
+    o = fit.said
+    if o['task'] not in ('classify', 'multi-label'): return '\nThe largest logit of a pixel tells its class.'
+    by = 'sigmoid' if o['task']=='multi-label' or fit.step.fit.get('loss')=='sigmoid' else 'softmax'
+    if o['task']=='multi-label': return f'\nA {by} makes probabilities of the logits.'
+    fitted_on = f'a temperature fitted on {o["n_valid"]} validation images'
+    return f'\nDivide the logits by {o["temperature"]} before the {by}: {fitted_on}.'
 
 def card(
     fit:Fitted, # a classifier
@@ -164,7 +176,8 @@ def card(
         shape='x'.join(map(str, o['shape'])), kind=o['kind'], resize=fit.resize,
         classes=', '.join(fit.classes), view=view, recipe=s.recipe, load=load,
         encoder=s.net['encoder']['make'], steps='\n'.join(_recipe_lines(s)), mean=seen['mean'], sd=seen['std'],
-        temperature=o['temperature'], n_valid=o['n_valid'], verdict=verdict, revision=revision(),
+        task='image-segmentation' if o['task']=='segment' else 'image-classification', window=_window_words(fit),
+        sure=_sure_words(fit), verdict=verdict, revision=revision(),
         torch=torch.__version__, python=platform.python_version())
 
 # %% ../../nbs/experiment/27_exported.ipynb #dcdc601a

@@ -16,9 +16,9 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from ..data.arrays import DataError
 from ..data.decoded import decode_all, stamps
-from ..data.files import BrokenFile, read_head, read_json
+from ..data.files import BrokenFile, printable, read_head, read_json
 from ..data.given import Given, of_arrays, of_numpy
-from ..data.ground import near, place, printable, write_whole
+from ..data.ground import near, place, write_whole
 from ..data.items import joined_parts
 from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame
 from ..data.pairs import looks_masked, pair_masks
@@ -31,7 +31,8 @@ from .build import built, fill
 from .finetune import ten_windows
 from .kinds import ExperimentError, Kind, Number, Section, Word, Words, check_entries, whole
 from .records import read_kept
-from .run import alone, judged_dl, judged_window
+from .run import alone, judged_dl
+from .seen import judged_window
 from .step import Step, read_step
 from .store import Store, experiment
 from .trust import check_trust
@@ -252,7 +253,7 @@ def masks(self:Fitted,
     bs:int=500, # images at a time; fewer where they are large
     device='cpu' # where the net runs
 )->np.ndarray: # (n, h, w) of uint8
-    "The likeliest class of each pixel, 255 beyond what the net reads; raises `ExperimentError` for a net that tells none."
+    "The likeliest class of each pixel, 255 beyond what the net reads; `ExperimentError` for a net that tells none."
     task = task_of(self.said['task'])
     if task.name!='segment':
         raise ExperimentError(f'{task.name} tells no class of a pixel: predict tells those of images')

@@ -36,7 +36,7 @@ def _files_of(folder, new, classes):
     lost = next((n for n in names if os.path.realpath(folder/n) in images), None)
     if lost: raise ExperimentError(f'{folder/lost} is one of the images: name another folder for the masks')
     lost = next((n for n in names if (folder/n).exists() and not _is_drawn(folder/n)), None)
-    if lost: raise ExperimentError(f'{folder/lost} is there, and was not drawn by this: name another folder for the masks')
+    if lost: raise ExperimentError(f'{folder/lost} was not drawn by this: name another folder for the masks')
     if mask_names(folder) not in (None, classes):
         raise ExperimentError(f'{folder} has masks of other classes: name another folder for the masks')
     return names

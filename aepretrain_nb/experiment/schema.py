@@ -107,7 +107,7 @@ class Fit:
     cells:Whole=4 # cells a side over which a probe averages maps
     weight:several(Share)=1. # price of the reconstruction, of a joint training; of several, as validation images prefer
     unlabelled:Yes=False # are unlabelled images reconstructed, in place of the labelled ones, by decoders of a net?
-    precision:one_of(('fp32', 'bf16'))='fp32' # number format of the steps and of looks at validation images; scores are told in fp32
+    precision:one_of(('fp32', 'bf16'))='fp32' # of steps and of looks at validation images; scores are fp32
     phase:Phased=None # which levels learn, where noise enters, what is reconstructed: fields of `Phase`
 
 # %% ../../nbs/experiment/02_schema.ipynb #4671d584

@@ -61,7 +61,8 @@ _PARTS = dict.fromkeys((*SECTIONS, *NETS), Section) | dict.fromkeys(('setting', 
 @patch
 def adopt(self:Store,
     splits:Splits, # the data
-    recipe:dict # how to train
+    recipe:dict, # how to train
+    look:bool=False # is it only looked at?
 ):
     "Make the folder this experiment's own; raises `ExperimentError` where it is another's."
     own,f = dict(format=FORMAT, data=splits.name, digest=splits.digest, recipe=recipe),self.path/'experiment.json'
@@ -71,7 +72,7 @@ def adopt(self:Store,
         if canonical(old.get(k))==canonical(own[k]): continue
         what = f'an experiment with another {_called(k)}{_differs(old.get(k), own[k])}'
         raise ExperimentError(f'{self.path} holds {what}: choose another folder')
-    if splits.account: self.put('reading', dict(resize=splits.account.resize), 'plan')
+    if splits.account and not look: self.put('reading', dict(resize=splits.account.resize), 'plan')
 
 def _called(k): return 'digest: the data differ' if k=='digest' else k
 

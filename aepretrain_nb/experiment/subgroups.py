@@ -68,7 +68,7 @@ def _files(rows, folder):
     raise ExperimentError(f'{folder} keeps {there} of {len(files)} classifiers: {how}')
 
 def rescored(
-    rows:pd.DataFrame, # of finished fits, with their keys
+    rows:pd.DataFrame, # of finished fits, with their keys; `at_chance` is that of the whole test
     folder, # of the store that they are from
     splits:Splits, # the images that were compared
     groups:list, # the subgroup of each test image; None for none
@@ -85,4 +85,4 @@ def rescored(
     for row,file in zip(rows.to_dict('records'), _files(rows, folder)):
         told = _answers(file, splits, trust, device)
         out += [_row(row, told[i], y[i], g) for g,i in at.items()]
-    return pd.DataFrame(out).drop(columns=['at_chance', 'never'], errors='ignore')
+    return pd.DataFrame(out).drop(columns='never', errors='ignore')

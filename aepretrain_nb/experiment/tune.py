@@ -82,8 +82,9 @@ def _scores(step, store):
     record = store.get(step.key)
     if not record: return None
     row,tried = record['row'],record.get('tuning') or [{}]
-    if step.do!='reconstruct' or row.get('valid') is not None: return row['valid'],tried[0].get('valid_loss'),row['better']
-    return row[ERROR[step.fit.get('choose', Fit.choose)]],None,'lower'
+    by_error = step.do=='reconstruct' and row.get('valid') is None
+    if by_error: return row[ERROR[step.fit.get('choose', Fit.choose)]],None,'lower'
+    return row['valid'],tried[0].get('valid_loss'),row['better']
 
 def _error(found):
     "(error, loss) as they decide: scores that are not known are all equal, and what has no result is last"
