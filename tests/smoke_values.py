@@ -1,6 +1,6 @@
 """What every recipe, reading and study gives at smoke size, to the last digit, on one machine.
 
-`python tests/smoke_values.py` writes smoke_values.csv; with names of cases it prints theirs and writes nothing.
+`python tests/smoke_values.py` writes smoke_values.csv; with names of cases it prints theirs and writes nothing, with --renew before them it records them anew.
 `test_smoke_values.py` computes the cases again. An engine that is replaced has to give the same values: then only the
 section "Calls of the package" may change, never the table."""
 import os
@@ -317,22 +317,38 @@ def read()->tuple: # (the machine that it was recorded on, case -> rows)
     return own,cases
 
 def write(
-    rows # of all cases
+    rows, # of all cases
+    own=None # the machine, this one if not given
 ):
     "Write the table, its machine in the first line."
     torch.set_num_threads(1)
     with FILE.open('w', newline='', encoding='utf-8') as f:
-        f.write(f'# {json.dumps(machine())}\n')
+        f.write(f'# {json.dumps(own or machine())}\n')
         w = csv.DictWriter(f, COLUMNS, lineterminator='\n')
         w.writeheader()
         w.writerows(rows)
+
+def renew(
+    names # of cases
+):
+    "Record some cases anew, with the machine of each."
+    own,cases = read()
+    for name in names: cases[name],own.setdefault('renewed', {})[name] = rows_of(name),machine()
+    write([o for name in CASES for o in cases[name]], own)
+
+def recorded_on(
+    own, # from `read`
+    case # its name
+)->dict: # a machine
+    "Where a case was recorded."
+    return own.get('renewed', {}).get(case, own)
 
 # How rows are compared
 
 RELATIVE,POINTS = 1e-3,3.
 
 def same_machine(
-    own # from `read`
+    own # from `recorded_on`
 )->bool:
     "Are equal last digits to be expected here?"
     here = machine()
@@ -377,8 +393,10 @@ def _line(a, b, c): return f'{_words(who(a))}: {c} is {b[c] or None}, recorded {
 def main(
     names # of cases
 ):
-    "Write all cases, or print some."
+    "Write all cases, renew some, or print some."
+    if again := names[:1]==['--renew']: names = names[1:]
     if unknown := set(names)-CASES.keys(): sys.exit(f'unknown case {sorted(unknown)[0]!r}. There are: {", ".join(CASES)}')
+    if again: return renew(names)
     rows,start = [],time.perf_counter()
     for name in names or CASES:
         begun = time.perf_counter()
