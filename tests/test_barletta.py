@@ -176,3 +176,10 @@ def test_claims_are_asked_at_any_level():
         for reading in ('as_written', 'fair'):
             ask = c.ask_of(reading)
             if ask and getattr(ask, 'beside', None) is None: ask(rows[(rows.reading==reading) & (rows.setting=='paper')][:400], .9)
+
+def test_as_written_a_network_starts_anew_and_an_encoder_is_shared():
+    "Section 5: in each run of the CNN the weights are drawn anew; the frozen arms have one encoder"
+    def starts(study, arm):
+        r = recipe('smoke', 'as_written', study) | dict(labels=dict(n=[64]))
+        return {s.seeds['encoder'] for s in plan(digits, r, [arm], [64], 2)}
+    assert starts('cnn', 'cnn')=={0, 1} and starts('frozen', 'random')=={0}

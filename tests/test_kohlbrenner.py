@@ -201,3 +201,10 @@ def test_the_commands_of_the_claims_can_be_given():
     for c in CLAIMS:
         for line in c.commands.values():
             parser().parse_args(line.split()[1:])
+
+def test_on_faces_both_readings_can_be_followed():
+    "Section 3.3: 87 images to validate on; the fair reading seeks the rate of the paper's Adagrad"
+    written,fair = (recipe('ckplus', o) for o in ('as_written', 'fair'))
+    assert written['labels']['n_valid']==87
+    assert candidates(fair['pretrain'])==[('adagrad', lr) for lr in (.05, .1, .5)]
+    for r in (written, fair): check_recipe(r)

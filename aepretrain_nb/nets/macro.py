@@ -130,11 +130,12 @@ LEVEL_WEIGHTS = dict(  # of the image, of the level below the top, of the next, 
 def level_weights(
     levels:list, # names of what is reconstructed, 'input' first
     upload:str='final', # one of `LEVEL_WEIGHTS`
+    fixed:bool=False, # are places fixed, as in an SAE?
 )->dict: # level -> weight
-    "The authors' loss weights; of the first upload the image alone has 1e-5"
+    "The authors' loss weights; in their first upload the image alone, from fixed places, has 1e-5"
     image,top,second,rest = LEVEL_WEIGHTS[upload]
     above = [n for n in reversed(levels) if n!='input']
-    if not above and upload=='first_upload': image = 1e-5
+    if fixed and not above and upload=='first_upload': image = 1e-5
     return dict(input=image) | dict(zip(above, [top, second, *[rest]*len(above)]))
 
 # %% ../../nbs/nets/11_macro.ipynb #5a10001e
@@ -149,10 +150,11 @@ class LevelLoss:
     def __init__(self,
         weights:str='even', # 'even' (scale-free, mean over levels), or the authors', one of `LEVEL_WEIGHTS`
         detach:bool=False, # no gradient into the targets?
+        fixed:bool=False, # are places fixed, as in an SAE?
     ):
         known = 'even', *LEVEL_WEIGHTS
         if weights not in known: raise ValueError(f"unknown weights {weights!r}: one of {', '.join(known)}")
-        self.weights,self.detach = weights,detach
+        self.weights,self.detach,self.fixed = weights,detach,fixed
     def each(self,
         recon:dict, # level -> its reconstruction, from the top to 'input'
         target:dict, # level -> what it was
@@ -163,7 +165,7 @@ class LevelLoss:
         if self.weights=='even':
             worth = {n: len(pairs)*t.detach().var(correction=0).clamp(min=1e-6) for n,(_,t) in pairs.items()}
             return {n: _squared(*p)/worth[n] for n,p in pairs.items()}
-        w = level_weights([*pairs][::-1], self.weights)
+        w = level_weights([*pairs][::-1], self.weights, self.fixed)
         return {n: w[n]*(r-t).square().sum()/(2*len(t)) for n,(r,t) in pairs.items()}
     def __call__(self,
         recon:dict, # level -> its reconstruction
@@ -244,7 +246,7 @@ def macro_decoder(
     init:dict=None, # spec of `init_`; He's if not given, the authors' is normal with std .001
 )->MacroDecoder: # mirrors of the macro-layers
     "The decoder of a VGG-like encoder"
-    made = MacroDecoder(encoder, position, losses, norm, LevelLoss(weights, detach_targets))
+    made = MacroDecoder(encoder, position, losses, norm, LevelLoss(weights, detach_targets, position!='switches'))
     return started(made, gen, (init or dict(dist='he_uniform')) if gen else init)
 
 macro_decoder.around = 'aepretrain_nb.nets.macro:macro_encoder' # what makes an encoder for it of a library's net

@@ -28,8 +28,12 @@ def _gap(a, b, study, data, labels, **kw): return Difference(a, b, _at(study, da
 
 def _over_random(a, study, data, labels, more='', **kw):
     "How far an arm is ahead of random starts: the paper's as written, each of three in the fair reading"
+    return _beside_random(Least, a, study, data, labels, more, **kw)
+
+def _beside_random(extreme, a, study, data, labels, more='', **kw):
+    "The same by the difference that speaks most against a claim: the least of a gain, the greatest of a harm"
     each = tuple(_gap(a, b+more, study, data, labels, **kw) for b in _RANDOM)
-    return dict(as_written=each[0], fair=that_trained(Least(each)))
+    return dict(as_written=each[0], fair=that_trained(extreme(each)))
 
 def _line(study, data, reading, more=''):
     "The command that runs a study"
@@ -72,9 +76,9 @@ _pretraining = [
     _claim('skips-help-on-the-stand-in-for-stl10', "On STL-10's stand-in they do so, too", 'beyond the paper',
         _gap('skips', 'no_skips', 'table3', 'stl10_standin', 1000), _more, 'table3', 'stl10_standin', 'asked'),
     _claim('harms-without-skips-cifar10', 'With all labels of CIFAR-10 pre-training without skips harms', 'table 1',
-        _over_random('no_skips', 'table1', 'cifar10', _all), _less, 'table1', 'cifar10', **_paper),
+        _beside_random(Greatest, 'no_skips', 'table1', 'cifar10', _all), _less, 'table1', 'cifar10', **_paper),
     _claim('harms-without-skips-cifar100', 'With all labels of CIFAR-100 pre-training without skips harms', 'table 1',
-        _over_random('no_skips', 'table1', 'cifar100', _all), _less, 'table1', 'cifar100', **_paper),
+        _beside_random(Greatest, 'no_skips', 'table1', 'cifar100', _all), _less, 'table1', 'cifar100', **_paper),
     _claim('helps-without-skips-too', 'With 4,000 labels pre-training helps without skips, too', 'table 2',
         _over_random('no_skips', 'main', 'cifar10', _few), _more, 'main', 'cifar10'),
     _claim('helps-at-equal-compute', "It helps beside random starts that get the autoencoder's time as further steps",
@@ -201,8 +205,8 @@ def _competes(name, rival, value, data, labels, study, place, **kw):
     return _claim(f'competes-{name}', text, place, ask, Expect('>', round(value-.5, 2)), study, data, **kw)
 
 _competitive = [
-    _competes('cifar10', 'ResNet-164', 93.39, 'cifar10', _all, 'table1', 'table 1', **_paper),
-    _competes('cifar100', 'ResNet-164', 74.84, 'cifar100', _all, 'table1', 'table 1', **_paper),
+    _competes('cifar10', 'ResNet-V2-1001', 95.08, 'cifar10', _all, 'table1', 'table 1', **_paper),
+    _competes('cifar100', 'ResNet-V2-1001', 77.29, 'cifar100', _all, 'table1', 'table 1', **_paper),
     _competes('4000-labels', 'the Ladder network', 79.6, 'cifar10', _few, 'main', 'table 2', **_paper),
     _competes('stl10', 'Exemplar-CNN', 75.4, 'stl10', 1000, 'table3', 'table 3', **_paper)]
 _agrees = _claim('agrees-with-reported',

@@ -59,9 +59,9 @@ def _six(value): return Mean(dict(arm=_SIX), _here, value, over=('arm',), unit='
 def _decoder(control, value='value'): return Contrast(_six(value), Mean(control, _here, value), **_wins)
 def _ahead(a, others): return Least(tuple(Difference(a, b, _here) for b in others))
 
-def _told(part, top=1):
-    "The slides' errors by arm, of one crop"
-    d = take_rows(reported_rows(), part=part, top=top, scheme='crop')
+def _told(part, top=1, scheme='crop'):
+    "The slides' errors by arm"
+    d = take_rows(reported_rows(), part=part, top=top, scheme=scheme)
     return d.set_index('arm').value
 
 def _fall(errors, arms, base): return f'{errors[base]-errors[arms].mean():+.2f} points'
@@ -105,6 +105,8 @@ def _gap(errors, a, b): return f'{_mean_of(errors, b)-_mean_of(errors, a):+.2f} 
 _rows = {k: [f'{k}-{o}' for o in JUDGED] for k in POSITIONS}
 _places = Difference(dict(unpooling='SWWAE'), dict(unpooling='SAE'), _here, over=('losses',))
 _all_better,_all_trains_worse = _by_losses('all', 'first'),_by_losses('first', 'all', 'train')
+_whole = _told('valid', scheme='convolution')
+_by_kind = ', '.join(f"{k} {_whole[f'{k}-first']-_whole[f'{k}-all']:+.2f}" for k in POSITIONS) + ' points'
 _which = [
     _claim('layerwise-losses-help', 'Losses at every level help: -all and -layerwise are both better than -first',
         _table, Least((_all_better, _by_losses('layerwise', 'first'))), _above, _BOTH,
@@ -116,11 +118,12 @@ _which = [
         f"{min(_valid.drop(['SWWAE-all', 'classifier']))-_valid['SWWAE-all']:+.2f} points at least"),
     _claim('all-trains-worse', '-all has a higher training error than -first', 'training errors', _all_trains_worse,
         _above, _BOTH, _gap(_train, 'first', 'all')),
-    _claim('all-validates-better', '-all has a lower validation error than -first', 'training errors', _all_better,
-        _above, _BOTH, _gap(_valid, 'all', 'first')),
+    _claim('all-validates-better', '-all has a lower validation error than -first',
+        'training errors, beside those of the convolution', _all_better, _above, _BOTH, _by_kind),
     _claim('layerwise-losses-regularise',
         'Losses at every level regularise: a higher training, a lower validation error', 'training errors',
-        All((_all_trains_worse, _all_better)), _above, _BOTH, 'both'),
+        All((_all_trains_worse, _all_better)), _above, _BOTH,
+        f"{_gap(_train, 'first', 'all')} in training; in validation {_by_kind}"),
     _claim('decoder-lowers-training-error', 'A decoder lowers the training error, dropout off', 'training errors',
         _decoder('classifier', 'train'), _above, _BOTH, _fall(_train, _SIX, 'classifier')),
     _claim('decoder-trains-better-than-further-steps', 'The training error falls below that of as many further steps',
