@@ -331,7 +331,7 @@ def test_any_arm_can_be_the_treatment(learnt):
     assert other.rows.equals(learnt.rows)
 
 def test_error_is_what_accuracy_leaves_on_test_and_validation(learnt):
-    err = read_results(learnt.store.path, metric='error')
+    err = read_results(learnt.store.path, metric='error', treatment='pretrained')
     assert (100-err.rows.value).round(4).tolist()==learnt.rows.value.tolist() and (100-err.rows.valid).round(4).tolist()==learnt.rows.valid.tolist()
     assert (100-err.curves.valid).round(4).tolist()==learnt.curves.valid.tolist()
     assert err.differences()['diff'].round(6).tolist()==(-learnt.differences()['diff']).round(6).tolist()

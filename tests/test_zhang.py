@@ -137,7 +137,8 @@ def test_losses_by_hand():
     def slow(n, w): return w*sum(((r[n][i]-t[n][i])**2).sum() for i in range(5))/10
     torch.testing.assert_close(LevelLoss('final')(r, t), slow('input', 1e-4)+slow('macro1', 1e-10))
     torch.testing.assert_close(LevelLoss('first_upload')(r, t), slow('input', 1e-4)+slow('macro1', 2e-5))
-    torch.testing.assert_close(LevelLoss('first_upload')(dict(input=r['input']), t), slow('input', 1e-5))
+    for fixed,w in ((True, 1e-5), (False, 1e-4)): # SAE-first and SWWAE-first
+        torch.testing.assert_close(LevelLoss('first_upload', fixed=fixed)(dict(input=r['input']), t), slow('input', w))
     even = sum(((r[n]-t[n])**2).mean()/((t[n]-t[n].mean())**2).mean() for n in r)/2
     torch.testing.assert_close(LevelLoss()(r, t), even)
 

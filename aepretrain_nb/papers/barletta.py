@@ -232,11 +232,13 @@ def recipe(
     check_known('study', study, studies())
     if reading=='as_written' and study=='main':
         raise ValueError('as_written trains its arms on different images: ask for study=frozen and study=cnn')
-    r = copy.deepcopy(dict(name='barletta', version=3 if study=='cnn' else 2, setting=setting, **_paper, arms=studies(reading)[study]))
+    r = copy.deepcopy(dict(name='barletta', version=2, setting=setting, **_paper, arms=studies(reading)[study]))
     if reading: r['reading'] = reading
     if reading=='as_written': r['view'] = _here + ('cnn_view' if study=='cnn' else 'frozen_view')
-    alone = dict(seeds=dict(one_encoder=False)) if study=='cnn' else {} # a network starts anew in every run
-    for new in (SETTINGS[setting], READINGS.get(reading, {}), alone, overrides): r = merged(r, new)
+    for new in (SETTINGS[setting], READINGS.get(reading, {})): r = merged(r, new)
+    anew = reading=='as_written' and study=='cnn' # a network draws all its weights in every run
+    if anew: r = merged(r | dict(version=3), dict(seeds=dict(one_encoder=False)))
+    r = merged(r, overrides)
     return r | dict(arms=_kept(r, study))
 
 # %% ../../nbs/papers/barletta.ipynb #cb0f3354

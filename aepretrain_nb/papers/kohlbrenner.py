@@ -189,6 +189,7 @@ def recipe(
     if reading: r = merged(r | dict(reading=reading), READINGS[reading])
     if reading=='as_written': r['arms'] = {k: _strided(v) for k,v in r['arms'].items()}
     r = merged(r, SETTINGS[setting])
+    if setting=='ckplus': r['version'] = 3
     few = dict(smoke=256, digits=256, ckplus=87) # images that are left to validate on
     if setting in few and reading=='as_written': r['labels']['n_valid'] = few[setting]
     if setting=='ckplus' and reading=='fair': r['pretrain']['opt'] = dict(adagrad=[.05, .1, .5])
