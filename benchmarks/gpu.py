@@ -1,9 +1,10 @@
 """What a GPU gives here within some minutes: `make gpu`, or `python benchmarks/gpu.py --minutes 8 --out gpu`.
 
 Parts, each in a process of its own: `parity` (a small grid here and on the processor), `throughput` (steps of two
-autoencoders, and their share of the card's bf16 peak), `stacked` (five small nets as one), `kohlbrenner` and `dong`
-(grids at the papers' widths). What has finished is kept in --work, and the same command goes on from there; one that
-begins with an empty --work takes up the state.zip in --out. A part that fails says why, and the next one begins.
+autoencoders, and their share of the card's bf16 peak), `stacked` (five small nets as one), `kohlbrenner`, `dong`
+and `zhang` (grids at the papers' widths, or nearer to them). What has finished is kept in --work, and the same command
+goes on from there; one that begins with an empty --work takes up the state.zip in --out. A part that fails says why,
+and the next one begins.
 Without a GPU everything runs at smoke size. Nothing is fetched.
 
 --out holds rows.csv (what was measured), grid.csv (rows of the grids, in the columns of results/), summary.json (the
@@ -26,7 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PARTS = 'parity', 'throughput', 'stacked', 'kohlbrenner', 'dong'
+PARTS = 'parity', 'throughput', 'stacked', 'kohlbrenner', 'dong', 'zhang'
 NEEDED = ('torch', 'torchvision', 'timm', 'scipy', 'pandas', 'sklearn', 'matplotlib', 'safetensors', 'filelock',
     'fastai', 'fastcore', 'fastprogress', 'fasttransform', 'plum', 'cloudpickle', 'tifffile')
 MOST = 10e6  # bytes of state.zip, so that it travels beside a pack
@@ -208,7 +209,7 @@ def write_out(
 
 # The parts, one after the other -----------------------------------------------------------------------------
 
-SHARE = dict(parity=1, throughput=1.5, stacked=.5, kohlbrenner=4, dong=2)  # of the time, beside those still to come
+SHARE = dict(parity=1, throughput=1.5, stacked=.5, kohlbrenner=4, dong=2, zhang=1)  # of the time, beside those still to come
 GRACE = 10  # seconds that a part has to end itself
 
 def one_part(

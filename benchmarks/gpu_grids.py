@@ -141,3 +141,11 @@ def dong(job):
     if job.smoke: own = partial(dataset, 'digits'),find('smoke'),[100]
     else: own = partial(images, 'cifar10'),full,[4000]
     yield 'table 2',partial(graded, job, 'dong', *own)
+
+def zhang(job):
+    "Six variants and their controls, on a net of four times the maps"
+    find = partial(find_recipe, RECIPES.format('zhang'), reading='fair')
+    full = find('quick', encoder=dict(widths=[64, 128, 256, 256])) | dict(setting='four times the maps')
+    if job.smoke: own = partial(dataset, 'digits'),find('smoke'),[100]
+    else: own = partial(images, 'cifar10'),full,[4000]
+    yield 'six variants',partial(graded, job, 'zhang', *own)

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from aepretrain_nb.data.ground import write_whole
 from gpu import stop
-from gpu_grids import dong, kohlbrenner, parity
+from gpu_grids import dong, kohlbrenner, parity, zhang
 from gpu_steps import Job, Task, TimeUp, here, stacked, throughput
 
-PARTS = dict(parity=parity, throughput=throughput, stacked=stacked, kohlbrenner=kohlbrenner, dong=dong)
+PARTS = dict(parity=parity, throughput=throughput, stacked=stacked, kohlbrenner=kohlbrenner, dong=dong, zhang=zhang)
 
 def carried_out(task, before):
     "What a task gave, or why it gave nothing"

@@ -58,6 +58,10 @@ def test_rows_of_a_grid_name_reading_and_net(gpu, tmp_path):
     rows = rows_of_part(gpu, tmp_path, 'dong', 'grid.csv')
     assert {r['reading'] for r in rows}=={'as_written'} and {r['architecture'] for r in rows if r['kind']=='fit'}=={'all-cnn-c'}
 
+def test_the_variants_of_a_net_with_decoders_stand_beside_their_controls(gpu, tmp_path):
+    rows = rows_of_part(gpu, tmp_path, 'zhang', 'grid.csv')
+    assert {r['reading'] for r in rows}=={'fair'} and {'SWWAE-all', 'SAE-first', 'further', 'compute', 'classifier'}<={r['arm'] for r in rows}
+
 def test_rows_have_their_columns(gpu, tmp_path):
     "Five nets stacked end as five alone; the columns of a pace are filled"
     rows = rows_of_part(gpu, tmp_path, 'stacked', 'rows.csv')
