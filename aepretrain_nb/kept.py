@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/kept.html.md"""
 __all__ = ['predict', 'embed', 'export', 'subgroups', 'pretrain']
 
 # %% ../nbs/06_kept.ipynb #d1a482fe
-import os, re
+import re
 from pathlib import Path
 from .commands import *
 from .cli import OWN_IMAGES, PYTHON_ONLY, _free
@@ -21,9 +21,9 @@ _FITTED = dict(words=dict(folder='store', out='-o --out'),
 def _check_out(out, images):
     "Raises `UserError` where what is read would be written over"
     from aepretrain_nb.data.listing import IMAGE_ENDINGS
-    both = Path(out),Path(images)
-    if Path(out).suffix.lower() in IMAGE_ENDINGS: raise UserError(f'{out} is named as an image: name another (--out)')
-    same = all(o.is_file() for o in both) and os.path.samefile(*both)
+    out,images = Path(out),Path(images)
+    if out.suffix.lower() in IMAGE_ENDINGS: raise UserError(f'{out} is named as an image: name another (--out)')
+    same = out.is_file() and images.is_file() and out.samefile(images)
     if same: raise UserError(f'{out} is read: name another file (--out)')
 
 def _classifier(folder, arm, labels, trust, device='cpu'):

@@ -114,6 +114,23 @@ def _recipe_lines(step):
         size = f'{s.data["labels"]} labels' if 'labels' in s.data else f'{s.data.get("n")} images without labels'
         yield f'- `{s.do}` on {size}: {fit}'
 
+def _window_words(fit):
+    "What the net reads of an image, where that is not all of it as it is"
+    (h,w),window = _window(fit)
+    if window is None: return ''
+    how = f'the middle, {h}x{w} pixels' if window.form=='centre' else f'all of it, brought to {h}x{w} pixels'
+    return f'\nThe net reads {how}, of an image of {"x".join(map(str, fit.said["shape"][1:]))}.'
+
+def _sure_words(fit):
+    "How logits become probabilities"
+    o = fit.said
+    if o['task']=='segment': return '\nThe largest logit of a pixel tells its class.'
+    if o['task']=='multi-label': return '\nA sigmoid makes probabilities of the logits.'
+    by = 'sigmoid' if fit.step.fit.get('loss')=='sigmoid' else 'softmax'
+    told = f'a temperature fitted on {o["n_valid"]} validation images'
+    return f'\nDivide the logits by {o["temperature"]} before the {by}: {told}.'
+
+# %% ../../nbs/experiment/27_exported.ipynb #9f4b1d22
 _CARD = """---
 library_name: {library}
 tags: [{task}, {library}, aepretrain_nb]
@@ -144,22 +161,6 @@ Pixels are divided by their largest value, then normalised by mean {mean} and de
 {verdict}
 Made with aepretrain_nb {revision}, torch {torch}, Python {python}.
 """
-
-def _window_words(fit):
-    "What the net reads of an image, where that is not all of it as it is"
-    (h,w),window = _window(fit)
-    if window is None: return ''
-    how = f'the middle, {h}x{w} pixels' if window.form=='centre' else f'all of it, brought to {h}x{w} pixels'
-    return f'\nThe net reads {how}, of an image of {"x".join(map(str, fit.said["shape"][1:]))}.'
-
-def _sure_words(fit):
-    "How logits become probabilities"
-    o = fit.said
-    if o['task'] not in ('classify', 'multi-label'): return '\nThe largest logit of a pixel tells its class.'
-    by = 'sigmoid' if o['task']=='multi-label' or fit.step.fit.get('loss')=='sigmoid' else 'softmax'
-    if o['task']=='multi-label': return f'\nA {by} makes probabilities of the logits.'
-    fitted_on = f'a temperature fitted on {o["n_valid"]} validation images'
-    return f'\nDivide the logits by {o["temperature"]} before the {by}: {fitted_on}.'
 
 def card(
     fit:Fitted, # a classifier

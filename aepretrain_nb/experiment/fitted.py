@@ -154,14 +154,6 @@ def fitted(
     return read_fitted(path/'classifiers'/rows.file.iloc[0], trust)
 
 # %% ../../nbs/experiment/26_fitted.ipynb #ecc881fd
-@dataclass
-class NewImages:
-    "Images for a classifier"
-    images:ImageSet # without targets
-    table:pd.DataFrame # file and label of each, None where it has none
-    skipped:pd.DataFrame # name and why, of each file that is not among them
-    root:Path=None # folder of the files; None for images in memory
-
 def _files(paths):
     "A listing of single files, in their order"
     paths = [abspath(place(p)) for p in paths]
@@ -194,6 +186,15 @@ def _found(data, columns=None):
     if kind in ('.npy', '.npz'): return of_numpy(path)
     if kind in IMAGE_ENDINGS: return _files([path])
     raise DataError(f'{path} is neither a folder, an image, nor a .csv, .npy or .npz file')
+
+# %% ../../nbs/experiment/26_fitted.ipynb #8e2a7c12
+@dataclass
+class NewImages:
+    "Images for a classifier"
+    images:ImageSet # without targets
+    table:pd.DataFrame # file and label of each, None where it has none
+    skipped:pd.DataFrame # name and why, of each file that is not among them
+    root:Path=None # folder of the files; None for images in memory
 
 def _decoded(listing, how):
     "Pixels, rows and what was left out, of a listing"

@@ -194,9 +194,9 @@ def check_recipe(
         if part in recipe: check_net(part, recipe[part])
     augmentation(recipe.get('images', {}).get('augment'))
     for name,arm in recipe['arms'].items(): _check_arm(recipe, name, arm)
-    if not any(map(_is_joint, recipe['arms'].values())): _refuse_joint(recipe)
+    if not any(_does(arm, 'joint') for arm in recipe['arms'].values()): _refuse_joint(recipe)
 
-def _is_joint(arm): return any(t=='joint' or isinstance(t, dict) and t.get('do')=='joint' for t in arm.get('steps', ()))
+def _does(arm, do): return do in [t.get('do') if isinstance(t, dict) else t for t in arm.get('steps', ())]
 
 def _refuse_joint(sections):
     "Raises `ExperimentError` for what a joint training alone would read"
@@ -211,10 +211,9 @@ def _check_arm(recipe, name, arm):
         own = merged(recipe, arm.get('change', {}))
         for part in set(arm.get('change', {})) & set(SECTIONS):
             if SECTIONS[part] is Fit: check_fit(part, own[part])
-        by_phase = any(isinstance(t, dict) and t.get('do')=='phase' for t in arm.get('steps', ()))
         low = own.get('pretrain', {}).get('precision')=='bf16'
-        if by_phase and low: raise ExperimentError('phases train in fp32, not in bf16')
-        if not _is_joint(arm): _refuse_joint(arm.get('change', {}))
+        if low and _does(arm, 'phase'): raise ExperimentError('phases train in fp32, not in bf16')
+        if not _does(arm, 'joint'): _refuse_joint(arm.get('change', {}))
     except ExperimentError as e: raise ExperimentError(f'arm {name!r}: {e}') from None
 
 # %% ../../nbs/experiment/04_recipe.ipynb #124a6ef3
