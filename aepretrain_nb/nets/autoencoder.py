@@ -11,7 +11,7 @@ __all__ = ['one_layer', 'n_in', 'ratio', 'tied_back', 'TiedDecoder', 'transposed
 # %% ../../nbs/nets/04_autoencoder.ipynb #bda17fd4
 from ..imports import *
 from fastcore.basics import patch
-from .upsampling import UpConv, near_size, resized, tied_conv_transpose
+from .upsampling import ConvTranspose, UpConv, near_size, resized, tied_conv_transpose
 from .layers import WideLinear, act_layer
 from .encoder import Code, ConvStage, Staged, act_after, levels
 
@@ -84,11 +84,11 @@ def forward(self:TiedDecoder,
 def transposed(
     conv:nn.Conv2d, # what is undone
     stride:tuple, # how far it enlarges: the convolution's stride, times that of a pool
-)->nn.ConvTranspose2d: # with weights of its own
+)->ConvTranspose: # with weights of its own
     "The transposed convolution with the geometry of `conv`"
     c = conv
-    return nn.ConvTranspose2d(c.out_channels, c.in_channels, c.kernel_size, stride, c.padding,
-                              groups=c.groups, dilation=c.dilation)
+    return ConvTranspose(c.out_channels, c.in_channels, c.kernel_size, stride, c.padding,
+                         groups=c.groups, dilation=c.dilation)
 
 # %% ../../nbs/nets/04_autoencoder.ipynb #5f9ceee5
 class FlatUp(WideLinear):
@@ -115,7 +115,7 @@ def way_back(
     if convs and len(stages)==1: return transposed(stages[0].conv, stages[0].stride)
     if convs:
         s = [math.prod(o) for o in zip(*(s.stride for s in stages))]
-        if _reaches(hi, lo, s): return nn.ConvTranspose2d(hi[0], lo[0], [2*o+1 for o in s], s, s)
+        if _reaches(hi, lo, s): return ConvTranspose(hi[0], lo[0], [2*o+1 for o in s], s, s)
     if len(hi)==len(lo)==3: return UpConv(hi[0], lo[0], ratio(hi[1:], lo[1:]))
     return FlatUp(math.prod(hi), math.prod(lo))
 
