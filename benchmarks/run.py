@@ -39,7 +39,7 @@ from aepretrain_nb.experiment.default import default_recipe
 from aepretrain_nb.experiment.plan import plan
 from aepretrain_nb.nets.layers import WideLinear, _OneDNNLinear, slow_matmul
 from aepretrain_nb.nets.macro import macro_decoder, vgg_encoder
-from aepretrain_nb.nets.upsampling import FixedUnpool, SwitchUnpool
+from aepretrain_nb.nets.upsampling import ConvTranspose, FixedUnpool, SwitchUnpool
 from aepretrain_nb.experiment.augmented import AugmentedNet
 from aepretrain_nb.train.named_heads import linear_head
 from aepretrain_nb.papers.kohlbrenner import cnn, tied_cae
@@ -356,6 +356,23 @@ def dong_steps(n=1024):
         rate = counted.get_total_flops()/med['channels last']
         for k,goal in zip(peers, (.75, None)): yield row(f'{what}: operations a second', 'channels last', k, rate/(2*n**3/med[k]), goal, '>=', us_ours=us['channels last'], us_peer=us[k])
 
+def transposed():
+    "A transposed convolution that doubles maps, its bias added afterwards, against PyTorch's, forward and backward, in channels last; outputs must agree"
+    for c,h in ((24, 15), (48, 8)):
+        z,there = (torch.rand(64, c, o, o, generator=generator(o)).to(memory_format=torch.channels_last) for o in (h, 2*h-1))
+        own,peer = (make(c, c, 3, 2, 1).to(memory_format=torch.channels_last) for make in (ConvTranspose, nn.ConvTranspose2d))
+        peer.load_state_dict(own.state_dict())
+        assert torch.allclose(own(z), peer(z), atol=1e-5), 'the outputs differ'
+        for dtype,name in ((torch.float32, 'fp32'), (torch.bfloat16, 'bf16')):
+            def run(layer, z=z.to(dtype), there=there.to(dtype), bf16=dtype==torch.bfloat16):
+                z.requires_grad_()
+                def once():
+                    with torch.autocast('cpu', torch.bfloat16, enabled=bf16): out = layer(z)
+                    torch.autograd.grad(out, [z, *layer.parameters()], there)
+                return lambda: timed(lambda: [once() for _ in range(4)])/4
+            med,ratio = interleaved({'nn.ConvTranspose2d': run(peer), 'bias afterwards': run(own)}, 5)
+            yield row(f'64 x {c} maps, {h}x{h} to {2*h-1}x{2*h-1}, {name}', 'bias afterwards', 'nn.ConvTranspose2d', ratio['bias afterwards'], 1., us_ours=1e6*med['bias afterwards'], us_peer=1e6*med['nn.ConvTranspose2d'])
+
 # The macro-layers of Zhang, Lee & Lee ---------------------------------------------------------------------------------------------
 
 def joint_step():
@@ -504,7 +521,7 @@ def tiny_cnns(R=5, n=2000):
     for k,a,b in zip(looks, end['alone'], end['stacked']):
         yield row(f'{R} tiny CNNs, end to end, largest difference of a weight after {k:,} steps', 'grouped convolutions', 'one by one', (a-b).abs().max().item(), 1e-6)
 
-BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, cells=cells, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, dong_steps=dong_steps, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
+BENCHMARKS = dict(learner=learner, data_path=data_path, own=own, grid=grid, minutes=minutes, cells=cells, default=default, finished=finished, kohlbrenner_steps=kohlbrenner_steps, dense_dae_step=dense_dae_step, dong_steps=dong_steps, transposed=transposed, joint_step=joint_step, unpooling=unpooling, heads=heads, tiny_cnns=tiny_cnns)
 
 def processor():
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
