@@ -122,12 +122,21 @@ def _in_place(blocks, names, both):
     first = next(known, None)
     return None if first is None else first.reindex(both)
 
+def _as_one(blocks):
+    "Blocks of the same values as one: an arm on both sides of a contrast is one sample"
+    out = []
+    for b in blocks:
+        i = next((i for i,o in enumerate(out) if o.values.equals(b.values)), None)
+        if i is None: out.append(b)
+        else: out[i] = replace(out[i], c=out[i].c+b.c)
+    return [b for b in out if b.c] or out
+
 def _joined(first, second, c=-1.):
     "Blocks of `first` plus `c` times `second`: one block over the runs that both have, else all as independent."
     one = [b.values for b in (*first, *second)] if len(first)==len(second)==1 else []
     named = one and all('run_' not in v.index.names for v in one) and one[0].index.names==one[1].index.names
     both = one[0].index.intersection(one[1].index) if named else []
-    if len(both)<2: return [*first, *(replace(b, c=c*b.c) for b in second)], 'independent t'
+    if len(both)<2: return _as_one([*first, *(replace(b, c=c*b.c) for b in second)]), 'independent t'
     values = first[0].c*one[0][both] + c*second[0].c*one[1][both]
     subset, encoder = (_in_place((*first, *second), k, both) for k in ('subset', 'encoder'))
     return [Block(1., values, subset, encoder)], 'paired by seed'
