@@ -44,7 +44,8 @@ def _names(steps):
 def _row(step, arm, record, recipe, told):
     "The row of a finished step"
     said = recipe['arms'].get(step.arm, {}).get('columns', {})
-    return record['row'] | (told or {}) | _place(step, arm) | said
+    chosen = {k: v for k,v in (told or {}).items() if k!='start'}
+    return record['row'] | chosen | _place(step, arm) | said
 
 # %% ../nbs/02_gather.ipynb #546b7c59
 def _curve(step, arm, record):
@@ -57,21 +58,21 @@ def _curve(step, arm, record):
     return [look(i, v, *both) for i,(v,both) in enumerate(zip(record['curve'], losses))]
 
 # %% ../nbs/02_gather.ipynb #cdecfe5b
-def _autoencoder(arm, step, record, recipe):
+def _autoencoder(arm, step, record, recipe, told):
     "The row of an autoencoder that an arm started from, with its errors along the way"
     opt,lr = candidates(step.fit)[0]
     curve = ' '.join(f'{v:.6g}' for v in record['curve'])
     asked = {k: v for k,v in record['row'].items() if v is not None}
     own = dict(opt=asked.get('opt', opt), lr=asked.get('lr', lr))
     said = dict(arm=arm, setting=recipe.get('setting', ''), reading=recipe.get('reading', ''))
-    return record['row'] | own | said | dict(curve=curve)
+    return record['row'] | (told or {}).get('start', {}) | own | said | dict(curve=curve)
 
-def _autoencoders(steps, arms, store, recipe):
+def _autoencoders(steps, arms, told, store, recipe):
     "A row for each autoencoder that an arm started from"
-    starts = joined.from_iterable([(a, p) for p in s.parents] for s,a in zip(steps, arms))
-    used = {(arm, p.key): p for arm,p in starts if p.do=='reconstruct'}
-    found = [(arm, p, store.get(p.key)) for (arm,_),p in used.items() if store.done(p)]
-    d = pd.DataFrame([_autoencoder(*o, recipe) for o in found])
+    starts = joined.from_iterable([(a, p, t) for p in s.parents] for s,a,t in zip(steps, arms, told))
+    used = {(arm, p.key): (p, t) for arm,p,t in starts if p.do=='reconstruct'}
+    found = [(arm, p, store.get(p.key), recipe, t) for (arm,_),(p,t) in used.items() if store.done(p)]
+    d = pd.DataFrame([_autoencoder(*o) for o in found])
     return d.astype({k: float for k in ('lr', 'mse', 'mean_image', 'pca', 'last_fifth') if k in d})
 
 # %% ../nbs/02_gather.ipynb #95e3fbcc
@@ -141,7 +142,7 @@ def gather(
     store:Store, # where their records are
     splits, # their data; None where it is not here
     recipe:dict, # of the grid
-    told=None, # for each step what its grid has chosen for it: `lrs` and `edge`
+    told=None, # for each step what its grid has chosen for it and its start, from `Rates.told_of`
     tuning=None, # table of what was tried for them
     about_more=None, # further entries of `ABOUT`
     unread=(), # steps that were asked for and whose record is not to be read, from `unread`
@@ -160,7 +161,7 @@ def gather(
     missing = pd.DataFrame(gaps, columns=['arm', 'labels', *SEEDS, 'reason'])
     seen = {} if splits is None else described(splits) | dict(data=splits.name)
     pictures = None if splits is None else partial(learnt, steps, store, splits)
-    res = Results(rows, missing, curves, _autoencoders(steps, arms, store, recipe), tuning,
+    res = Results(rows, missing, curves, _autoencoders(steps, arms, told, store, recipe), tuning,
         about(steps, arms, recipe, **seen | (about_more or {})), [*(store.get('data', 'plan') or []), *odd],
         store.get('seeds', 'plan'), [o for _,_,o,_ in found], pictures, **kw)
     res.steps,res.store,res.splits,res.folder = steps,store,splits,store.path

@@ -14,6 +14,7 @@ from aepretrain_nb.data.named import dataset
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare, read_results
 from aepretrain_nb.data.ground import canonical
+from aepretrain_nb.answers.pretraining import optimisers
 from aepretrain_nb.experiment.grid import needed
 from aepretrain_nb.experiment.plan import Plan, plan
 from aepretrain_nb.experiment.seen import labelled
@@ -399,5 +400,15 @@ def test_a_search_tells_of_validation(tmp_path, capsys):
     *search,fit = said
     assert len(search)==2 and all(re.search(r'seed 0: rate 0\.0\d+, validation accuracy', l) for l in search)
     assert re.search(r'seed 1: accuracy', fit)
+
+def test_rows_of_autoencoders_tell_what_a_shared_rate_was_chosen_among(tmp_path):
+    "Also where a folder is read again; before, an end of the list showed nowhere"
+    short = dict(steps=4, evals=2, bs=16)
+    r = find_recipe('default', 'smoke', pretrain=short | dict(lr=[.001, .003], tune='first'), finetune=short)
+    kw = dict(arms='pretrained', labels=[40], recipe=r, progress=False, store=tmp_path/'s')
+    for res in (compare(digits, seeds=2, **kw), read_results(tmp_path/'s')):
+        assert len(res.encoders)==2 and res.encoders.edge.eq(True).all()
+        assert set(res.encoders.tried)=={'adamw:0.001 0.003'} and not {'start', 'tried'} & set(res.rows.dropna(axis=1))
+        assert 'at an end in 2 of 2' in optimisers(res.encoders)
 
 if __name__=='__main__': write_keys()

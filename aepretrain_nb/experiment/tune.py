@@ -16,6 +16,7 @@ from .schema import Fit, SECTIONS
 from .kinds import ExperimentError, distinct
 from .step import UNTRAINED
 from .pretrain import ERROR
+from .recipe import at_edge, candidates, tried
 from .store import Store
 
 # %% ../../nbs/experiment/21_tune.ipynb #3d675355
@@ -144,14 +145,22 @@ def settle(self:Rates,
     return pd.DataFrame(table, columns=['section', 'arm', 'labels', 'seed', 'lr', 'valid', 'valid_loss', 'chosen'])
 
 # %% ../../nbs/experiment/21_tune.ipynb #e7f2ee72
+def _among(lr, fit):
+    "What a rate was chosen among, and whether it is an end of that"
+    pairs = candidates(fit)
+    (opt,_),*_ = pairs
+    return dict(tried=tried(pairs), edge=at_edge(opt, lr, pairs))
+
 @patch
 def told_of(self:Rates,
     step, # a scored one
     cell:tuple # (arm, size, seeds)
-)->dict: # `lrs`, and `edge`: is the chosen one at an end? Nothing where none was sought
-    "What a row says of the rate that its grid has chosen for it."
-    last,_ = self.plan.prepared[cell[0]][-1]
-    key = self.key(part_of(last), *cell)
-    if key is None: return {}
-    lrs = _several(self.sought[key[:2]])
-    return dict(lrs=' '.join(f'{v:g}' for v in lrs), edge=self.found[key] in (min(lrs), max(lrs)))
+)->dict: # `lrs` and `edge` (was an end of them chosen?); `start`: `tried` and `edge` of its autoencoders; what was sought
+    "What rows say of the rates that their grid has chosen for a step, and for what it starts from."
+    def sought(part):
+        key = self.key(part, *cell)
+        return (self.found[key], self.sought[key[:2]]) if key else None
+    part,out = part_of(self.plan.prepared[cell[0]][-1][0]),{}
+    if own := sought(part): out = dict(lrs=' '.join(f'{lr:g}' for lr in _several(own[1])), edge=_among(*own)['edge'])
+    before = None if part=='pretrain' else sought('pretrain')
+    return out | dict(start=_among(*before)) if before else out
