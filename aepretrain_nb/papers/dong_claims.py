@@ -140,7 +140,7 @@ def _encoder(gap):
 def _miou(a, b): return _gap(a, b, 'figure3', 'voc12', 1464)
 def _masks(a, b): return Difference(a, b, _at('segment', 'CamVid'), over=('labels',))
 def _of_guide(a, b): return Difference(a, b, dict(data='CamVid', kind='fit', recipe='segment'), over=('labels',))
-_SIZED = ' --size 144x192 --task segment --ignored Void'
+_SIZED = ' --size 144x192 --task segment --ignored 11'
 _guide = dict(fair=f'aepretrain compare CamVid{_SIZED} --recipe segment --setting quick --set finetune.tune=first '
     '--set pretrain.steps=300 --set pretrain.evals=6 --set finetune.steps=100 --labels 20,60,all --seeds 3')
 _camvid = partial(_claim, place='beyond the paper', study='segment', data='CamVid', reported='asked')

@@ -191,9 +191,9 @@ _almost = 'less than a twentieth of the error of the mean image'
 
 _DRAWN = [
     _claim('mnist-almost-perfect', f'Reconstructions of MNIST are almost perfect: {_almost}', 'section 4.1',
-        _unexplained('pretrained', 'mnist'), Expect('<', ALMOST_PERFECT), 'by eye', _commands('mnist', 1000, 5)),
+        _unexplained('pretrained', 'mnist'), Expect('<', ALMOST_PERFECT), 'by eye', _commands('mnist', 1000, 10)),
     _claim('cifar10-blurred', f'Reconstructions of CIFAR-10 are blurred: not {_almost}', 'section 4.1',
-        _unexplained('pretrained', 'cifar10'), Expect('>', ALMOST_PERFECT), 'by eye', _commands('cifar10', 1000, 5)),
+        _unexplained('pretrained', 'cifar10'), Expect('>', ALMOST_PERFECT), 'by eye', _commands('cifar10', 1000, 10)),
     _claim('relu-almost-identical', f'ReLU reconstructions of MNIST are almost identical to the image: {_almost}',
         'section 4.1.1', _unexplained('relu_pretrained', 'mnist'), Expect('<', ALMOST_PERFECT), 'by eye',
         _study('relu')),

@@ -44,8 +44,9 @@ def _line(study='main', data='cifar10', more='', reading='fair'):
     return f'aepretrain compare {data} --recipe zhang --setting {{setting}}{own}{written}{more}'
 
 _BOTH = dict(fair=_line(), as_written=_line(reading='as_written'))
-_FAIR,_SEMI,_LOST = (dict(fair=_line(s)) for s in ('main', 'semi', 'inversion'))
-_few = ' --arms SWWAE-all,SAE-all,further,compute,classifier --seeds 5'
+_FAIR,_SEMI = (dict(fair=_line(s)) for s in ('main', 'semi'))
+_LOST = dict(fair=_line('inversion', more=' --seeds 3'))
+_few = ' --arms SWWAE-all,SAE-all,further,compute,classifier --seeds 3'
 _CIFAR100 = dict(fair=_line(data='cifar100', more=_few))
 
 def _claim(name, text, place, ask, expect, commands, reported, show=by_variant):
