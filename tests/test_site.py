@@ -26,6 +26,11 @@ def test_a_notebook_without_a_place_is_an_error(site):
     site.pages['stray'] = Path('stray.ipynb')
     with pytest.raises(ValueError, match='no group of tools/docs.py: stray'): site.grouped()
 
+def test_the_first_page_names_every_other():
+    said = (ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')
+    pages = {str(p.relative_to(ROOT/'nbs')) for p in (ROOT/'nbs').rglob('*.ipynb') if not re.search(r'(^|/)\.', str(p.relative_to(ROOT/'nbs')))}
+    assert len(pages)>100 and [p for p in sorted(pages-{'index.ipynb'}) if not re.search(rf'\({re.escape(p)}[)#]', said)]==[]
+
 def test_numbers_stand_right_and_words_left(docs):
     d = pd.DataFrame(dict(arm=['random', None], mean=[1.5, None], gain=['+0.2 [-0.1, 0.5]', '']), ['a', 'b']).rename_axis('run')
     d['said'] = ['short', 'a sentence of more than thirty-two letters']

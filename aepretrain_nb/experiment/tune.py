@@ -155,7 +155,7 @@ def _among(lr, fit):
 def told_of(self:Rates,
     step, # a scored one
     cell:tuple # (arm, size, seeds)
-)->dict: # `lrs` and `edge` (was an end of them chosen?); `start`: `tried` and `edge` of its autoencoders; what was sought
+)->dict: # what was sought: `lrs` and `edge` (is an end of them chosen?); `start`: `tried` and `edge` of autoencoders
     "What rows say of the rates that their grid has chosen for a step, and for what it starts from."
     def sought(part):
         key = self.key(part, *cell)
