@@ -82,7 +82,8 @@ _READ = 'root', 'metric', 'treatment', 'margin'
 def _account(data, folder):
     "Write what became of images of one's own, all of it; names of files"
     if not getattr(data, 'account', None): return []
-    write_whole(folder/'account.txt', lambda f: f.write_text(data.account.text(most=10**6), encoding='utf-8'))
+    text = data.account.text(most=10**6).encode('utf-8', 'backslashreplace')
+    write_whole(folder/'account.txt', lambda f: f.write_bytes(text))
     return ['account.txt']
 
 _FROM = 'aepretrain_nb.compare:compare', 'aepretrain_nb.data.asked:read_asked', 'aepretrain_nb.data.own:read_own'

@@ -91,7 +91,7 @@ def _odd(plan):
     for size,(subset,*_) in every: plan.n_train(size, subset)
     if not any(map(sees_labels, plan.arms.values())) or r.get('labels', {}).get('policy')=='seen': return odd
     how = {k: v for k,v in r.get('labels', {}).items() if k in ('valid', 'n_valid', 'policy')}
-    return odd + check_sizes(splits, sorted(plan.sizes), **how)
+    return odd + check_sizes(splits, sorted(plan.sizes), sorted({subset for subset,*_ in plan.runs}), **how)
 
 def _files(arms, recipe):
     "digest -> path of the files that arms start from, and of the classifier that all begin with"

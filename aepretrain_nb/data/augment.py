@@ -87,7 +87,8 @@ def window_sizes(
 def _pair(name, v, high=math.inf):
     "A pair of increasing numbers above 0 and up to `high`, as a tuple"
     v = tuple(v) if isinstance(v, list) else v
-    if isinstance(v, tuple) and len(v)==2 and 0<v[0]<=v[1]<=high: return v
+    pair = isinstance(v, tuple) and len(v)==2 and all(isinstance(o, (int, float)) for o in v)
+    if pair and 0<v[0]<=v[1]<=high: return v
     raise DataError(f'augment: {name} is {v!r}: give (least, most), above 0' + f' and up to {high}'*(high<math.inf))
 
 # %% ../../nbs/data/08_augment.ipynb #6d95e22b

@@ -190,16 +190,18 @@ def untaught(
 def check_sizes(
     splits:Splits, # the data
     labels, # number of labels that will be spent, or several
+    seeds=(0,), # of the draws
     **kwargs # of `untaught`
 ) -> list: # warnings
     "Warn of sizes at which a class has no label to train on"
     out = []
     for n in [labels] if isinstance(labels, (int, np.integer)) else labels:
-        gone = untaught(splits, n, **kwargs)
+        gone = [c for c in (untaught(splits, n, seed=s, **kwargs) for s in seeds) if c]
         if not gone: continue
         near = () if kwargs.get('policy')=='fold' else range(n+1, min(2*n, n+50, len(splits.train))+1)
-        enough = next((m for m in near if not untaught(splits, m, **kwargs)), None)
-        words = f'{n} labels leave none to train on of class {listed(gone)}'
+        def will_do(m): return not any(untaught(splits, m, seed=s, **kwargs) for s in seeds)
+        enough,runs = next(filter(will_do, near), None),f' in {len(gone)} of {len(seeds)} draws'*(len(seeds)>1)
+        words = f'{n} labels leave none to train on of class {listed(gone[0])}{runs}'
         out.append(words + (f'; {enough} would do' if enough else ''))
     return out
 

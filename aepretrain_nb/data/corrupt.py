@@ -26,10 +26,11 @@ def _draw(f, shape, x, gen):
     "Random numbers of `shape` from `f` (`torch.rand` or `torch.randn`), drawn where `gen` lives and moved to `x`"
     return f(shape, generator=gen, device=x.device if gen is None else gen.device).to(x.device)
 
-def _number(name, v, lo, hi=math.inf):
-    "Refuse `v` outside lo..hi"
+def _number(name, v, lo, hi=math.inf, whole=False):
+    "Refuse `v` outside lo..hi, or with a fraction"
     allowed = f'of at least {lo}' if hi==math.inf else f'from {lo} to {hi}'
-    if not lo<=v<=hi: raise ValueError(f'{name} is {v}: give a number {allowed}')
+    fits = isinstance(v, (int, float)) and lo<=v<=hi and (not whole or v==int(v))
+    if not fits: raise ValueError(f'{name} is {v!r}: give a {"whole " if whole else ""}number {allowed}')
 
 # %% ../../nbs/data/09_corrupt.ipynb #ae39e174
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Blocks(Corruption):
     size: int # side of a block in pixels, at most that of the image
     def __post_init__(self):
         super().__post_init__()
-        _number('n', self.n, 0)
-        _number('size', self.size, 1)
+        _number('n', self.n, 0, whole=True)
+        _number('size', self.size, 1, whole=True)
 
     def _inside(self, x, s, gen):
         "(bs, n, s): which positions along an axis of size `s` lie in each block"

@@ -10,7 +10,7 @@ __all__ = ['MOST_PIXELS', 'SIDEWAYS', 'RESIZES', 'opened', 'Header', 'Planes', '
 
 # %% ../../nbs/data/15_decode.ipynb #9980a2ce
 from ..imports import *
-from .arrays import DataError
+from .arrays import DataError, PassingError
 from collections import Counter
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -30,6 +30,11 @@ def _reason(e):
     cut = 'truncated' in words.lower() or 'unrecognized data stream' in words
     return 'truncated' if cut else words[:80]
 
+def _refusal(e):
+    "An error of a decoder as a `DataError`"
+    passing = isinstance(e, MemoryError) or isinstance(e, OSError) and e.errno is not None
+    return (PassingError if passing else DataError)(_reason(e))
+
 @contextmanager
 def opened(
     path # of an image
@@ -40,7 +45,7 @@ def opened(
         with Image.open(path) as im:
             if im.width*im.height>MOST_PIXELS: raise DataError(_TOO_MANY)
             yield im
-    except Exception as e: raise DataError(_reason(e)) from None
+    except Exception as e: raise _refusal(e) from None
 
 # %% ../../nbs/data/15_decode.ipynb #406d20df
 class Header(NamedTuple):
@@ -96,7 +101,7 @@ def planes_of(
     except Exception: return None
     at = next((i for i,o in enumerate(axes) if o in _CHANNELS), None)
     if len(axes)!=3 or at is None: return None
-    by_pillow = kind=='uint8' and axes[at]!='C' and is_picture # it reads the first page of channels in pages
+    by_pillow = kind=='uint8' and axes[at]=='S' and is_picture # of several pages it reads the first
     return None if by_pillow else Planes(at, shape, kind, int(turn))
 
 def _upright(a, turn):
@@ -114,10 +119,13 @@ def read_planes(
     if found.kind not in _DEPTHS: raise DataError(f'a TIFF of {found.kind}, not {", ".join(_DEPTHS)}')
     if math.prod(found.shape)>MOST_PIXELS: raise DataError(_TOO_MANY)
     try: return _upright(np.moveaxis(tifffile.imread(path), found.at, 0), found.turn)
-    except Exception as e: raise DataError(_reason(e)) from None
+    except Exception as e: raise _refusal(e) from None
 
 # %% ../../nbs/data/15_decode.ipynb #d2224024
-def _orientation(im): return im.getexif().get(0x0112, 1)
+def _orientation(im):
+    "How an image is to be looked at, a value of EXIF's orientation"
+    try: return im.getexif().get(0x0112, 1)
+    except Exception: return 1 # pixels are no worse for it
 
 def _stored_width(im):
     "The width in the file: Pillow tells that of a TIFF as it is to be looked at"
@@ -220,6 +228,11 @@ def _of_planes(path, found, size, channels, kind, how):
     unit = a/np.float32(255) if a.dtype=='uint8' else _in_unit(a)
     return _in_kind(to_size(unit.astype('float32', copy=False), size, how), kind)
 
+def _deep(im, turned):
+    "The pixels of an image of sixteen bits or floats, as they are to be looked at; 0 is black"
+    a,white_is_zero = np.array(turned),getattr(im, 'tag_v2', {}).get(262)==0
+    return 65535-a if white_is_zero and im.mode.startswith('I;16') else a
+
 def pixels_of(
     im, # a Pillow image
     size:tuple, # (height, width)
@@ -230,10 +243,10 @@ def pixels_of(
     "The pixels of an image, the right way up; a `DataError` where they cannot be had in that form."
     if channels not in (1, 3): raise DataError(f'mode {im.mode} among images of {channels} channels')
     deep = _kind(im.mode)!='uint8'
-    if not deep and kind!='uint8': raise DataError(f'eight bits among images of kind {kind}')
-    if _orientation(im)!=1: im = ImageOps.exif_transpose(im)
-    if not deep: return _as_bytes(im, channels, size, how)
-    return np.repeat(_in_kind(to_size(_in_unit(np.array(im))[None], size, how), kind), channels, 0)
+    turned = ImageOps.exif_transpose(im) if _orientation(im)!=1 else im
+    if deep: return np.repeat(_in_kind(to_size(_in_unit(_deep(im, turned))[None], size, how), kind), channels, 0)
+    a = _as_bytes(turned, channels, size, how)
+    return a if kind=='uint8' else _in_kind(a/np.float32(255), kind)
 
 def decode(
     path, # of an image

@@ -58,7 +58,9 @@ def label_words(
     a = np.array(y, dtype=object) if isinstance(y, (list,tuple)) else np.asarray(y)
     if a.ndim==2 and a.shape[1]==1: a = a[:,0]
     if a.shape!=(n,): raise DataError(f'{what} of shape {a.shape} for {n} images: one for each image')
-    if a.dtype.kind=='S': a = a.astype(str)
+    if a.dtype.kind=='S':
+        try: a = np.char.decode(a, 'utf-8')
+        except UnicodeDecodeError: raise DataError(f'{what}: bytes that are no text in UTF-8') from None
     return [_word(v, classes) for v in a.tolist()]
 
 # %% ../../nbs/data/18_given.ipynb #41aba424
@@ -78,6 +80,11 @@ def what_is(
     return part,next((k for k,names in _KINDS.items() if rest in names.split()), None)
 
 # %% ../../nbs/data/18_given.ipynb #9bb9fd9c
+def _names(a, what):
+    "Names of classes as text; a `DataError` for what is no list"
+    if np.ndim(a)==1: return [str(c) for c in a]
+    raise DataError(f'{what}: classes of shape {np.shape(a)}: a name for each class')
+
 def channels_first(
     x, # images
     layout=None, # as in `ImageSet`
@@ -110,12 +117,14 @@ def of_arrays(
         if len(both)<2: continue
         raise DataError(f'{what}: {both[0]} and {both[1]} are both {_MEANT[kind[1]]}: leave out one of them')
     found,out = {kind: arrays[name] for name,kind in kinds.items()},[]
-    classes = next(([str(c) for c in a] for (_,k),a in found.items() if k=='classes'), None)
+    classes = next((_names(a, what) for (_,k),a in found.items() if k=='classes'), None)
     odd = [name for name,(_,k) in kinds.items() if k is None]
     for part in dict.fromkeys(p for p,k in found if k=='x'):
         x,notes = channels_first(found[part, 'x'], layout, f'{part} {what}'.strip())
         words = label_words(found.get((part, 'y')), len(x), classes)
         groups = label_words(found.get((part, 'groups')), len(x), what='groups')
+        none = np.count_nonzero(np.asarray(found.get((part, 'y'), ()))==-1)
+        if none: notes.append(f'labels of -1 count as none: {none:,}')
         if odd and not out: notes.append(f'not taken: {", ".join(odd)}')
         counts = dict(modes=Counter({mode_of(x): len(x)}), sizes=Counter({x.shape[2:]: len(x)}))
         out.append(Given(x, numbered_rows(len(x), part, words, groups), classes, notes, **counts))

@@ -14,6 +14,7 @@ from torchvision import datasets as tvd
 from .arrays import DataError
 from .classes import numbers_of, of_classes, read_list
 from .ground import place
+from .listing import is_hidden
 from .named import data_root
 from .photographs import read_photographs
 from .sets import ImageSet
@@ -34,6 +35,15 @@ def _pick(o, folders, names, wanted, n, size, how, name):
     return ImageSet(read_photographs(o.root, files, size, how), torch.searchsorted(kept, y[idx]),
         [names[i] for i in kept.tolist()], name=name, layout='nchw')
 
+class _Folder(tvd.ImageFolder):
+    "A folder for each class, without what a system keeps for itself"
+    def __init__(self, root):
+        def is_image(f): return not is_hidden(Path(f).name) and f.lower().endswith(tvd.folder.IMG_EXTENSIONS)
+        super().__init__(root, is_valid_file=is_image)
+    def find_classes(self, directory):
+        names = [c for c in super().find_classes(directory)[0] if not is_hidden(c)]
+        return names,{c: i for i,c in enumerate(names)}
+
 def class_folder(
     folder, # with a folder for each class
     wanted=None, # names of the classes to take, or a file that lists them; all if not given
@@ -43,7 +53,7 @@ def class_folder(
 )->ImageSet: # with classes; `unlabelled()` forgets them
     "The images of some classes of a folder; a `DataError` where they cannot be had."
     folder = place(folder)
-    o = _listed(lambda: tvd.ImageFolder(folder), f'{folder}')
+    o = _listed(lambda: _Folder(folder), f'{folder}')
     wanted = read_list(wanted) if isinstance(wanted, (str, Path)) else wanted
     return _pick(o, o.classes, o.classes, wanted, n, size, how, folder.name)
 

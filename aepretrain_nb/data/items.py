@@ -79,6 +79,8 @@ def joined_parts(
     sizes = sum((o.sizes for o in parts), Counter())
     size,channels = size or usual_size(sizes),channels or max(o.x.shape[1] for o in parts)
     parts = [brought(o, size, channels, how) for o in parts]
+    if {o.x.dtype.kind for o in parts}=={'f'} and len({o.x.dtype for o in parts})>1:
+        parts = [replace(o, x=o.x.astype('float32', copy=False)) for o in parts]
     kinds = sorted({o.x.dtype.name for o in parts})
     if len(kinds)>1: raise DataError(f'parts hold pixels of {" and ".join(kinds)}: bring them to one')
     x = parts[0].x if len(parts)==1 else np.concatenate([o.x for o in parts])

@@ -11,7 +11,7 @@ __all__ = ['PARTS', 'PART_NAMES', 'IMAGE_ENDINGS', 'Listing', 'listing_of', 'is_
 # %% ../../nbs/data/14_listing.ipynb #1d2f9776
 from ..imports import *
 from .arrays import DataError
-from .files import printable
+from .files import other_case, printable
 from .ground import near
 import csv, io, re
 
@@ -19,6 +19,13 @@ import csv, io, re
 PARTS = 'train', 'test', 'valid', 'unlabelled'
 PART_NAMES = dict(train='train', training='train', test='test', testing='test', val='valid', valid='valid',
     validation='valid', unlabelled='unlabelled', unlabeled='unlabelled')
+
+_BESIDE = 'set', 'data', 'images', 'seg' # words beside that of a part, as in training_set
+
+def _part_of(folder):
+    "The part that a folder is named after, None where it is not"
+    words = [w for w in re.split(r'[\W_]+', folder.lower()) if w and w not in _BESIDE]
+    return PART_NAMES.get(words[0]) if len(words)==1 else None
 
 @dataclass
 class Listing:
@@ -93,9 +100,9 @@ def walk(
 def _entered(root):
     "Every file below a folder, whatever it is"
     top,out,entered = len(os.path.join(root, '')),Tree({}, set(), [], {}),set()
-    todo,later = [os.fspath(root)],[]
-    while todo or later:
-        folder = todo.pop() if todo else later.pop(0)
+    todo,later,last = [os.fspath(root)],[],[]
+    while todo or later or last:
+        folder = todo.pop() if todo else (later or last).pop(0)
         name,here = folder[top:].replace(os.sep, '/'),os.path.realpath(folder)
         if here in entered:
             out.closed[name] = 'a link to a folder that is listed'
@@ -104,7 +111,15 @@ def _entered(root):
         try: found = sorted(os.scandir(folder), key=lambda e: e.name)
         except OSError as e: out.closed[name] = f'a folder that cannot be read: {e.strerror}'
         else: out.folders.append(name); _sorted_out(found, here, top, out, todo, later)
+        if not name: last += _put_off(todo)
     return out
+
+def _put_off(todo):
+    "Take away the first folders that are no part where others are: links in the parts may lead there"
+    known = {f: _part_of(os.path.basename(f)) for f in todo}
+    apart = [f for f,part in known.items() if part is None and 'train' in known.values()]
+    todo[:] = [f for f in todo if f not in apart]
+    return apart
 
 def _sorted_out(entries, here, top, out, todo, later):
     "Put what is in a folder into a `Tree` or among the folders that are to be entered"
@@ -120,24 +135,20 @@ def _sorted_out(entries, here, top, out, todo, later):
 
 # %% ../../nbs/data/14_listing.ipynb #6beed19c
 def unfit(
-    tree:Tree # from `walk`
+    tree:Tree, # from `walk`
+    last=() # first folders whose names give way to others of the same file
 )->dict: # name -> why
     "The files that are no image of their own."
     out,first = dict(tree.closed),{}
-    for n,real in sorted(tree.files.items(), key=lambda o: (o[0] in tree.links, o[0])):
+    def place(o): return o[0].split('/')[0] in last,o[0] in tree.links,o[0]
+    for n,real in sorted(tree.files.items(), key=place):
         if not n.lower().endswith(IMAGE_ENDINGS): out[n] = f'no image by its ending {Path(n).suffix!r}'
         elif real is None: out[n] = 'a link that leads nowhere' if n in tree.links else 'no file that can be read'
-        elif first.setdefault(real, n)!=n: out[n] = f'a link to {first[real]}, which is listed'
+        elif first.setdefault(real, n)!=n:
+            out[n] = f'{"a link to" if n in tree.links else "the file of"} {first[real]}, which is listed'
     return out
 
 # %% ../../nbs/data/14_listing.ipynb #11a35dab
-_BESIDE = 'set', 'data', 'images', 'seg' # words beside that of a part, as in training_set
-
-def _part_of(folder):
-    "The part that a folder is named after, None where it is not"
-    words = [w for w in re.split(r'[\W_]+', folder.lower()) if w and w not in _BESIDE]
-    return PART_NAMES.get(words[0]) if len(words)==1 else None
-
 def _tree(names, labelled=True):
     "The parts that the first folders are named after; empty where the first folders are classes"
     first = {n.split('/')[0] for n in names if '/' in n}
@@ -182,8 +193,8 @@ def _remarks(tree, parts, places):
     def is_class(f): return f.count('/')==(f.split('/')[0] in parts) and not _strangers([f'{f}/'], parts)
     named = {f: _place(f'{f}/x', parts) for f in tree.folders if f and is_class(f)}
     empty = [f for f,place in named.items() if place[1] is not None and place not in filled]
-    out = [f'in no class folder, so unlabelled: {len(loose):,}, such as {loose[0]}'] if loose else []
-    if empty: out.append(f'no image in {", ".join(sorted(empty)[:5])}')
+    out = [f'in no class folder, so unlabelled: {len(loose):,}, such as {printable(loose[0])}'] if loose else []
+    if empty: out.append(f'no image in {printable(", ".join(sorted(empty)[:5]))}')
     inner = [] if parts else _same_inside(places)
     if len(inner)>1:
         who = ', '.join(sorted(classes)[:5])
@@ -199,7 +210,9 @@ def list_folder(
     "The images of a folder; a `DataError` where there are none."
     tree,root = walk(root),Path(root).expanduser()
     parts = _tree(tree.files, labelled)
-    why = unfit(tree) | _strangers(tree.files, parts)
+    apart = _strangers(tree.files, parts)
+    own = replace(tree, files={n: real for n,real in tree.files.items() if n not in apart})
+    why = unfit(own, [f for f,part in parts.items() if part=='unlabelled']) | apart
     places = {n: _place(n, parts) for n in tree.files if n not in why}
     if not places: raise DataError(f'{root} holds no image' + (f', but {len(why)} other files' if why else ''))
     notes = _remarks(tree, parts, places)
@@ -254,19 +267,10 @@ def _refusal(root, o, seen):
         if before[k]!=o[k]: return f'{o["name"]} has {k} {o[k]!r} here and {before[k]!r} in {before["at"]}'
 
 # %% ../../nbs/data/14_listing.ipynb #2d1ffcc8
-def _other_case(root, name):
-    "A name as the folder writes it, where it differs in capitals only; None where there is no such file"
-    at = Path(root)
-    for word in name.split('/'):
-        same = [e for e in sorted(os.listdir(at)) if e.lower()==word.lower()] if at.is_dir() else []
-        if not same: return None
-        at /= same[0]
-    return at.relative_to(root).as_posix()
-
 def _absence(root, name):
     "Why a file of a table is left out, None where it is there"
     if not os.path.isfile(os.path.join(root, name)):
-        other = _other_case(root, name)
+        other = other_case(root, name)
         return f'it is not there; there is {other}' if other else 'it is not there'
     return None if name.lower().endswith(IMAGE_ENDINGS) else f'no image by its ending {Path(name).suffix!r}'
 

@@ -117,9 +117,10 @@ def settle_numbers(
         raise DataError(f'masks hold the number {top}, and {len(names)} classes are named, 0 to {len(names)-1}: '
             f'name it, or say that it does not count (ignored={top})')
     if len(known)<2: raise DataError(f'masks hold no class but {known or "255"}: nothing to tell apart')
-    if not names and top>=32 and 2*len(known)<top+1:
-        raise DataError(f'masks hold {len(known)} numbers up to {top} ({listed(known)}): number the classes 0, 1, 2 '
-            f'and so on, or name all {top+1} in classes.txt')
+    smooth,sparse = top>=200 and len(known)>32,top>=32 and 2*len(known)<top+1
+    way = 'were they resized smoothly? Bring them to 0 and 255' if smooth else 'number the classes 0, 1, 2 and so on'
+    if not names and (smooth or sparse): raise DataError(
+        f'masks hold {len(known)} numbers up to {top} ({listed(known)}): {way}, or name all {top+1} in classes.txt')
     meant = np.arange(256, dtype='uint8')
     meant[255] = last
     if ignored is not None:

@@ -13,7 +13,7 @@ from .account import Account, find_copies
 from .arrays import DataError
 from .check import check_classes, check_groups, check_light, check_parts, listed
 from .decode import Header, RESIZES, common
-from .decoded import decode_all, pixel_key, read_headers, recall, remember, room, stamps
+from .decoded import Passing, decode_all, pixel_key, read_headers, recall, remember, room, stamps
 from .given import Given, of_arrays, of_numpy, what_is
 from .grid import as_pictures, show_images
 from .ground import place
@@ -26,6 +26,7 @@ from .splits import Splits
 from collections import Counter
 from fastcore.basics import patch
 from torch.utils.data import Dataset
+import PIL
 
 # %% ../../nbs/data/21_own.ipynb #5a9d538a
 @dataclass
@@ -76,11 +77,11 @@ def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
         good = [o for o in heads if isinstance(o, Header)]
         channels,kind = common(good, channels) if good else (3, 'uint8')
         how = dict(size=size or usual_size(_sizes(good)), channels=channels, kind=kind, how=resize)
-        file = f'lost-{channels}-{kind}.json'
+        file = f'lost-{channels}-{kind}-Pillow-{PIL.__version__}.json'
         lost = {r: o for r,o in zip(rows, heads) if isinstance(o, str)} | recall(folder, file)
         d,table,notes,sides = _pixels(listing, rows, lost, folder, test, seed, how)
         if d.reasons:  # once more, so that the draw is made among images
-            remember(folder, file, lost)
+            remember(folder, file, {r: why for r,why in lost.items() if not isinstance(why, Passing)})
             d,table,notes,sides = _pixels(listing, rows, lost, folder, test, seed, how)
         drawn = _draw_file(test, seed)
         if sides and sides!=recall(folder, drawn): remember(folder, drawn, sides)
@@ -128,7 +129,12 @@ def _two(data):
         both = all(hasattr(o, '__getitem__') and hasattr(o, '__len__') and len(o) for o in found)
         if both: return dict(zip(('train', 'valid'), found))
 
-def _has_files(data): return hasattr(data, 'samples') and hasattr(data, 'classes') and hasattr(data, 'root')
+def _has_files(data):
+    "Is this a folder of classes as torchvision has it? A `DataError` for one whose labels are not its folders"
+    if not all(hasattr(data, k) for k in ('samples', 'classes', 'root')): return False
+    if getattr(data, 'target_transform', None) is None: return True
+    raise DataError('a data set with a target_transform: its labels are not those of its folders; give images and '
+        'labels, (images, labels)')
 
 def _listed_files(sets):
     "The files of torchvision's folders, by part"
@@ -255,10 +261,13 @@ def _taken(x, at):
 def _in_order(names):
     "Names of classes: numbers by size, words by letter"
     names = set(names)
-    return sorted(names, key=int if all(o.isdecimal() for o in names) else None)
+    return sorted(names, key=(lambda o: (int(o), o)) if all(o.isdecimal() for o in names) else None)
 
 @patch
-def _names(self:Own): return self.given.classes or _in_order(self.given.table.label.dropna())
+def _names(self:Own):
+    "The classes, as given or as images that train or test are called"
+    t = self.given.table
+    return self.given.classes or _in_order(t.label[t.part.isin(['train', 'test'])].dropna())
 
 @patch
 def _targets(self:Own, at): return self.given.table.label.iloc[at].tolist()

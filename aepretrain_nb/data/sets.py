@@ -80,6 +80,7 @@ class ImageSet:
         self.task = task or fitting_task(self.y)
         if self.y is not None and self.task=='classify': self.y = as_whole(self.y, f'labels of {what}')
         if self.y is not None and self.task=='multi-label': self.y = self.y.float()
+        if self.task=='segment' and self.y.is_floating_point(): self.y = as_whole(self.y, f'masks of {what}')
         self.classes = self._n_seen() if names is None else names
         self._digest = None
         self._check()
@@ -89,8 +90,9 @@ class ImageSet:
 def _n_seen(self:ImageSet):
     "Names for the classes that occur, as numbers"
     if self.y is None or not self.y.numel(): return []
-    n = self.y.shape[-1] if self.task=='multi-label' else int(self.y.max())+1
-    return [str(i) for i in range(n)]
+    if self.task=='multi-label': return [str(i) for i in range(self.y.shape[-1])]
+    known = self.y[self.y!=UNCOUNTED] if self.task=='segment' else self.y
+    return [str(i) for i in range(int(known.max())+1 if len(known) else 0)]
 
 # %% ../../nbs/data/03_sets.ipynb #4678fe57
 _PIXELS = torch.uint8,torch.uint16,torch.float16,torch.float32,torch.float64
@@ -120,11 +122,14 @@ def _check_targets(self:ImageSet, what):
     want = {'classify': (n,), 'multi-label': (n,k), 'segment': (n, *self.shape[1:])}[self.task]
     if y.shape!=want:
         raise DataError(f'{what}: {self.task!r} with {k} classes needs targets of shape {want}, got {tuple(y.shape)}')
-    if not y.numel() or self.task=='segment': return
+    if not y.numel(): return
+    if self.task=='segment': y = y[y!=UNCOUNTED]
+    if not y.numel(): return
     lo,hi = float(y.min()),float(y.max())
     found = f'found {lo:g}..{hi:g}'
     if self.task=='multi-label': return _check_labels(y, f'{what}: targets (n,k) are 0 or 1', found)
-    if not 0<=lo<=hi<k: raise DataError(f'{what}: classes must lie in 0..{k-1}, {found}')
+    allowed = f'0..{k-1}' + f', or be {UNCOUNTED}'*(self.task=='segment')
+    if not 0<=lo<=hi<k: raise DataError(f'{what}: classes must lie in {allowed}, {found}')
 
 def _check_labels(y, words, found):
     "Raise a `DataError` for several labels that are neither 0, 1 nor marked, and for marks where a 1 was meant"
