@@ -74,3 +74,11 @@ def test_one_legend_for_all_panels():
     assert all(ax.get_legend() is None for ax in axs) and [t.get_text() for t in fig.legends[0].get_texts()]==['pretrained', 'random']
     assert all(ax.get_xlim()[1]<=n for ax,n in zip(axs, lengths)), 'the room of a legend is given back'
     plt.close('all')
+
+def test_a_legend_for_all_panels_stays_within_a_narrow_figure():
+    "Its ends were cut off"
+    fig,ax = plt.subplots(figsize=(3, 2.4), layout='constrained')
+    for k in ('pre-trained', 'random start', 'supervised', 'frozen'): ax.plot([0, 1], label=k)
+    share_legend(fig)
+    legend, = fig.legends
+    assert legend.get_window_extent().width<=fig.bbox.width and len(legend.get_texts())==4

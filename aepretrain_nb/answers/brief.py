@@ -143,7 +143,7 @@ def dot_figure(
 # %% ../../nbs/answers/25_brief.ipynb #b1ef0003
 def share_legend(
     fig:plt.Figure, # of panels that may have legends
-    ncol:int=5, # names in a row
+    ncol:int=5, # names in a row, fewer where the figure is too narrow
 ) -> None:
     "One legend below all panels, in place of one in each."
     names = {}
@@ -155,4 +155,7 @@ def share_legend(
         if not room: continue
         ax.set_xlim(room)
         ax.xaxis.label.set_x(.5)
-    fig.legend(names.values(), names, loc='outside lower center', ncol=ncol, frameon=False)
+    for n in range(min(ncol, len(names)), 0, -1):
+        found = fig.legend(names.values(), names, loc='outside lower center', ncol=n, frameon=False)
+        if n==1 or found.get_window_extent().width<=fig.bbox.width: return
+        found.remove()
