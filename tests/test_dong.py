@@ -1,7 +1,7 @@
 "Dong et al.: nets from a line, skips of raw features, the masked loss, four corners of transfer, probes as steps, the recipe."
 from types import SimpleNamespace
 from aepretrain_nb.imports import *
-import pytest
+import matplotlib.pyplot as plt, pytest
 from hypothesis import given, settings, strategies as st
 from aepretrain_nb.cli import main
 from aepretrain_nb.compare import compare
@@ -415,3 +415,11 @@ def test_figure_3_is_drawn_from_rows():
     assert {o.get_label() for o in ax.containers}=={'both', 'encoder', 'neither paper'}
     with pytest.raises(ValueError, match='no rows of segmenters'): starts_figure(reported_rows())
     with pytest.raises(ValueError, match='differ in architecture'): starts_figure(pd.concat([rows, rows.assign(architecture='all-cnn-c')]))
+
+def test_bands_of_a_layer_stay_within_what_is_possible():
+    "A squared error's went below 0"
+    def made(probe, v): return dict(probe=probe, net='skips', layer='conv1', value=v)
+    some = [made('drawn', v) for v in (.1, .4, .7)] + [made('linear', v) for v in (92, 98, 99)]
+    right,back = layers_figure(pd.DataFrame(some)).axes
+    assert back.collections[0].get_datalim(back.transData).y0==0 and right.collections[0].get_datalim(right.transData).y1<=100
+    plt.close('all')

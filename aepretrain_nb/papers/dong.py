@@ -78,8 +78,7 @@ def _noise(r):
 
 def _masked(r):
     "Hidden pixels alone, with the skip from input to output and without"
-    inner = dict(decoder=dict(image=False))
-    only = dict(pretrain=dict(masked=True))
+    inner,only = dict(decoder=dict(image=False)),dict(pretrain=dict(masked=True))
     return dict(skips=_pretrained(), masked=_pretrained(**only), masked_within=_pretrained(**only, **inner),
         within=_pretrained(**inner))
 
@@ -93,8 +92,8 @@ _drawing = dict(decoder=dict(make='upsample', out_act='identity'))
 
 def _nets():
     "Steps that make the nets of figure 2"
-    plain = dict(do='reconstruct', decoder=SKIPS | NO_SKIPS)
-    return dict(skips=['reconstruct'], no_skips=[plain], supervised=['classify'], random=[])
+    plain = [dict(do='reconstruct', decoder=SKIPS | NO_SKIPS)]
+    return dict(skips=['reconstruct'], no_skips=plain, supervised=['classify'], random=[])
 
 def _layers(r, do='probe', **fit):
     "An arm for each net and each of its layers"
@@ -104,11 +103,12 @@ def _layers(r, do='probe', **fit):
     return arms
 
 # %% ../../nbs/papers/dong.ipynb #f16u2e02
-_PROBES = dict(linear='linear map, % right', knn='neighbours, % right', drawn='drawn back, squared error')
+_PROBES = dict(linear=('linear map, % right', 100), knn=('neighbours, % right', 100),
+    drawn=('drawn back, squared error', np.inf)) # words, and the greatest value
 
-def _curve(ax, rows, name, color, marker):
-    "One net: means over the layers, with intervals"
-    found = {int(k.removeprefix('conv')): interval(v) for k,v in rows.groupby('layer').value}
+def _curve(ax, rows, name, most, color, marker):
+    "One net: means over the layers, with intervals that stay between 0 and `most`"
+    found = {int(k.removeprefix('conv')): interval(v, bounds=(0, most)) for k,v in rows.groupby('layer').value}
     t = pd.DataFrame(found, index=['mean', 'low', 'high']).T.sort_index()
     ax.fill_between(t.index, t.low, t.high, color=color, alpha=.15, lw=0)
     ax.plot(t.index, t['mean'], color=color, marker=marker, ms=4, lw=1.2, label=name.replace('_', ' '))
@@ -122,14 +122,14 @@ def layers_figure(
     rows:pd.DataFrame # recorded, of one reading, setting and number of labels
 )->plt.Figure: # a panel for each way to ask that has rows
     "Figure 2, what every layer of each net tells; `ValueError` for rows of no grid, or of several."
-    d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else rows[:0]
+    d = rows[rows.probe.notna() & rows.value.notna()] if {'probe', 'net', 'layer'}<=set(rows) else ()
     if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
     _check_one_grid(d, 'data', 'reading', 'setting', 'labels')
     there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
     fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
     for ax,p in zip(axes[0], there):
-        for name,look in looks.items(): _curve(ax, d[d.probe.eq(p) & d.net.eq(name)], name, **look)
-        ax.set(xlabel='convolution', ylabel=_PROBES[p])
+        for name,look in looks.items(): _curve(ax, d[d.probe.eq(p) & d.net.eq(name)], name, _PROBES[p][1], **look)
+        ax.set(xlabel='convolution', ylabel=_PROBES[p][0])
         ax.spines[['top', 'right']].set_visible(False)
     share_legend(fig)
     return fig
