@@ -191,3 +191,9 @@ def test_a_method_does_what_its_name_says():
     fits = {m: Plan(digits, chosen(default, shape, method=m), ['pretrained']).steps()[0].parents[0].fit for m in ('plain', 'denoising', 'masked', 'sparse')}
     assert not any(fits['plain'].get(k) for k in ('corrupt', 'sparsity')) and fits['sparse']['sparsity']>0
     assert [fits[m]['corrupt']['kind'] for m in ('denoising', 'masked')]==['gaussian', 'patches']
+
+def test_what_is_odd_about_the_images_is_said_before_any_work(tmp_path, capsys):
+    dark = Splits('dark', *(ImageSet(o.x//200, o.y, o.classes) for o in (digits.train, digits.test)))
+    compare(dark, ['random'], [50], 1, recipe=BRIEF, store=tmp_path/'s')
+    said = capsys.readouterr().err
+    assert 'nearly black' in said and said.index('nearly black')<said.index('[1/')
