@@ -25,6 +25,7 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.pretrain import reconstruct
 from aepretrain_nb.experiment.probes import read_layer
 from aepretrain_nb.experiment.recipe import merged
+from aepretrain_nb.experiment.run import alone
 from aepretrain_nb.experiment.seen import labelled, measured
 from aepretrain_nb.experiment.segment import build_segmenter
 from aepretrain_nb.experiment.stack import together
@@ -197,3 +198,23 @@ def test_what_is_odd_about_the_images_is_said_before_any_work(tmp_path, capsys):
     compare(dark, ['random'], [50], 1, recipe=BRIEF, store=tmp_path/'s')
     said = capsys.readouterr().err
     assert 'nearly black' in said and said.index('nearly black')<said.index('[1/')
+
+def test_images_changed_in_memory_are_other_images(tmp_path):
+    own = [ImageSet(o.x.clone(), o.y, o.classes) for o in (digits.train.take(range(100)), digits.test.take(range(50)))]
+    splits,store = Splits('mine', *own),Store(tmp_path)
+    before = work.data_ref(splits, store)
+    splits.train.x.numpy()[0] = 7  # torch does not see it
+    after = work.data_ref(splits, store)
+    assert before['digest']!=after['digest'] and before['file']!=after['file']
+
+def test_what_a_step_draws_is_its_own_whatever_was_drawn_before():
+    def drawn(*seed):
+        with alone(*seed): return torch.rand(3).tolist()
+    torch.manual_seed(1)
+    first,state = drawn('fit', 0),torch.get_rng_state()
+    torch.rand(5)
+    assert drawn('fit', 0)==first!=drawn('fit', 1)
+    torch.set_rng_state(state)
+    outside = torch.rand(3)
+    torch.manual_seed(1)
+    assert outside.equal(torch.rand(3))
