@@ -2,6 +2,7 @@
 from pathlib import Path
 import pandas as pd, pytest
 from aepretrain_nb.answers.results import Results
+from aepretrain_nb.answers.rows import take_rows
 
 @pytest.fixture
 def front(monkeypatch):
@@ -40,3 +41,14 @@ def test_the_fourth_adds_the_pretrained_start_with_longer_fits_alone(front, tmp_
 def test_a_comparison_that_fails_is_the_last(front, tmp_path):
     assert front.record(tmp_path, [], dict(one='digits --setting none', two='digits'), tmp_path)==2
     assert not list(tmp_path.glob('*.csv'))
+
+def test_the_longer_part_of_the_map_takes_what_the_map_has(front, tmp_path):
+    import map as maps
+    small = '--setting smoke --labels 50 --seeds 1 --set pretrain.steps=10 --set finetune.steps=10'.split()
+    for part in ('results', 'longer'): assert maps.record('digits', tmp_path/'store', small, part, tmp_path)==0
+    first,longer = (Results.read(tmp_path/f'{k}.csv') for k in ('map_digits', 'map_digits_longer'))
+    assert {'masked', 'masked_frozen', 'joint', 'random', 'random_longer', 'frozen_random'}<=set(first.arms)
+    assert longer.arms==['pretrained', 'pretrained_longer', 'random', 'random_longer']
+    def own(res, arm, *columns): return take_rows(res.rows, arm=arm)[['value', *columns]].values.tolist()
+    assert own(first, 'masked')==own(longer, 'pretrained')
+    for arm in ('random', 'random_longer'): assert own(first, arm, 'key', 'seconds')==own(longer, arm, 'key', 'seconds')

@@ -22,7 +22,7 @@ def record(name, store, words, out, results=RESULTS, more=None):
     "Compare within `store`, with the results in its folder `out`, and write the tables, those of `more(res)` too; gives the exit code."
     with chdir(store):
         code = main(['compare', *words, '--out', out])
-        if code: return code
+        if code or '--dry-run' in words: return code
         res = read_results(out)
         found = tables(res, name) | (more(res) if more else {})
     for k,t in found.items(): write_whole(results/f'{k}.csv', lambda f: t.to_csv(f, index=False))
