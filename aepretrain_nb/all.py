@@ -93,6 +93,7 @@ from .experiment.for_masks import *
 from .experiment.masks_out import *
 from .experiment.subgroups import *
 from .experiment.told import *
+from .experiment.calls import *
 from .answers.crossed import *
 from .answers.rows import *
 from .answers.stats import *

@@ -72,8 +72,13 @@ def _free(change):
     return change
 
 # %% ../nbs/04_cli.ipynb #8a702117
+def _folders(s):
+    "Folders separated by commas; one whose own name has a comma stands alone"
+    return [s] if Path(s).is_dir() else words(s)
+_folders.form = 'FOLDER,...'
+
 _COMPARE = dict(but=f'store progress pretrain_sets {PYTHON_ONLY.replace("root", "")}',
-    reads=OWN_IMAGES | MASKS | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, reuse=words,
+    reads=OWN_IMAGES | MASKS | dict(arms=words, labels=whole, seeds=seeds, lr=rates, margin=positive, reuse=_folders,
         tune=['each', 'first'], valid=['within', 'extra'], precision=['fp32', 'bf16'],
         keep=['best', 'all', 'none']))
 
@@ -197,6 +202,17 @@ _LEGEND = ('if the spread found is the true one, for_width: seeds for ±{m:g}; f
            '-: no test, as an arm did not train or has one run')
 
 # %% ../nbs/04_cli.ipynb #56cbab90
+def _say_newer(folder, rows):
+    "Say where more has ended in a folder of results than its tables tell"
+    if not (folder/'experiment.json').is_file(): return
+    from aepretrain_nb.experiment.calls import asked_of
+    from aepretrain_nb.experiment.store import Store
+    store = Store(folder)
+    ended = sum(store.get(k) is not None for k in asked_of(store)['cells'])
+    if ended<=len(rows): return
+    how = 'the command that made it goes on, and writes all of them'
+    tell(f'warning: {ended} runs have ended in {folder}, of which its results.csv tells {len(rows)}: {how}')
+
 @hands_to('aepretrain_nb.answers.rows:rows_of', 'aepretrain_nb.answers.design:seeds_needed',
     but='rows best', words=dict(path='rows', margin='--margin'), reads=dict(margin=positive))
 def power(
@@ -208,6 +224,7 @@ def power(
     from aepretrain_nb.answers.design import seeds_needed
     from aepretrain_nb.answers.rows import rows_of
     rows = rows_of(path)
+    _say_newer(Path(path), rows)
     every,best = (_counted(seeds_needed(rows, margin, best=only, **kw)) for only in (False, True))
     said = '; '.join(map(_planned, best.to_dict('records')))
     print(f'for an interval of ±{margin:g} against the best random start: {said}')
@@ -299,4 +316,6 @@ def main(
 )->int:       # exit code: 0 done, 1 nothing finished, 2 wrong input, 130 interrupted
     "The command `aepretrain`."
     argv = sys.argv[1:] if argv is None else list(argv)
-    return parser().main(partial(_run, argv), argv or ['--help'])
+    try: line = parser()
+    except KeyboardInterrupt: return 130
+    return line.main(partial(_run, argv), argv or ['--help'])

@@ -21,6 +21,7 @@ from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
 from .data.named import dataset
 from .data.splits import Splits
+from .experiment.calls import asked_of, begin_call, in_order, keep_call, no_fits, unkept, unlike, unread
 from .experiment.chosen import chosen, published, with_files
 from .experiment.cost import cost_of
 from .experiment.default import recipe_for, setting_for
@@ -33,12 +34,12 @@ from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
 from .experiment.step import to_json, weights_digest
 from .experiment.store import Store, check_keep, experiment, lender
-from .experiment.trust import check_trust
+from .experiment.trust import check_trust, packages_in
 from .experiment.tune import Rates
 from .experiment.work import load_ref
 from .train.transfer import read_weights
 from .again import again
-from .gather import asked_of, described, gather, in_order, keep_call, unread
+from .gather import described, gather
 
 # %% ../nbs/03_compare.ipynb #902544b6
 _ASKED = dict(lr='finetune', tune='finetune', crossed='seeds', one_encoder='seeds', policy='labels', valid='labels',
@@ -49,7 +50,8 @@ def _changes(asked):
     "Options of the grid as changes to a recipe's sections"
     out = {}
     for k,v in asked.items():
-        if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v.item() if isinstance(v, np.generic) else v
+        if isinstance(v, (np.generic, np.ndarray, Tensor, pd.Series)): v = v.tolist()
+        if v is not None: out.setdefault(_ASKED[k], {})[_NAMES.get(k, k)] = v
     return out
 
 def _without_own_rates(recipe):
@@ -126,7 +128,7 @@ def _common(plan):
     if any(part!='finetune' for part,_ in sought): own['first size'] = plan.sizes[0]
     return own
 
-def _check_common(plan, store):
+def _check_common(plan, store, look=False):
     "Keep what calls have in common; raises `ExperimentError` where this one differs from those before"
     own = _common(plan)
     with store.turn('calls'):
@@ -134,7 +136,7 @@ def _check_common(plan, store):
         for k,v in own.items():
             what = f'runs with another {k} ({str(old.get(k))[:20]}, not {str(v)[:20]})'
             if old.get(k, v)!=v: raise ExperimentError(f'{store.path} holds {what}: choose another folder')
-        if own and old!=old | own: store.put('common', old | own, 'plan')
+        if own and old!=old | own and not look: store.put('common', old | own, 'plan')
 
 # %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
@@ -156,6 +158,7 @@ def _looked_at(plan, folder):
     store = Store(folder or _for_now(False))
     if store.path.exists() and (store.path.is_file() or any(store.path.iterdir())):
         store.adopt(plan.splits, plan.recipe, look=True)
+        _check_common(plan, store, look=True)
     return store
 
 def _opened(plan, folder, own, odd, files, progress):
@@ -196,6 +199,7 @@ class _Call:
         go = partial(run_grid, store=self.store, splits=plan.splits, executor=self.executor, root=self.root,
             device=self.device, progress=self.progress, others=plan.others.values(), timeout=self.timeout,
             lenders=self.lenders)
+        begin_call(self.store, self.asked)
         rates = Rates(plan)
         tuning = rates.settle(partial(go, trying=True), self.store) if rates else None
         steps = plan.steps(rates)
@@ -203,6 +207,7 @@ class _Call:
         calls = keep_call(self.store, steps, told, tuning, self.asked)
         go(steps)
         self.store.tidy(steps, self.progress)
+        self.store.say(unkept(self.store, steps))
         experiment(self.store.path)  # the folder has not gone
         more = dict(zip(('command', 'note'), again(plan.recipe, plan.splits.name, calls, self.own)))
         return gather(steps, self.store, plan.splits, plan.recipe, told, tuning, more, **self.result)
@@ -253,7 +258,7 @@ def compare(
     if progress and getattr(data, 'account', None): tell(f'{data.account.text()}\n')
     name,setting = getattr(data, 'name', data),setting or setting_for(data)
     found = recipe if isinstance(recipe, dict) else find_recipe(recipe or recipe_for(data), setting, name)
-    if encoder or method or pretrained:
+    if encoder is not None or method is not None or pretrained:
         data = data if isinstance(data, Splits) else dataset(data, root, download)
         found = chosen(found, data.train.shape, encoder, method, name)
     own = [published(found, data.train.shape[0], root)] if pretrained else []
@@ -271,7 +276,8 @@ def compare(
     own = isinstance(data, Splits) and not data.as_loaded() and (getattr(data.account, 'asked', None) or True)
     if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
-    lenders,files,odd = [lender(o) for o in reuse],_files(arms, r),_odd(plan)
+    lenders = [lender(o) for o in ([reuse] if isinstance(reuse, (str, Path)) else reuse)]
+    files,odd = _files(arms, r),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
@@ -282,7 +288,7 @@ def compare(
     result = dict(metric=metric, treatment=treatment, margin=margin)
     call = _Call(store, lenders, root, executor, device, progress, timeout, said, own, result)
     if dry_run: return call.cost(plan)
-    if progress: tell(str(call.cost(plan)))
+    if progress: tell('\n'.join([*unlike(store, lenders), str(call.cost(plan))]))
     pilot = call.run(plan)
     return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot
 
@@ -309,7 +315,7 @@ def read_results(
     asked,there = asked_of(store),store.all_steps()
     steps = in_order([there[k] for k in asked['cells'] if k in there])
     store.say(store.faults)
-    if not steps: raise ExperimentError(f'no fit has ended in {folder} yet')
+    if not steps: raise no_fits(folder, there, asked)
     check_trust(folder, [own['recipe'], *map(to_json, steps)], trust)
     seen = dict(own=False) | (store.get('images', 'plan') or {})
     splits,odd = _images_of(own, store, root)
@@ -335,6 +341,8 @@ def whole_folder(
     res:Results, # of a call
     **kw # as in `read_results`
 )->Results: # the same where the call asked for all that is there
-    "The results of everything that the folder of a call was ever asked."
+    "The results of everything that the folder of a call was ever asked; what the call itself named is trusted."
     asked = (res.store.get('cells', 'plan') or dict(cells={}))['cells']
-    return res if set(asked)<={s.key for s in res.steps} else read_results(res.store.path, **kw)
+    if set(asked)<={s.key for s in res.steps}: return res
+    own = packages_in([experiment(res.store.path)['recipe'], *map(to_json, res.steps)])
+    return read_results(res.store.path, **dict(trust=own) | kw)

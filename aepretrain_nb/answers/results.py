@@ -193,9 +193,9 @@ def warnings(self:Results)->list: # one line each
         out.append(f'setting smoke is too short to learn much: {runs}')
     for first in gone.head(1).itertuples():
         out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')
-    if 'revision' in rows and rows.revision.nunique()>1:
-        names = rows.revision.dropna().unique()
-        out.append(f'rows come from {len(names)} revisions of the code: {", ".join(names)}')
+    for column,what in dict(revision='revisions of the code', device='devices', versions='versions of PyTorch').items():
+        names = rows[column].dropna().unique() if column in rows else ()
+        if len(names)>1: out.append(f'rows come from {len(names)} {what}: {", ".join(map(str, names))}')
     if self.plan: out += plan_warnings(self.plan)
     if not len(rows): return out
     return out + _constant(rows, self.about.get('classes'), self.records) + rate_warnings(rows) + _rises(self)

@@ -13,7 +13,7 @@ from ..imports import *
 from .arrays import DataError, PassingError
 from .decode import Header, decode, header
 from .listing import Listing
-from .files import BrokenFile, read_json
+from .files import BrokenFile, acquire, read_json
 from .ground import canonical, place, sweep, write_whole
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -59,7 +59,7 @@ def room(
             folder = cache_folder(cache or None)/name
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder/'.lock')
-            lock.acquire()
+            acquire(lock)
             sweep(folder)
     except OSError as e:
         if e.errno not in _CLOSED: raise

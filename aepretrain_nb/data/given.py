@@ -9,7 +9,7 @@ __all__ = ['Given', 'numbered_rows', 'label_words', 'what_is', 'channels_first',
 
 # %% ../../nbs/data/18_given.ipynb #de05fffa
 from ..imports import *
-from .arrays import DataError, as_array, as_images, channels_last
+from .arrays import DataError, as_array, as_images, channels_last, way_to_images
 from collections import Counter
 
 # %% ../../nbs/data/18_given.ipynb #11ad595f
@@ -91,7 +91,8 @@ def channels_first(
     what='images' # for messages
 )->tuple: # ((n,c,h,w) as an array, lines)
     "Images with their channels first, and a line where they were last."
-    x = x if isinstance(x, Tensor) else as_array(x, what)
+    if way := way_to_images(x): raise DataError(f'{what}: {way}')
+    x = x.detach() if isinstance(x, Tensor) else as_array(x, what)
     last = layout is None and x.ndim==4 and channels_last(*x.shape[1:])
     out = as_images(x, 'nhwc' if last else layout, what)
     if out.dim()!=4: raise DataError(f'{what}: shape {tuple(x.shape)} is not (n,c,h,w), (n,h,w) or (n,h,w,c)')

@@ -114,7 +114,11 @@ def _to_disk(path, flags=os.O_RDWR):
     try: os.fsync(fd)
     finally: os.close(fd)
 
-def _machine(): return re.sub(r'\W', '-', platform.node())[:32]
+def _machine():
+    "What tells process numbers apart that mean nothing to each other: a machine, and a container on it"
+    try: inside = os.readlink('/proc/self/ns/pid')
+    except OSError: inside = ''
+    return re.sub(r'\W', '-', platform.node())[:32] + re.sub(r'\D', '', inside)
 
 def write_whole(
     path, # the file; folders above it are made

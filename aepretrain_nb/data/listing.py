@@ -240,10 +240,10 @@ def _columns(header, where, asked, needed=('file', 'label')):
     return out
 
 def _word(v):
-    "A cell as text without blanks around it; None where it is empty"
+    "A cell as text without blanks around it, 3.0 of a column with gaps as 3; None where it is empty"
     if isinstance(v, (list, tuple, set, dict, np.ndarray)): raise DataError(f'a cell holds {v!r}: one word is needed')
     if v is None or pd.isna(v) or v=='': return None
-    return str(v).strip() or None
+    return str(int(v) if isinstance(v, (float, np.floating)) and v.is_integer() else v).strip() or None
 
 # %% ../../nbs/data/14_listing.ipynb #8a5c56b2
 def _inside(root, name):
@@ -260,7 +260,7 @@ def _part(word):
 def _refusal(root, o, seen):
     "Why a row of a table cannot be used, None where it can"
     if o['file'] is None: return 'no file is named'
-    if o['name'] is None: return f'{o["file"]!r} is no file in {root}'
+    if o['name'] is None: return f'{o["file"]!r} is no file in {root}; own_images(..., root=FOLDER) names another'
     if _part(o['split']) is None: return f'split {o["split"]!r} is none of {", ".join(PARTS)}'
     before = seen.get(o['name'], o)
     for k in ('label', 'split', 'group'):

@@ -18,6 +18,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import CategoryMap
 from .grid import show_images
 from .sets import ImageSet, as_unit, generator, label_names
+from .splits import same_classes
 
 # %% ../../nbs/data/10_loader.ipynb #11ff28cf
 class ImageDL:
@@ -282,7 +283,8 @@ def image_dls(
     augment=None, # of the training images; those to validate on get its `evaluation`
     **kwargs # of `ImageDL`
 ) -> DataLoaders: # for a fastai `Learner`
-    "Shuffled training batches and fixed validation batches"
+    "Shuffled training batches and fixed validation batches, classes matched by name; a `DataError` for unknown ones"
+    if valid is not None and target=='y': valid = same_classes(valid, train)
     dl = ImageDL(train, bs, shuffle, target=target, augment=augment, **kwargs)
     judged = augment.evaluation() if hasattr(augment, 'evaluation') else None
     fixed = dict(shuffle=False, drop_last=False, augment=judged)

@@ -36,6 +36,8 @@ def for_pretraining(
     **kwargs # of `read_own`
 )->Splits: # whose parts are all the same images, without labels
     "Every image that is no test image; a `DataError` where there are fewer than ten."
+    if isinstance(data, Splits) and kwargs:
+        raise ExperimentError(f'{min(kwargs)} is for reading images: {data.name} has been read')
     if isinstance(data, Splits): images,name = data.unlabelled.unlabelled(),data.name
     else:
         own = _own(data, **kwargs)
@@ -104,7 +106,8 @@ def pretrain(
 )->Pretrained:
     "An encoder from images without labels."
     check_device(device)
-    splits = data if isinstance(data, Splits) and data.train.y is None else for_pretraining(data, **kwargs)
+    ready = isinstance(data, Splits) and data.train.y is None and not kwargs
+    splits = data if ready else for_pretraining(data, **kwargs)
     r = recipe if isinstance(recipe, dict) else find_recipe(recipe, setting, splits.name)
     r,known = chosen(r, splits.train.shape, encoder, method, splits.name),{}
     for step in steps_alone(splits, r, seed):

@@ -28,10 +28,10 @@ def _papers(): return sorted(e.name for e in entry_points(group='aepretrain_nb.r
 
 def _section(encoder, setting, data):
     "What stands in a recipe for an encoder that is named, or has parameters"
-    own = dict(make=encoder) if isinstance(encoder, str) else dict(encoder)
-    if not isinstance(own.get('make'), str):
+    own = dict(make=encoder) if isinstance(encoder, str) else encoder
+    if not (isinstance(own, dict) and isinstance(own.get('make'), str)):
         raise ExperimentError(f'encoder is {encoder!r}: its name, or a section with make')
-    papers = _papers()
+    own,papers = dict(own),_papers()
     if own['make'] in papers: return find_recipe(own.pop('make'), setting, data)['encoder'] | own
     try: return own | dict(make=encoder_name(own['make'], papers))
     except ValueError as e: raise ExperimentError(str(e)) from None

@@ -27,7 +27,7 @@ from .carry import brief, carry_out, few
 from .stack import together, train_heads
 from .store import Store
 from .grid import needed
-from .tune import Rates
+from .tune import Rates, seeks
 
 # %% ../../nbs/experiment/29_cost.ipynb #bd9c981f
 class _Shelf:
@@ -322,7 +322,7 @@ def cost_of(
     rows = [_row(s, batches_of(s, by_digest[s.data['digest']]), took[k]) for k,s in todo.items()]
     table = pd.DataFrame(rows, columns=['what', 'arm', 'labels', 'n', 'steps', 'seconds'])
     table = table.groupby(['what', 'arm', 'labels'], sort=False, as_index=False).sum()
-    most = any(s.fit.get('patience') for s in todo.values())
+    most = any(s.fit.get('patience') for s in todo.values()) and not seeks(plan.recipe)  # a search may go on
     slow = slowdown(min(width or 1, max(1, len(todo))), share)
     idle = sum(span(o, took, width or 1) for o in rounds)
     return Cost(table, idle, slow, width, None if folder is None else str(folder), most)

@@ -174,7 +174,7 @@ def _in_folder(path):
 def _found(data, columns=None):
     "A listing, or parts that are in memory"
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)): return _files(data)
-    if isinstance(data, ImageSet): data = data.x
+    if isinstance(data, ImageSet): return of_arrays(dict(x=data.x), 'nchw')
     if not isinstance(data, (str, Path)): return of_arrays(data if isinstance(data, dict) else dict(x=data))
     path = place(data)
     kind = path.suffix.lower()
@@ -216,6 +216,7 @@ def read_images(
     else:
         g = joined_parts(found, tuple(hw), c, resize)
         x,t,lost = g.x,g.table,pd.DataFrame(columns=['name', 'why'])
+    if not len(x): raise DataError('there are no images among what was given')
     table = t.rename(columns=dict(name='file'))[['file', 'label']].reset_index(drop=True)
     return NewImages(ImageSet(x, layout='nchw'), table, lost, root)
 

@@ -322,9 +322,11 @@ def run_grid(
     lenders=() # stores from which finished steps are taken over
 ):
     "Run what is not finished, each step once (again if its worker dies); wait for one that another run has claimed."
-    for other in lenders: store.borrow(other, steps)
+    taken = {other.path: store.borrow(other, steps) for other in lenders}
+    for path,n in taken.items():
+        if n and progress: tell(f'{n} steps are taken over from {path}')
     todo,there,keep = needed(steps, store),Store(store.path.resolve()),wanted(steps)
-    there.begun,there.fits = store.begun,store.fits
+    there.begun,there.fits,there.trying = store.begun,store.fits,trying
     there.room('claims')  # from here on the folder is there, or has gone
     before = sum(s.key not in todo for s in steps)
     store.say(store.faults)

@@ -71,9 +71,11 @@ class Records:
     def __init__(self,
         path # the folder; made when something is written
     ):
-        self.path,self.begun,self.fits = place(path),False,'none'
+        self.path,self.begun,self.fits,self.trying = place(path),False,'none',False
         self.known,self.broken,self.told = {},{},set()
-    def __reduce__(self): return type(self),(self.path,),dict(begun=self.begun, fits=self.fits)  # not what was seen
+    def __reduce__(self):
+        own = dict(begun=self.begun, fits=self.fits, trying=self.trying)  # not what was seen
+        return type(self),(self.path,),own
     def file(self,
         kind:str, # folder: 'steps', 'weights', 'failed', 'claims', ...
         key:str, # content address

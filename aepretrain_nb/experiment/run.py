@@ -10,7 +10,7 @@ __all__ = ['StepFailed', 'alone', 'own_failures', 'looks', 'PartsCB', 'stream', 
 
 # %% ../../nbs/experiment/08_run.ipynb #3f1521d1
 from ..imports import *
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, SchedNo, combine_scheds
 from fastai.callback.training import GradientClip
@@ -28,6 +28,15 @@ from .seen import judged_window
 class StepFailed(RuntimeError): "A step that ended without a result; the message is the reason."
 
 @contextmanager
+def _plain():
+    "Numbers and gradients as a step expects them, in whatever surroundings it was called"
+    kinds = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+    with ExitStack() as around:
+        for k in kinds: around.enter_context(torch.autocast(k, enabled=False))
+        for o in (torch.inference_mode(False), torch.enable_grad()): around.enter_context(o)
+        yield
+
+@contextmanager
 def alone(
     *seed # what the global random stream is seeded from, see `seed_of`
 ):
@@ -35,7 +44,7 @@ def alone(
     n = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _plain():
             torch.manual_seed(seed_of(*seed))
             yield
     finally: torch.set_num_threads(n)

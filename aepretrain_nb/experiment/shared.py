@@ -13,6 +13,7 @@ import platform
 from contextlib import contextmanager
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+from ..data.files import acquire
 from ..data.ground import tell
 from .records import Records
 
@@ -30,7 +31,7 @@ def claim(self:Shared,
     f,note = self.file('claims', key, 'lock'),self.file('claims', key)
     self.room('claims')
     lock = FileLock(f, blocking=False)
-    try: lock.acquire()
+    try: acquire(lock)
     except Timeout:
         yield False
         return

@@ -15,7 +15,7 @@ from functools import lru_cache
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
-from ..data.files import BrokenFile, read_head, read_json
+from ..data.files import BrokenFile, acquire, read_head, read_json
 from ..data.ground import canonical, place, tell, write_whole
 from ..data.splits import Splits
 from .plan import do_of
@@ -104,7 +104,7 @@ def _begin(self:Store, f, own, patience=60):
     self.path.mkdir(parents=True, exist_ok=True)
     lock = self._lock(f)
     try:
-        with FileLock(lock, patience), _gone_after(lock):
+        with acquire(FileLock(lock, patience)), _gone_after(lock):
             if self._is_free(f): write_whole(f, lambda t: t.write_text(json.dumps(own, indent=1), encoding='utf-8'))
     except Timeout:
         raise ExperimentError(f'{self.path}: another run has been about to begin there for {patience} s') from None
@@ -186,6 +186,10 @@ def _alike(step):
     fit = {k: v for k,v in step.fit.items() if k not in ('lr', 'weight')}
     return canonical([step.arm, step.file, step.net, step.data, fit])
 
+def _run(step):
+    "What the rates that are tried for one run have in common"
+    return _alike(step),canonical(step.seeds)
+
 def _rank(step, said):
     "The larger, the better: validation, its loss, and the smaller seeds among equals"
     sign = 1 if said['better']=='higher' else -1
@@ -208,11 +212,15 @@ def _kept_once(path, version): return read_kept(path)
 
 # %% ../../nbs/experiment/17_store.ipynb #eb455806
 @patch
+def _rivals(self:Store, step):
+    "Classifiers of which one stays: of the same run while rates are sought, else of the same arm and size"
+    if self.trying: return [o for o in self.kept() if _run(o[0])==_run(step)]
+    return [o for o in self.kept() if _alike(o[0])==_alike(step) and not o[1].get('tried')]
+
+@patch
 def _wins(self:Store, step, said):
     "Is a classifier to be kept?"
-    if self.fits=='all': return True
-    others = [o for o in self.kept() if _alike(o[0])==_alike(step)]
-    return all(_rank(step, said)>=_rank(*o[:2]) for o in others)
+    return self.fits=='all' or all(_rank(step, said)>=_rank(*o[:2]) for o in self._rivals(step))
 
 @patch
 def keep_fit(self:Store,
@@ -220,21 +228,22 @@ def keep_fit(self:Store,
     said:dict, # of it: valid, valid_loss, better, shape, and whatever else
     make # called where it is kept; gives its state dict, and more to be said
 ):
-    "Keep the weights of a classifier, unless a better one of its arm and size is kept."
+    "Keep the weights of a classifier, unless a better one of its arm and size (of its run, while rates are sought) is."
     if self.fits=='none' or not self._wins(step, said): return
     state,more = make()
     plain = {k: v.detach().cpu().contiguous() for k,v in state.items()}
-    words = made_by(step, said['shape'], classifier=said | more | dict(kept=self.fits))
+    own = dict(kept=self.fits) | (dict(tried=True) if self.trying else {})
+    words = made_by(step, said['shape'], classifier=said | more | own)
     with self.turn('classifiers'):
         if not self._wins(step, said): return
         self.write('classifiers', step.key, lambda f: save_file(plain, f, words), 'safetensors')
-        if self.fits=='best': self._let_go(lambda o: _alike(o)==_alike(step) and o.key!=step.key)
+        if self.fits=='best': self._let_go(o for o in self._rivals(step) if o[0].key!=step.key)
 
 @patch
-def _let_go(self:Store, which):
-    "Remove classifiers that were only kept for being the best so far"
-    for step,said,f in self.kept():
-        if said['kept']=='best' and which(step): f.unlink(missing_ok=True)
+def _let_go(self:Store, found):
+    "Remove classifiers, but those that stay whatever comes later"
+    for _,said,f in found:
+        if said['kept']=='best' or said.get('tried'): f.unlink(missing_ok=True)
 
 # %% ../../nbs/experiment/17_store.ipynb #c7958e16
 @patch
@@ -242,12 +251,15 @@ def tidy(self:Store,
     steps, # scored ones that were asked for
     progress=True # say on standard error what is kept?
 ):
-    "Let go of the classifiers of rates that were tried and not chosen."
+    "Let go of the classifiers of rates that were tried and not chosen, and of all but the best of each arm and size."
     if self.fits=='none': return
     asked = {s.key for s in steps} | set((self.get('cells', 'plan') or dict(cells={}))['cells'])
-    places = {(s.arm, s.file, s.data.get('labels')) for s in steps}
+    runs,best = {_run(s) for s in steps},{}
     with self.turn('classifiers'):
-        self._let_go(lambda o: o.key not in asked and (o.arm, o.file, o.data.get('labels')) in places)
+        for step,said,f in self.kept():
+            if step.key not in asked: late = _run(step) in runs
+            else: late = said['kept']=='best' and best.setdefault(_alike(step), step.key)!=step.key
+            if late: self._let_go([(step, said, f)])
     if progress and (line := self.room_taken()): tell(line)
 
 @patch

@@ -11,6 +11,7 @@ __all__ = ['ConvStage', 'has_raw', 'Staged', 'ConvEncoder', 'Code', 'end_pool', 
 # %% ../../nbs/nets/02_encoder.ipynb #13172016
 from ..imports import *
 import re
+from contextlib import contextmanager
 from typing import NamedTuple
 from fastcore.basics import patch
 from torch.overrides import TorchFunctionMode
@@ -222,21 +223,35 @@ class _NoNorm(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         return args[0] if func is F.batch_norm else func(*args, **(kwargs or {}))
 
+@contextmanager
+def _undone(net):
+    "What is done to the tensors of modules is undone: `functional_call` leaves its own in a module that stands twice"
+    held = [(m, dict(m._parameters), dict(m._buffers)) for m in net.modules()]
+    try: yield
+    finally:
+        for m,parameters,buffers in held:
+            m._parameters.update(parameters)
+            m._buffers.update(buffers)
+
 def feature_sizes(
     enc:nn.Module, # any encoder
     c:int, # channels of the images
     h:int, # their height in pixels
     w:int, # their width in pixels
 )->dict: # name of a stage (or child) -> (c, h, w) of its output
-    "What comes out of each stage of `enc`, without a pass of data"
-    out = {}
-    def note(name, m, i, o): out[name] = tuple(o.shape[1:])
-    parts = dict(enc.stages.items()) if hasattr(enc, 'stages') else dict(enc.named_children())
+    "What comes out of each stage of `enc`, without a pass of data; one that stands twice has its names in turn"
+    out,names = {},{}
+    parts = enc.stages.items() if hasattr(enc, 'stages') else enc._modules.items()
+    for n,m in parts:
+        if m is not None: names.setdefault(m, []).append(n)
+    def note(m, i, o):
+        left = [n for n in names[m] if n not in out] or names[m][-1:]
+        out[left[0]] = tuple(o.shape[1:])
     state = {k: torch.empty_like(v, device='meta') for k,v in (*enc.named_parameters(), *enc.named_buffers())}
-    hooks = [m.register_forward_hook(partial(note, n)) for n,m in parts.items()]
+    hooks = [m.register_forward_hook(note) for m in names]
     x = torch.empty(2, c, h, w, device='meta')
     try:
-        with _NoNorm(): torch.func.functional_call(enc, state, (x,))
+        with _NoNorm(), _undone(enc): torch.func.functional_call(enc, state, (x,))
     finally:
         for o in hooks: o.remove()
     return out

@@ -47,7 +47,8 @@ def monotone(
     act:nn.Module, # an activation layer
 )->bool: # True where max-pooling before `act` is known to equal max-pooling after it
     "Whether `act` never decreases; False for layers it does not know"
-    return isinstance(act, (ScaledTanh, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.Identity))
+    if isinstance(act, nn.LeakyReLU): return act.negative_slope>=0
+    return isinstance(act, (ScaledTanh, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Identity))
 
 # %% ../../nbs/nets/00_layers.ipynb #c4cd9c0d
 _onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None)

@@ -11,7 +11,7 @@ __all__ = ['ENCODERS', 'LIBRARIES', 'timm_encoder', 'torchvision_encoder', 'of_l
 from ..imports import *
 from torchvision import models
 from ..data.ground import load_object, nearest
-from .encoder import Staged, conv_encoder, feature_sizes, prune
+from .encoder import Staged, _undone, conv_encoder, feature_sizes, prune
 from .layers import forked
 
 # %% ../../nbs/nets/03_zoo.ipynb #834c687a
@@ -122,7 +122,7 @@ def _ends(net, c, name):
     row = [path for path,_ in _row(net, opened) if path.partition('.')[0] not in _ABOVE]
     state = {k: torch.empty_like(v, device='meta') for k,v in (*net.named_parameters(), *net.named_buffers())}
     def run(x): torch.func.functional_call(net, state, (x,))
-    seen = _seen(net.eval(), row, torch.empty(1, c, 224, 224, device='meta'), run)
+    with _undone(net): seen = _seen(net.eval(), row, torch.empty(1, c, 224, 224, device='meta'), run)
     sizes = [tuple(seen[p].shape[2:]) if p in seen and isinstance(seen[p], Tensor) else () for p in row]
     if any(len(s)!=2 or s[0]!=s[1] for s in sizes): raise ValueError(_no_row.format(name))
     return [p for p,a,b in zip(row, sizes, [*sizes[1:], ()]) if a!=b]

@@ -189,3 +189,9 @@ def one_batch(self:ImageLearner,
 def smooth_loss(self:ImageLearner):
     "The smoothed training loss up to the last batch, a scalar tensor."
     return self.recorder.smooth()
+
+@patch(set_prop=True)
+def smooth_loss(self:ImageLearner,
+    value # left, see `ImageRecorder`
+):
+    "What fastai's own `Recorder` sets: it is computed when it is read."

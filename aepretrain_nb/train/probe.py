@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from ..data.loader import ImageDL
 from ..data.sets import ImageSet
-from ..data.splits import Splits
+from ..data.splits import Splits, same_classes
 from ..data.labels import idx_digest, label_subset, split_valid
 from .transfer import at_rest
 
@@ -122,6 +122,7 @@ def _check_rows(x, y, t):
     whole = y.shape==x.shape[:1] and y.dtype.kind in 'iu'
     wrong = f'{len(x)} rows with labels of shape {y.shape} and type {y.dtype}: one class number per row is needed'
     if not whole: raise ProbeError(wrong)
+    if len(y) and y.min()<0: raise ProbeError(f'class number {y.min()}: they begin at 0; leave out rows without one')
     few = f'{len(x)} rows to learn from and {len(t)} to tell: at least one of each'
     if not len(x) or not len(t): raise ProbeError(few)
     for what,o in (('training', x), ('test', t)):
@@ -237,6 +238,7 @@ def _sets(data):
     "Training and test set; `ProbeError` unless both have classes"
     train,test = (data.train, data.test) if isinstance(data, Splits) else data
     _check_set('training', train), _check_set('test', test)
+    test = same_classes(test, train)
     if train.shape!=test.shape: raise ProbeError(f'training images are {train.shape}, test images {test.shape}')
     return train,test
 

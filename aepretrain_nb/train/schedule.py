@@ -309,15 +309,17 @@ def run_schedule(
     _check_dls(dls)
     _hold_memory()
     rows,every,opt_func = [],every or len(dls.train),opt_func or torch_opt('sgd', momentum=.9, fused=True)
-    for p in schedule:
-        rate = lr if p.lr is None else p.lr
-        begun,cbs = time.perf_counter(),[NormalisedGradCB()]*normalised_grad
-        learn,valid = _fit_phase(ae, p, dls, corrupt, loss, reduction, rate, opt_func, seed, every, cbs)
-        n = sum(o.numel() for o in learn.model.parameters() if o.requires_grad)
-        seconds,curve = time.perf_counter()-begun,[float(v[1]) for v in learn.recorder.values]
-        rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n, seconds=seconds,
-                         valid=valid, curve=curve))
-    ae.requires_grad_(True)
+    try:
+        for p in schedule: PhaseNet(ae, p)  # one that cannot be ends it before anything is trained
+        for p in schedule:
+            rate = lr if p.lr is None else p.lr
+            begun,cbs = time.perf_counter(),[NormalisedGradCB()]*normalised_grad
+            learn,valid = _fit_phase(ae, p, dls, corrupt, loss, reduction, rate, opt_func, seed, every, cbs)
+            n = sum(o.numel() for o in learn.model.parameters() if o.requires_grad)
+            seconds,curve = time.perf_counter()-begun,[float(v[1]) for v in learn.recorder.values]
+            rows.append(dict(phase=p.name, steps=p.steps, updates=p.updates, weights_updated=p.steps*n,
+                seconds=seconds, valid=valid, curve=curve))
+    finally: ae.requires_grad_(True)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/train/03_schedule.ipynb #e0ba4c06

@@ -13,6 +13,7 @@ from ..imports import *
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from ..data.ground import place, write_whole
@@ -298,10 +299,13 @@ def load_encoder(
     trusted=('aepretrain_nb',) # packages whose factories may be called
 ) -> tuple: # (encoder, recipe)
     "Rebuild an encoder; `TransferError` where file and module are not of one kind"
+    trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
     state,recipe = read_weights(path)
     if build is None:
         if 'factory' not in recipe: raise TransferError(f'{path} does not say how to build its encoder: give build')
-        build = _factory(recipe['factory'], trusted)(**recipe.get('kwargs', {}))
+        factory = _factory(recipe['factory'], trusted)
+        own = dict(trust=trusted) if 'trust' in signature(factory).parameters else {}
+        build = factory(**own | recipe.get('kwargs', {}))
     enc = build if isinstance(build, nn.Module) else build(recipe)
     state = _encoder_in(state, enc)
     extra = sorted(set(state)-set(enc.state_dict()))
