@@ -22,6 +22,7 @@ from aepretrain_nb.nets.decoders import decoder_of
 from aepretrain_nb.nets.encoder import ConvEncoder, ConvStage, Staged, feature_sizes, levels
 from aepretrain_nb.nets.layers import monotone
 from aepretrain_nb.nets.staged import StagedAE
+from aepretrain_nb.train.callbacks import BestWeightsCB, PatienceCB
 from aepretrain_nb.train.learner import ImageLearner
 from aepretrain_nb.train.probe import ProbeError, linear_probe, probe
 from aepretrain_nb.train.schedule import Phase, run_schedule, stacked
@@ -156,3 +157,22 @@ def test_what_a_classifier_is_given(tmp_path):
     assert len(fitted(res.folder).predict(thin))==60
     with pytest.raises(DataError, match='no images'): read_images(digits.test.x[:0], (1, 8, 8))
     with pytest.raises(DataError, match='take its pixels|ImageSet'): own_images(dict(train=digits.train, test=digits.test))
+
+# What is asked wrongly
+
+@pytest.mark.parametrize('asked, said', [(dict(margin='a'), "margin is 'a': a number above 0"), (dict(recipe=3), 'recipe is 3: its name'),
+    (dict(method=3), 'method is 3: a name of plain'), (dict(method=[]), 'at least one')])
+def test_a_comparison_that_is_asked_wrongly(asked, said):
+    with pytest.raises(ValueError, match=said): compare(digits, ['random'], [50], 1, **dict(recipe=tiny()) | asked)
+
+def test_a_probe_that_is_asked_wrongly():
+    for data in ('digits', (1, 2, 3), ((digits.train.x, digits.train.y),)*2):
+        with pytest.raises(ProbeError, match='a pair of `ImageSet`'): probe(nn.Flatten(), data)
+    with pytest.raises(ProbeError, match="labels are 'all'"): probe(nn.Flatten(), digits, labels='all')
+
+@pytest.mark.parametrize('cb, said', [(PatienceCB('acc', 'max', 2), "nothing called 'acc' is recorded"),
+    (BestWeightsCB('acc'), "nothing called 'acc' is recorded"), (BestWeightsCB(), 'there are no validation images')])
+def test_callbacks_name_what_is_not_recorded(cb, said):
+    dls = image_dls(digits.train.take(range(100)), None if 'no validation' in said else digits.test.take(range(50)), bs=50)
+    learn = ImageLearner(dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), loss_func=nn.CrossEntropyLoss(), cbs=cb)
+    with learn.no_logging(), learn.no_bar(), pytest.raises(ValueError, match=said): learn.fit(1)

@@ -24,7 +24,9 @@ def check_seeds(
     one_encoder=False # one autoencoder for all runs?
 )->bool:         # is their number to be planned?
     "Raises `AnswerError` for a plan that cannot be followed."
-    if margin is not None and not 0<margin<math.inf: raise AnswerError(f'margin is {margin!r}: a number above 0')
+    number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
+    if margin is not None and not (number and 0<margin<math.inf):
+        raise AnswerError(f'margin is {margin!r}: a number above 0')
     if not isinstance(seeds, str): return False
     if seeds!='auto': raise AnswerError(f"seeds {seeds!r}: a number of seeds, the seeds, or 'auto'")
     if margin is None:

@@ -18,7 +18,7 @@ from ..data.ground import UserError, load_object, tell, write_whole
 from ..data.named import data_root
 from ..nets.zoo import encoder_name, of_library
 from .kinds import ExperimentError
-from .methods import with_methods
+from .methods import METHODS, with_methods
 from .recipe import find_recipe, merged
 
 # %% ../../nbs/experiment/25_chosen.ipynb #bf6b5559
@@ -125,6 +125,8 @@ def chosen(
     if encoder is not None: recipe = with_encoder(recipe, encoder, data)
     if method is None: return recipe
     names = method.split(',') if isinstance(method, str) else method
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        raise ExperimentError(f'method is {method!r}: a name of {", ".join(METHODS)}, or several')
     return with_methods(recipe, [n.strip() for n in names], shape)
 
 def with_files(

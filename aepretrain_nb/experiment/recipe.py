@@ -30,6 +30,7 @@ def find_recipe(
 )->dict: # the recipe, plain JSON
     "A recipe by name; raises `ExperimentError` naming what there is."
     eps = {e.name: e.value for e in entry_points(group='aepretrain_nb.recipes')}
+    if not isinstance(name, str): raise ExperimentError(f'recipe is {name!r}: its name, an import path, or a dict')
     if ':' not in name and name not in eps: raise ExperimentError(f'unknown recipe {name!r}{near(name, eps)}')
     try: make = load_object(eps.get(name, name))
     except UserError as e: raise ExperimentError(str(e)) from None

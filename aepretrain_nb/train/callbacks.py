@@ -15,6 +15,13 @@ from torchvision.transforms.functional import ten_crop
 from .learner import ClassLoss
 
 # %% ../../nbs/train/01_callbacks.ipynb #bc9fdeaa
+def _column(learn, monitor):
+    "Where the recorder has a value; raises `ValueError` for one that it has not"
+    names = list(learn.recorder.metric_names[1:])
+    if monitor in names: return names.index(monitor)
+    known = ', '.join(n for n in names if n!='time')
+    raise ValueError(f'nothing called {monitor!r} is recorded: one of {known}')
+
 class BestWeightsCB(Callback):
     "Restore, at the end of a fit, the weights and buffers of its best epoch; the later one among equals."
     order,name = 70,"best_weights"
@@ -30,14 +37,12 @@ class BestWeightsCB(Callback):
     def before_fit(self): self.state = None
     def before_train(self):
         if self.state is not None: return
-        names = list(self.learn.recorder.metric_names[1:])
-        known = ', '.join(n for n in names if n!='time')
-        if self.monitor not in names: raise ValueError(f'nothing called {self.monitor!r} is recorded: one of {known}')
-        self.best,self.best_epoch,self.i,self.state = -float('inf'),None,names.index(self.monitor),{}
+        self.best,self.best_epoch,self.i,self.state = -float('inf'),None,_column(self.learn, self.monitor),{}
 
     def after_epoch(self):
         values = self.learn.recorder.values[-1]
         if self.state is None or self.i>=len(values): return
+        if values[self.i] is None: raise ValueError(f'{self.monitor} has no value: there are no validation images')
         v = self.sign*float(values[self.i])
         if v!=v or v<self.best: return
         self.best,self.best_epoch = v,self.learn.epoch
@@ -68,7 +73,7 @@ class PatienceCB(Callback):
     def before_fit(self): self.i = None
     def before_train(self):
         if self.i is not None: return
-        self.best,self.waited,self.i = -math.inf,0,list(self.learn.recorder.metric_names[1:]).index(self.monitor)
+        self.best,self.waited,self.i = -math.inf,0,_column(self.learn, self.monitor)
 
     def after_epoch(self):
         if self.i is None: return

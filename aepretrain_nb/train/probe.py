@@ -236,7 +236,11 @@ def _check_set(what, o):
 
 def _sets(data):
     "Training and test set; `ProbeError` unless both have classes"
-    train,test = (data.train, data.test) if isinstance(data, Splits) else data
+    pair = (data.train, data.test) if isinstance(data, Splits) else data
+    sets = isinstance(pair, (tuple, list)) and len(pair)==2 and all(isinstance(o, ImageSet) for o in pair)
+    what = f'a probe is asked of `Splits` or a pair of `ImageSet`, not of a {type(data).__name__}'
+    if not sets: raise ProbeError(what)
+    train,test = pair
     _check_set('training', train), _check_set('test', test)
     test = same_classes(test, train)
     if train.shape!=test.shape: raise ProbeError(f'training images are {train.shape}, test images {test.shape}')
@@ -277,7 +281,10 @@ def _ask(net, train, test, layer, subsets, kind, seen, **kw):
 def _subsets(train, labels, seeds, policy, folds):
     "Labelled rows of each size and seed; `ProbeError` where there are none"
     seeds = range(seeds) if isinstance(seeds, int) else seeds
-    out = [_subset(train, n, s, policy, folds) for n,s in product(np.atleast_1d(labels).tolist(), seeds)]
+    sizes = np.atleast_1d(labels).tolist()
+    whole = all(n is None or isinstance(n, int) for n in sizes)  # None: as many as a fold has
+    if not whole: raise ProbeError(f'labels are {labels!r}: numbers of labelled images')
+    out = [_subset(train, n, s, policy, folds) for n,s in product(sizes, seeds)]
     if not out: raise ProbeError('no seeds, or no numbers of labels: at least one of each')
     return out
 
