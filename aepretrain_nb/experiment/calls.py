@@ -93,6 +93,7 @@ def begin_call(
     with store.turn('calls'):
         old,f = asked_of(store),store.file('plan', 'cells')
         broken = f.exists() and store.get('cells', 'plan') is None
+        store.say(store.faults)  # before it is written anew
         if broken and seeks(experiment(store.path)['recipe']): store.say([_LOST.format(f)])
         if call not in old['calls']: store.put('cells', old | dict(calls=[*old['calls'], call]), 'plan')
 
