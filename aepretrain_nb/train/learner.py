@@ -41,7 +41,8 @@ class ImageRecorder(Recorder):
 
     def after_batch(self):
         learn = self.learn
-        if not learn.training or self.train_metrics or not learn.yb: return super().after_batch()
+        if not learn.training or not learn.yb: return super().after_batch()
+        for m in self.metrics if self.train_metrics else (): m.accumulate(learn)
         self.raw.append(learn.loss.detach())
         opt = learn.opt
         self.lrs.append(opt.opt.param_groups[-1]['lr'] if isinstance(opt, OptimWrapper) else opt.hypers[-1]['lr'])
@@ -189,9 +190,3 @@ def one_batch(self:ImageLearner,
 def smooth_loss(self:ImageLearner):
     "The smoothed training loss up to the last batch, a scalar tensor."
     return self.recorder.smooth()
-
-@patch(set_prop=True)
-def smooth_loss(self:ImageLearner,
-    value # left, see `ImageRecorder`
-):
-    "What fastai's own `Recorder` sets: it is computed when it is read."
