@@ -128,15 +128,13 @@ def _common(plan):
     if any(part!='finetune' for part,_ in sought): own['first size'] = plan.sizes[0]
     return own
 
-def _check_common(plan, store, look=False):
-    "Keep what calls have in common; raises `ExperimentError` where this one differs from those before"
-    own = _common(plan)
-    with store.turn('calls'):
-        old = store.get('common', 'plan') or {}
-        for k,v in own.items():
-            what = f'runs with another {k} ({str(old.get(k))[:20]}, not {str(v)[:20]})'
-            if old.get(k, v)!=v: raise ExperimentError(f'{store.path} holds {what}: choose another folder')
-        if own and old!=old | own and not look: store.put('common', old | own, 'plan')
+def _check_common(plan, store):
+    "What all calls have in common; raises `ExperimentError` where this one differs from those before"
+    own,old = _common(plan),store.get('common', 'plan') or {}
+    for k,v in own.items():
+        what = f'runs with another {k} ({str(old.get(k))[:20]}, not {str(v)[:20]})'
+        if old.get(k, v)!=v: raise ExperimentError(f'{store.path} holds {what}: choose another folder')
+    return old | own
 
 # %% ../nbs/03_compare.ipynb #95a77141
 def _planned(data, r, arms, labels, seeds, pretrain_sets, root, download):
@@ -158,14 +156,16 @@ def _looked_at(plan, folder):
     store = Store(folder or _for_now(False))
     if store.path.exists() and (store.path.is_file() or any(store.path.iterdir())):
         store.adopt(plan.splits, plan.recipe, look=True)
-        _check_common(plan, store, look=True)
+        _check_common(plan, store)
     return store
 
 def _opened(plan, folder, own, odd, files, progress):
     "The store of a call, with what it takes over from elsewhere"
     store,seen = Store(folder or _for_now(progress)),described(plan.splits) | dict(own=own)
     store.adopt(plan.splits, plan.recipe)
-    _check_common(plan, store)
+    with store.turn('calls'):
+        common = _check_common(plan, store)
+        if common and common!=store.get('common', 'plan'): store.put('common', common, 'plan')
     sweep(store.path)
     store.room('plan')
     if store.get('images', 'plan')!=seen: store.put('images', seen, 'plan')

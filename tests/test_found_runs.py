@@ -107,6 +107,9 @@ def test_a_dry_run_refuses_what_a_run_would(tmp_path, capsys):
         assert asked(f'{first} --seeds 5,6', tmp_path/'s', *more)==2
         said.append(capsys.readouterr().err.splitlines()[-1])
     assert said[0]==said[1] and 'another first seed' in said[0]
+    there = {f: f.stat().st_mtime_ns for f in (tmp_path/'s').rglob('*')}
+    assert asked(f'{first} --seeds 2', tmp_path/'s', '--dry-run')==0
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path/'s').rglob('*')}==there
 
 def test_what_a_search_takes_is_no_bound(tmp_path, capsys):
     for words,how in ((SOUGHT, 'about'), (f'{FIXED} --set finetune.patience=1', 'at most')):

@@ -92,9 +92,8 @@ def begin_call(
     "Note what is asked, before a rate is sought; say so where an earlier note cannot be read."
     with store.turn('calls'):
         old,f = asked_of(store),store.file('plan', 'cells')
-        broken = f.exists() and store.get('cells', 'plan') is None
         store.say(store.faults)  # before it is written anew
-        if broken and seeks(experiment(store.path)['recipe']): store.say([_LOST.format(f)])
+        if f in store.broken and seeks(experiment(store.path)['recipe']): store.say([_LOST.format(f)])
         if call not in old['calls']: store.put('cells', old | dict(calls=[*old['calls'], call]), 'plan')
 
 def keep_call(
@@ -123,11 +122,11 @@ def no_fits(
     asked # `asked_of`
 )->ExperimentError: # to raise
     "What to say of a folder in which nothing has ended that was asked for."
-    why = ''
-    if any(s.arm for s in there.values()):
-        why = ': its learning rates are being sought; the command that made it goes on' if asked['calls'] else \
-            ': nothing says which learning rates were chosen; the command that made it finds out, and repeats nothing'
-    return ExperimentError(f'no fit has ended in {folder} yet{why}')
+    said = f'no fit has ended in {folder} yet'
+    if not any(s.arm for s in there.values()): return ExperimentError(said)
+    sought = 'its learning rates are being sought; the command that made it goes on'
+    unknown = 'nothing says which learning rates were chosen; the command that made it finds out, and repeats nothing'
+    return ExperimentError(f'{said}: {sought if asked["calls"] else unknown}')
 
 # %% ../../nbs/experiment/37_calls.ipynb #ca11001b
 def _preferred(found):
@@ -143,12 +142,14 @@ def unkept(
     steps # that it asked for
 )->list: # one line, or none
     "What to know where classifiers that the store was to keep are not there."
-    fits = [s for s in steps if is_classifier(s) and store.done(s)] if store.fits!='none' else []
-    kept = store.kept()
-    if store.fits=='all': lost = len({s.key for s in fits}-{s.key for s,*_ in kept})
+    if store.fits=='none': return []
+    rows = [(s, store.get(s.key)['row']) for s in steps if is_classifier(s) and store.done(s)]
+    fits = [(s, row) for s,row in rows if row['valid'] is not None]  # without a score none is preferred
+    kept = [(s, said) for s,said,_ in store.kept()]
+    if store.fits=='all': lost = len({s.key for s,_ in fits}-{s.key for s,_ in kept})
     else:
-        there,ended = (_preferred(o) for o in ([o[:2] for o in kept], [(s, store.get(s.key)['row']) for s in fits]))
-        lost = sum(there.get(k, -math.inf)<v for k,v in ended.items())
+        there = _preferred(kept)
+        lost = sum(there.get(place, -math.inf)<best for place,best in _preferred(fits).items())
     if not lost: return []
     what = f'{lost} classifier{"s"*(lost>1)} that keep={store.fits} asks for {"are" if lost>1 else "is"} not here'
     return [f'{what}: the fits had ended with another keep; the same comparison in a new folder has them']

@@ -186,9 +186,7 @@ def _alike(step):
     fit = {k: v for k,v in step.fit.items() if k not in ('lr', 'weight')}
     return canonical([step.arm, step.file, step.net, step.data, fit])
 
-def _run(step):
-    "What the rates that are tried for one run have in common"
-    return _alike(step),canonical(step.seeds)
+def _run(step): return _alike(step),canonical(step.seeds)  # what the rates that are tried for one run have in common
 
 def _rank(step, said):
     "The larger, the better: validation, its loss, and the smaller seeds among equals"
@@ -214,8 +212,10 @@ def _kept_once(path, version): return read_kept(path)
 @patch
 def _rivals(self:Store, step):
     "Classifiers of which one stays: of the same run while rates are sought, else of the same arm and size"
-    if self.trying: return [o for o in self.kept() if _run(o[0])==_run(step)]
-    return [o for o in self.kept() if _alike(o[0])==_alike(step) and not o[1].get('tried')]
+    if self.trying: near = [o for o in self.kept() if o[0].seeds==step.seeds]
+    else: near = [o for o in self.kept() if not o[1].get('tried')]
+    own = _alike(step)
+    return [o for o in near if _alike(o[0])==own]
 
 @patch
 def _wins(self:Store, step, said):
