@@ -1,8 +1,10 @@
-"""Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs the cells and the tests marked so, as CI does.
+"""Notebooks as tests: pytest collects nbs/**/*.ipynb, one id a notebook, run in process by nbdev; `--slow` also runs
+the cells and the tests marked so, as CI does.
 
 `--docs` looks at every page of the site in a browser."""
 import atexit, io, os, re, shutil, signal, subprocess, sys, tempfile
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,16 @@ ROOT = Path(__file__).parent
 
 def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='also run notebook cells and tests that are marked slow')
-    parser.addoption('--docs', action='store_true', help='also open every page of the site in a browser; the site is built where _docs/ is older than its sources')
+    parser.addoption('--docs', action='store_true',
+        help='also open every page of the site in a browser; the site is built where _docs/ is older than its sources')
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: takes more than a few seconds; runs with --slow')
     config.addinivalue_line('markers', 'docs: opens pages of the site in a browser; runs with --docs')
-    os.fsync = lambda fd: None  # tests end processes, not machines: waiting for the disk would take a twentieth of their time
-    pd.set_option('mode.string_storage', 'python')  # where there is a pyarrow, pandas would take twice as long for our small tables
+    # tests end processes, not machines: waiting for the disk would take a twentieth of their time
+    os.fsync = lambda fd: None
+    # where there is a pyarrow, pandas would take twice as long for our small tables
+    pd.set_option('mode.string_storage', 'python')
 
     if not hasattr(config, 'workerinput'):  # the processes that it starts are ended without a chance to tidy up
         os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', tempfile.gettempdir())
@@ -45,7 +50,8 @@ class NotebookError(Exception): "A cell failed; the message holds its source and
 
 @contextmanager
 def as_found():
-    "Give back what running a notebook in process changes: the interrupt handler, `sys.path`, the environment, figures left open."
+    """Give back what running a notebook in process changes: the interrupt handler, `sys.path`, the environment, figures
+    left open."""
     handler, path, env = signal.getsignal(signal.SIGINT), sys.path[:], dict(os.environ)
     try: yield
     finally:
@@ -62,7 +68,8 @@ class NotebookItem(pytest.Item):
         force = ['slow'] if self.config.getoption('slow') else []
         with as_found(), patch.object(sys, '__stderr__', io.StringIO()) as err:
             ok, _ = test_nb(self.path, skip_flags=flags, force_flags=force, basepath=ROOT, profile=False)
-        atexit.unregister(CaptureShell._instance.atexit_operations)  # which takes a second at the end, for each notebook
+        # which takes a second at the end, for each notebook
+        atexit.unregister(CaptureShell._instance.atexit_operations)
         if not ok: raise NotebookError(self.describe(err.getvalue()))
 
     def describe(self, tb):
@@ -83,5 +90,6 @@ def real():
     "The root of the real data sets, unpacked where they lie beside the checkout; else the test is skipped."
     unpack = ROOT.parent/'shared/data/unpack.py'
     if not unpack.exists(): pytest.skip(f'no real data: {unpack} is not there')
-    subprocess.run([sys.executable, unpack, ROOT/'data', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100'], check=True, capture_output=True)
+    subprocess.run([sys.executable, unpack, ROOT/'data', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100'], check=True,
+        capture_output=True)
     return ROOT/'data'

@@ -1,4 +1,5 @@
-"What pyproject.toml leaves open: read from settings.ini, the version from the package. A built package carries a copy of results/."
+"""What pyproject.toml leaves open: read from settings.ini, the version from the package. A built package carries a copy
+of results/."""
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -20,8 +21,11 @@ class BuildPy(build_py):
             self.mkpath(str(dst.parent))
             self.copy_file(str(src), str(dst))
 
-    def results(self): return [] if self.editable_mode else [(f, Path(self.build_lib)/lib/'results'/f.name) for f in sorted((here/'results').glob('*.csv'))]
-    def get_outputs(self, include_bytecode=1): return super().get_outputs(include_bytecode) + [str(o) for _,o in self.results()]
+    def results(self):
+        return [] if self.editable_mode else [(f, Path(self.build_lib)/lib/'results'/f.name)
+            for f in sorted((here/'results').glob('*.csv'))]
+    def get_outputs(self, include_bytecode=1):
+        return super().get_outputs(include_bytecode) + [str(o) for _,o in self.results()]
 
 setup(
     version=version,
@@ -38,5 +42,6 @@ setup(
     install_requires=lines('requirements'),
     extras_require={k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')},
     cmdclass=dict(build_py=BuildPy),
-    entry_points={'console_scripts': lines('console_scripts'), 'aepretrain_nb.recipes': lines('recipes'), 'aepretrain_nb.claims': lines('claims'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
+    entry_points={'console_scripts': lines('console_scripts'), 'aepretrain_nb.recipes': lines('recipes'),
+    'aepretrain_nb.claims': lines('claims'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
     zip_safe=False)

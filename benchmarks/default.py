@@ -1,14 +1,15 @@
 """What the default recipe was chosen from: `python benchmarks/default.py [DATA ...]`.
 
-Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training (at 64x64 the
-first would take thirteen times as long, and is left out). Methods: two ways to pre-train the net that was chosen, beside none. Budgets,
-asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer, and a decoder that is one linear map. At most 10,000
-training images of digits, FashionMNIST, CIFAR-10 and the solar cells (extra `examples`), judged on a fifth of them that nothing has
-seen; no test image is touched.
-Writes results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
+Nets: two residual ones, whose first maps are as large as the image or sixteen positions a side, without pre-training
+(at 64x64 the first would take thirteen times as long, and is left out). Methods: two ways to pre-train the net that was
+chosen, beside none. Budgets, asked last and of CIFAR-10 alone: the steps that all of these were given, and fewer, and a
+decoder that is one linear map. At most 10,000 training images of digits, FashionMNIST, CIFAR-10 and the solar cells
+(extra `examples`), judged on a fifth of them that nothing has seen; no test image is touched. Writes
+results/default.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
 """
 import os
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 import argparse
 from pathlib import Path
 
@@ -31,7 +32,8 @@ METHODS = 'masked','skips'
 CHOICES = ['net', 'method', 'budget']
 LONG,SHORT = {'0': 300, '500': 500, '2000': 1000},{'0': 200, '500': 400, '2000': 800}
 MIRROR = dict(decoder=dict(make='mirror', norm=True, out_act='identity'))
-FIRST = MIRROR | dict(pretrain=dict(steps=1500, evals=15), finetune=dict(steps=LONG))  # what nets and methods were chosen with
+# what nets and methods were chosen with
+FIRST = MIRROR | dict(pretrain=dict(steps=1500, evals=15), finetune=dict(steps=LONG))
 ONE_RATE = dict(lr=.003, seek='all', first_lr=None)
 
 def splits_of(name, folder, n=10_000):
@@ -52,7 +54,8 @@ def variants(name, shape):
 def budgets(name):
     "Shorter and longer training, at one rate, and a lighter decoder"
     def recipe(fits, steps=1500, **kw):
-        return default_recipe('quick', name, pretrain=dict(steps=steps, evals=15), finetune=ONE_RATE | dict(steps=fits), **kw)
+        return default_recipe('quick', name, pretrain=dict(steps=steps, evals=15), finetune=ONE_RATE | dict(steps=fits),
+            **kw)
     yield 'budget','long','random',recipe(LONG, **MIRROR)
     yield 'budget','short','random',recipe(SHORT, **MIRROR)
     for steps in (1500, 1000): yield 'budget',f'{steps}','pretrained',recipe(SHORT, steps, **MIRROR)

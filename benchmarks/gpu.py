@@ -209,7 +209,8 @@ def write_out(
 
 # The parts, one after the other -----------------------------------------------------------------------------
 
-SHARE = dict(parity=1, throughput=1.5, stacked=.5, kohlbrenner=4, dong=2, zhang=1)  # of the time, beside those still to come
+# of the time, beside those still to come
+SHARE = dict(parity=1, throughput=1.5, stacked=.5, kohlbrenner=4, dong=2, zhang=1)
 GRACE = 10  # seconds that a part has to end itself
 
 def one_part(

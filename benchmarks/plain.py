@@ -1,12 +1,15 @@
-"""The control of the default recipe beside the script that a person would write: `python benchmarks/plain.py [DATA ...]`.
+"""The control of the default recipe beside the script that a person would write: `python benchmarks/plain.py [DATA
+...]`.
 
-The script is fastai as its documentation has it: pictures from a `DataBlock`, `RandomCrop` and flips, a `Learner`, `fit_one_cycle` at one of two usual rates. Net, first
-weights, labelled images and the number of steps are the control's. Both are judged on a fifth of at most 10,000 training images, which neither has seen; no test
-image is touched.
-Writes results/plain.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from its folder.
+The script is fastai as its documentation has it: pictures from a `DataBlock`, `RandomCrop` and flips, a `Learner`,
+`fit_one_cycle` at one of two usual rates. Net, first weights, labelled images and the number of steps are the
+control's. Both are judged on a fifth of at most 10,000 training images, which neither has seen; no test image is
+touched. Writes results/plain.csv, the rows of a data set as it finishes; a comparison that was interrupted goes on from
+its folder.
 """
 import os
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 import argparse, json
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from stock import classify
 OUT = Path(__file__).resolve().parents[1]/'results'/'plain.csv'
 SIZES,USUAL = dict(digits=[50, 200, 800]),[100, 500, 2000]
 RATES = .001,.003  # fastai's own, and the one that our search begins with
-SHARED = 'data','setting','labels','subset_seed','encoder_seed','head_seed','subset','unit','chance','device','versions','revision'
+SHARED = ('data', 'setting', 'labels', 'subset_seed', 'encoder_seed', 'head_seed', 'subset', 'unit', 'chance',
+    'device', 'versions', 'revision')
 
 def held_out(splits, most=None):
     "At most `most` training images alone, a fifth of them in the place of the test images"
@@ -47,8 +51,10 @@ def beside(name, store):
     for step,(_,r) in zip(res.steps, rows.iterrows()):
         for lr in RATES:
             value,seconds = script(step, splits, lr, store/'scripts'/name)
-            own.append({k: r[k] for k in SHARED} | dict(arm=f'script_{lr:g}', kind='fit', value=round(value, 2), seconds=seconds, lr=lr))
-            print(f'{name}, {r.labels} labels, seed {r.head_seed}: control {r.value:.1f}, script {value:.1f} at {lr:g}', flush=True)
+            own.append({k: r[k] for k in SHARED} | dict(arm=f'script_{lr:g}', kind='fit', value=round(value, 2),
+                seconds=seconds, lr=lr))
+            print(f'{name}, {r.labels} labels, seed {r.head_seed}: control {r.value:.1f}, script {value:.1f} at {lr:g}',
+                flush=True)
     return pd.concat([rows, pd.DataFrame(own)])
 
 def main(argv=None):

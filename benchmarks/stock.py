@@ -1,4 +1,5 @@
-"""The steps of a default grid as a person would write them with fastai: pictures from a `DataBlock`, `RandomCrop` and flips in the items, a plain `Learner`, `fit_one_cycle`."""
+"""The steps of a default grid as a person would write them with fastai: pictures from a `DataBlock`, `RandomCrop` and
+flips in the items, a plain `Learner`, `fit_one_cycle`."""
 import time
 
 import torch
@@ -28,7 +29,8 @@ def loaders(items, block, n_train, step):
     side,augment = items[0][0].size[0],step.data['augment']
     tfms = [CropPad(side+2*round(side*augment['crop'])), RandomCrop(side)] + [FlipItem()]*augment.get('flip', False)
     of,y = (ImageBlock(type(items[0][0])), 0) if block is ImageBlock else (block, 1)
-    made = DataBlock((ImageBlock(type(items[0][0])), of), get_x=ItemGetter(0), get_y=ItemGetter(y), splitter=IndexSplitter(range(n_train, len(items))), item_tfms=tfms)
+    made = DataBlock((ImageBlock(type(items[0][0])), of), get_x=ItemGetter(0), get_y=ItemGetter(y),
+        splitter=IndexSplitter(range(n_train, len(items))), item_tfms=tfms)
     return made.dataloaders(items, bs=min(step.fit['bs'], n_train), num_workers=0)
 
 def fitted(learn, steps, lr):
@@ -45,7 +47,8 @@ def classify(step, splits, lr):
     dls = loaders(items, CategoryBlock(vocab=list(range(splits.train.n_classes))), len(tr), step)
     learn = Learner(dls, build_classifier(step, splits), metrics=accuracy)
     seconds,begun = fitted(learn, step.fit['steps'], lr),time.perf_counter()
-    with learn.no_bar(), learn.no_logging(): scores = learn.get_preds(dl=dls.test_dl(pictures(splits.test), with_labels=True))
+    with learn.no_bar(), learn.no_logging():
+        scores = learn.get_preds(dl=dls.test_dl(pictures(splits.test), with_labels=True))
     return 100*accuracy(*scores).item(),seconds+time.perf_counter()-begun
 
 class Hide(Callback):

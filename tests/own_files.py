@@ -32,7 +32,8 @@ def modes(a):
     "An image in every mode, in the folder `a`"
     put(Image.fromarray(np.linspace(0, 65535, 1024).reshape(32,32).astype('uint16')), a/'grey16.png')
     put(Image.fromarray(np.random.default_rng(0).random((32,32)).astype('float32')), a/'float32.tif')
-    for mode,name in (('L','grey8.png'), ('RGBA','rgba.png'), ('CMYK','cmyk.jpg'), ('1','onebit.png')): put(im(3).convert(mode), a/name)
+    for mode,name in (('L','grey8.png'), ('RGBA','rgba.png'), ('CMYK','cmyk.jpg'), ('1','onebit.png')):
+        put(im(3).convert(mode), a/name)
     put(im(3).convert('P', palette=Image.Palette.ADAPTIVE), a/'palette.gif')
     for name in ('größe 1.JPG', 'UPPER.PNG'): put(im(3), a/name)
     put(im(3).resize((9,31)), a/'odd.png')
@@ -45,12 +46,16 @@ def odd(folder):
     (a/'truncated.jpg').write_bytes(raw[:len(raw)//2])
     (a/'zero.jpg').write_bytes(b'')
     put(im(1), folder/'train'/'.ipynb_checkpoints'/'x-checkpoint.jpg')
-    for name,data in {'.DS_Store': b'\0\0\0\1Bud1', 'Thumbs.db': b'\xd0\xcf\x11\xe0', '._000.jpg': b'\0\5\x16\7', 'notes.txt': b'x'}.items(): (a/name).write_bytes(data)
+    for name,data in {'.DS_Store': b'\0\0\0\1Bud1', 'Thumbs.db': b'\xd0\xcf\x11\xe0', '._000.jpg': b'\0\5\x16\7',
+        'notes.txt': b'x'}.items():
+        (a/name).write_bytes(data)
     put(im(4), b/'sub'/'nested.jpg')
     (folder/'train'/'empty').mkdir()
-    for to,name in (('..','loop'), ('/nonexistent.jpg','dangling.jpg'), ('../a/000.jpg','link_to_other_class.jpg')): os.symlink(to, c/name)
+    for to,name in (('..','loop'), ('/nonexistent.jpg','dangling.jpg'), ('../a/000.jpg','link_to_other_class.jpg')):
+        os.symlink(to, c/name)
 
-LABELS = [['unlabelled/042.png','a'], ['unlabelled/043.png',' b'], ['unlabelled/044.png',''], ['unlabelled/999.png','c'], ['unlabelled/045.png','a'],
+LABELS = [['unlabelled/042.png','a'], ['unlabelled/043.png',' b'], ['unlabelled/044.png',''],
+    ['unlabelled/999.png','c'], ['unlabelled/045.png','a'],
     ['unlabelled/045.png','c'], ['../../etc/passwd','a'], ['UNLABELLED/046.PNG','b']]
 
 def table(path, rows, header=('file','label')):

@@ -1,4 +1,5 @@
-"""A GPU where there is none: tensors stay on the processor and know which side they belong to; an operation that mixes the sides raises, as it would there."""
+"""A GPU where there is none: tensors stay on the processor and know which side they belong to; an operation that mixes
+the sides raises, as it would there."""
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
@@ -47,10 +48,12 @@ class Calls(TorchFunctionMode):
         kwargs,name = kwargs or {},getattr(func, '__name__', '')
         if func==torch.Tensor.device.__get__: return DEVICE if self.sides.has(args[0]) else torch.device('cpu')
         named = [*args, *kwargs.values()]
-        if name in ('numpy', '__array__') and self.sides.has(args[0]): raise TypeError('numpy of a tensor that is there')
+        if name in ('numpy', '__array__') and self.sides.has(args[0]):
+            raise TypeError('numpy of a tensor that is there')
         if name=='cpu' or name=='to' and any(map(is_here, named)): return self.fetched(*args, **kwargs)
         if func is torch.device or not any(map(is_there, named)): return func(*args, **kwargs)
-        args,kwargs = ['cpu' if is_there(o) else o for o in args],{k: 'cpu' if is_there(o) else o for k,o in kwargs.items()}
+        args,kwargs = ['cpu' if is_there(o) else o for o in args],{k: 'cpu' if is_there(o) else o
+            for k,o in kwargs.items()}
         out = func(*args, **kwargs)
         if name=='to' and not self.sides.has(out) and out.data_ptr()==args[0].data_ptr(): out = out.clone()
         self.sides.put(out)
@@ -87,5 +90,7 @@ def pretended():
                 sides.put(t)
         return self
     with ExitStack() as stack:
-        for o in (patch.object(torch.nn.Module, 'to', moved), patch.object(torch, 'Generator', Stream), Calls(sides), Operations(sides)): stack.enter_context(o)
+        for o in (patch.object(torch.nn.Module, 'to', moved), patch.object(torch, 'Generator', Stream), Calls(sides),
+            Operations(sides)):
+            stack.enter_context(o)
         yield

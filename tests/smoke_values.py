@@ -1,8 +1,8 @@
 """What every recipe, reading and study gives at smoke size, to the last digit, on one machine.
 
-`python tests/smoke_values.py` writes smoke_values.csv; with names of cases it prints theirs and writes nothing, with --renew before them it records them anew.
-`test_smoke_values.py` computes the cases again. An engine that is replaced has to give the same values: then only the
-section "Calls of the package" may change, never the table."""
+`python tests/smoke_values.py` writes smoke_values.csv; with names of cases it prints theirs and writes nothing, with
+--renew before them it records them anew. `test_smoke_values.py` computes the cases again. An engine that is replaced
+has to give the same values: then only the section "Calls of the package" may change, never the table."""
 import os
 for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
@@ -90,7 +90,8 @@ def _data(
         return Splits('colour', *parts, folds=[torch.arange(i, 300, 2) for i in range(2)])
     raise ValueError(f'unknown data {name!r}')
 
-def _seeds(row): return '/'.join(written('labels', row.get(k)) or '-' for k in ('subset_seed', 'encoder_seed', 'head_seed'))
+def _seeds(row):
+    return '/'.join(written('labels', row.get(k)) or '-' for k in ('subset_seed', 'encoder_seed', 'head_seed'))
 
 def _grid_rows(
     res # `Results`
@@ -120,7 +121,8 @@ def _compare(
     with tempfile.TemporaryDirectory() as folder:
         more = own(Path(folder), r) if own else {}
         sets = {n: _data(n) for n in others}
-        return _grid_rows(compare(_data(data), labels=labels, seeds=seeds, recipe=merged(r, more.pop('recipe', {})), progress=False,
+        return _grid_rows(compare(_data(data), labels=labels, seeds=seeds, recipe=merged(r, more.pop('recipe', {})),
+            progress=False,
             store=Path(folder)/'store', pretrain_sets=sets, **kw | more))
 
 def _from_file(
@@ -178,7 +180,8 @@ def _kalmanovich_row(row, store):
         row = row | dict(valid=100-max(along['curve']))
         along['tuning'] = None
     unknown = dict.fromkeys(_UNKNOWN + _UNKNOWN_OF.get(kind, ())) # what was not in a row of the kind
-    return row | unknown | {k: digest(v) for k,v in along.items()} | dict(seeds=_seeds(row), which=row.get('configuration'))
+    return row | unknown | {k: digest(v) for k,v in along.items()} | dict(seeds=_seeds(row),
+        which=row.get('configuration'))
 
 _UNKNOWN = 'n_test', 'n_unlabelled', 'cosine', 'opt', 'train', 'mse', 'loss', 'losses'
 _UNKNOWN_OF = {'classification': ('steps', 'updates'), 'conv classification': ('epochs', 'updates'),
@@ -227,7 +230,8 @@ def _kohlbrenner(reading=None, study='main', change=None, **kw):
     change = _sections(_small, _change[reading], change or {})
     return partial(_compare, 'kohlbrenner', reading, study, **dict(data='digits', change=change, labels=[100]) | kw)
 
-_lively = dict(pretrain=dict(opt='adam', lr=.01), encoder=dict(act='relu'), head=dict(act='relu', dropout=0.), finetune=dict(steps=40))
+_lively = dict(pretrain=dict(opt='adam', lr=.01), encoder=dict(act='relu'), head=dict(act='relu', dropout=0.),
+    finetune=dict(steps=40))
 
 def _variant(change=None, **kw):
     "A grid that learns, with something else than usual."
@@ -238,7 +242,8 @@ _tried = dict(lr=[.003, .01])
 
 def _barletta(reading, study, change=None, **kw):
     rates = dict(fair=dict(pretrain=dict(opt=dict(adam=[.001, .01])), finetune=dict(lr=[.01, .1])))
-    change = _sections(dict(pretrain=dict(epochs=3, evals=3, checkpoints=[1, 2, 'best']), finetune=dict(epochs=3, evals=3)),
+    change = _sections(dict(pretrain=dict(epochs=3, evals=3, checkpoints=[1, 2, 'best']),
+        finetune=dict(epochs=3, evals=3)),
         rates.get(reading, {}), change or {})
     usual = dict(data='few', change=change, labels=[64, 160], others=['fashion_mnist'])
     return partial(_compare, 'barletta', reading, study, **usual | kw)
@@ -271,9 +276,11 @@ CASES |= {f'kohlbrenner, {k}': v for k,v in {
     'noise and a list of optimisers': _variant(
         dict(pretrain=dict(opt=['sgd', 'adam'], lr=[.1, .003], corrupt=dict(kind='masking', p=.3))), **_two),
     }.items()}
-CASES |= {f'barletta {s}, {r}': _barletta(r, s, seeds=1) for s,r in product(BARLETTA, READINGS) if (s, r)!=('main', 'as_written')}
+CASES |= {f'barletta {s}, {r}': _barletta(r, s, seeds=1)
+    for s,r in product(BARLETTA, READINGS) if (s, r)!=('main', 'as_written')}
 CASES |= {f'barletta, {k}': v for k,v in {
-    'heads as one': _barletta('fair', 'frozen', dict(finetune=dict(tune='each', lr=[.001, .01, .1])), **_frozen, seeds=3,
+    'heads as one': _barletta('fair', 'frozen', dict(finetune=dict(tune='each', lr=[.001, .01, .1])), **_frozen,
+    seeds=3,
         one_encoder='all'),
     'best epoch': _barletta(None, 'finetuned', dict(pretrain=dict(keep='best'), finetune=dict(keep='best', lr=.01))),
     'best of the heads': _barletta(None, 'frozen', dict(finetune=dict(keep='best', lr=.01)), **_frozen),
@@ -367,7 +374,8 @@ def departures(
         lines += [f'another choice of {", ".join(CHOSEN)}: {_words(who(a))}' for a in chose_otherwise]
     if exact: return lines + [_line(a, b, c) for a,b in pairs for c in COLUMNS if a[c]!=b[c]]
     lines += [_line(a, b, c) for a,b in pairs for c in EXACT if a[c]!=b[c]]
-    far = [(a, b, _far(a, b)) for a,b in pairs if _same(CHOSEN, a, b)] # after another choice the numbers are of another thing
+    # after another choice the numbers are of another thing
+    far = [(a, b, _far(a, b)) for a,b in pairs if _same(CHOSEN, a, b)]
     strays = [o for o in far if o[2] and o[0]['unit']=='%'] # a short fit may go another way after a rounding
     few = len(strays)<=max(1, len(pairs)//10)
     return lines + [_line(a, b, c) for a,b,cs in far for c in cs if not (few and a['unit']=='%')]
@@ -395,7 +403,8 @@ def main(
 ):
     "Write all cases, renew some, or print some."
     if again := names[:1]==['--renew']: names = names[1:]
-    if unknown := set(names)-CASES.keys(): sys.exit(f'unknown case {sorted(unknown)[0]!r}. There are: {", ".join(CASES)}')
+    if unknown := set(names)-CASES.keys():
+        sys.exit(f'unknown case {sorted(unknown)[0]!r}. There are: {", ".join(CASES)}')
     if again: return renew(names)
     rows,start = [],time.perf_counter()
     for name in names or CASES:

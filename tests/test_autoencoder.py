@@ -15,11 +15,13 @@ sizes = st.one_of(st.integers(1, 40), st.sampled_from([65,68]))
 
 def encoder(c, pools, ks=3, act='scaled_tanh', norm=False, nf=3):
     nfs = [c] + [nf+i for i in range(len(pools))]
-    mk = lambda i,p: ConvStage(nn.Conv2d(nfs[i], nfs[i+1], ks, 2 if p=='stride' else 1, ks//2), act, p, norm=nn.BatchNorm2d(nfs[i+1]) if norm else None)
+    mk = lambda i,p: ConvStage(nn.Conv2d(nfs[i], nfs[i+1], ks, 2 if p=='stride' else 1, ks//2), act, p,
+        norm=nn.BatchNorm2d(nfs[i+1]) if norm else None)
     return ConvEncoder(OrderedDict((f'conv{i+1}', mk(i,p)) for i,p in enumerate(pools)))
 
 @few
-@given(c=st.integers(1,4), h=sizes, w=sizes, pools=pools, ks=st.sampled_from([1,3,5]), tied=st.booleans(), norm=st.booleans())
+@given(c=st.integers(1,4), h=sizes, w=sizes, pools=pools, ks=st.sampled_from([1,3,5]), tied=st.booleans(),
+    norm=st.booleans())
 def test_reconstruction_has_the_inputs_size(c, h, w, pools, ks, tied, norm):
     enc = encoder(c, pools, ks, norm=norm)
     ae = Autoencoder(enc, (TiedDecoder if tied else MirrorDecoder)(enc))
@@ -59,7 +61,8 @@ def test_switches_point_at_the_maxima(act):
     code = enc.encode(x, switches=True, taps=['conv1'])
     s = enc.stages.conv1
     full = s.act(s.conv(x))
-    torch.testing.assert_close(full.flatten(2).gather(2, code.switches['conv1'].flatten(2)).view_as(code.taps['conv1']), code.taps['conv1'])
+    torch.testing.assert_close(full.flatten(2).gather(2, code.switches['conv1'].flatten(2)).view_as(code.taps['conv1']),
+        code.taps['conv1'])
     assert code.switches['conv2'] is None
     assert SwitchUnpool()(code.taps['conv1'], code.sizes['conv1'], code.switches['conv1']).shape==full.shape
 
@@ -69,7 +72,8 @@ def test_gradient_reaches_the_tied_weight_from_both_sides():
     for n in enc.stages:
         W = enc.stages[n].conv.weight
         frozen = copy.deepcopy(enc).requires_grad_(False)
-        through_decoder = torch.autograd.grad(dec(Code(frozen.encode(x).z, frozen.encode(x).sizes), enc).pow(2).sum(), W)[0]
+        through_decoder = torch.autograd.grad(dec(Code(frozen.encode(x).z, frozen.encode(x).sizes), enc).pow(2).sum(),
+            W)[0]
         through_encoder = torch.autograd.grad(dec(enc.encode(x), frozen).pow(2).sum(), W)[0]
         both = torch.autograd.grad(dec(enc.encode(x), enc).pow(2).sum(), W)[0]
         assert through_decoder.norm()>0 and through_encoder.norm()>0
@@ -112,7 +116,8 @@ def test_feature_sizes_of_any_module():
     assert not any(mod._forward_hooks for mod in m.modules())
 
 @few
-@given(n=st.integers(1,5), c=st.integers(1,3), h=st.integers(1,9), w=st.integers(1,9), act=st.sampled_from(['scaled_tanh','sigmoid']))
+@given(n=st.integers(1,5), c=st.integers(1,3), h=st.integers(1,9), w=st.integers(1,9),
+    act=st.sampled_from(['scaled_tanh','sigmoid']))
 def test_losses_against_the_slow_formulas(n, c, h, w, act):
     pre,t = torch.randn(n,c,h,w,dtype=torch.double),torch.rand(n,c,h,w,dtype=torch.double)
     y = ACTS[act]()(pre)
@@ -122,7 +127,8 @@ def test_losses_against_the_slow_formulas(n, c, h, w, act):
         torch.testing.assert_close(ReconLoss(kind, act)(pre, t), want.mean())
         torch.testing.assert_close(ReconLoss(kind, act, 'sum_pixels')(pre, t), want.sum((1,2,3)).mean())
 
-@pytest.mark.parametrize('kw,names', [(dict(kind='l1'),'mse, bce'), (dict(reduction='sum'),'sum_pixels'), (dict(kind='bce',out_act='tanh'),'scaled_tanh or sigmoid'), (dict(out_act='x'),'relu')])
+@pytest.mark.parametrize('kw,names', [(dict(kind='l1'),'mse, bce'), (dict(reduction='sum'),'sum_pixels'),
+    (dict(kind='bce',out_act='tanh'),'scaled_tanh or sigmoid'), (dict(out_act='x'),'relu')])
 def test_loss_errors(kw, names):
     with pytest.raises(ValueError, match=names): ReconLoss(**kw)
 
@@ -131,6 +137,7 @@ def test_bce_stays_finite_where_the_activation_saturates():
     l = ReconLoss('bce')(pre, torch.tensor([[1.,0.]])); l.backward()
     assert l.isfinite() and pre.grad.isfinite().all()
 
-@pytest.mark.parametrize('kw,msg', [(dict(pool='avg'),'max, stride, None'), (dict(pool='stride'),'stride 1'), (dict(act='nope'),'scaled_tanh')])
+@pytest.mark.parametrize('kw,msg', [(dict(pool='avg'),'max, stride, None'), (dict(pool='stride'),'stride 1'),
+    (dict(act='nope'),'scaled_tanh')])
 def test_stage_errors(kw, msg):
     with pytest.raises(ValueError, match=msg): ConvStage(nn.Conv2d(1,2,3,padding=1), **kw)

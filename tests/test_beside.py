@@ -27,20 +27,23 @@ def test_an_arm_beside_others_does_what_it_does_alone(name):
     both,alone = with_methods(SEVERAL, [name, other], shape),with_method(SEVERAL, name, shape)
     own = name if name=='joint' else 'pretrained'
     mine,theirs = (chain(Plan(digits, r, [a]).steps()[0]) for r,a in ((both, name), (alone, own)))
-    assert [(s.do, s.net, s.fit, s.data, s.seeds) for s in mine]==[(s.do, s.net, s.fit, s.data, s.seeds) for s in theirs]
+    assert [(s.do, s.net, s.fit, s.data, s.seeds) for s in mine]==[(s.do, s.net, s.fit, s.data, s.seeds)
+        for s in theirs]
     for arm in ('random', 'random_longer', 'frozen_random'): assert keys_of(both, arm)==keys_of(SEVERAL, arm)
 
 def test_methods_beside_each_other_run_and_each_is_judged(tmp_path):
     one = merged(SEVERAL, dict(seeds=dict(n=2)))
     res = compare('digits', recipe=one, method='sparse, masked,joint', store=tmp_path, progress=False)
-    assert res.arms==['sparse', 'sparse_frozen', 'masked', 'masked_frozen', 'joint', 'random', 'random_longer', 'frozen_random']
+    assert res.arms==['sparse', 'sparse_frozen', 'masked', 'masked_frozen', 'joint', 'random', 'random_longer',
+        'frozen_random']
     assert dict(zip(res.rows.arm, res.rows.encoder))['joint']=='joint'
     t = res.gains()
     assert t.treatment.tolist()==res.arms[:5] and t.control.isin(res.arms[5:]).all() and (t.family<=5).all()
     assert 'each against its best random start' in res.text() and '--method sparse,masked,joint' in res.told('command')
     assert 'Each arm that was pre-trained' in report(res, tmp_path).read_text(encoding='utf-8')
 
-@pytest.mark.parametrize('methods,say', [('masked,masked', 'none twice'), ('masked,', 'unknown method'), ([], 'at least one'),
+@pytest.mark.parametrize('methods,say',
+    [('masked,masked', 'none twice'), ('masked,', 'unknown method'), ([], 'at least one'),
     ('masked,skip', "did you mean 'skips'"), ('masked,tied', '^method tied: ')])
 def test_methods_that_cannot_stand_beside_each_other_are_told_in_a_line(methods, say):
     with pytest.raises(ExperimentError, match=say) as e: chosen(SEVERAL, shape, method=methods)

@@ -17,8 +17,10 @@ def claim(name, ask, expect, reported): return Claim('toy', name, name, 'Table 1
 
 @pytest.fixture
 def claims():
-    gain,times,later = Difference('pretrained', 'random', dict(labels=100)),Ratio('pretrained', 'random', dict(labels=100)),Difference('pretrained', 'random', dict(labels=10))
-    return [claim('gain', gain, Expect('>'), '+2.1 points, no interval, n 1 (one run tells nothing about chance)'), claim('times', times, Expect('>', 1), None),
+    gain,times,later = Difference('pretrained', 'random', dict(labels=100)),Ratio('pretrained', 'random',
+        dict(labels=100)),Difference('pretrained', 'random', dict(labels=10))
+    return [claim('gain', gain, Expect('>'), '+2.1 points, no interval, n 1 (one run tells nothing about chance)'),
+        claim('times', times, Expect('>', 1), None),
         claim('later', later, Expect('>'), 'by eye')]
 
 @pytest.fixture
@@ -38,7 +40,8 @@ def test_the_reason_stands_below_a_word_that_is_withheld(claims):
     t = brief_table(settle(claims, d), WORDS)
     assert t.outcome.iloc[0]=='? not settled\ndid not train'
 
-@pytest.mark.parametrize('why,short', [('', ''), ('rate at an end of its list: a (5 of 5 runs), b', 'rate at an end of its list'),
+@pytest.mark.parametrize('why,short', [('', ''),
+    ('rate at an end of its list: a (5 of 5 runs), b', 'rate at an end of its list'),
     ('did not train: a; did not train: b; stopped early', 'did not train; stopped early')])
 def test_reasons(why, short): assert reason(why)==short
 
@@ -48,9 +51,12 @@ def test_html_is_escaped(book):
 
 def test_a_claim_that_is_not_there(book):
     for f in (brief_table, lambda *a: brief_figure(*a, 'points')):
-        with pytest.raises(LedgerError, match="no claim 'gains' in this ledger; did you mean 'gain'"): f(book, dict(gains=''))
+        with pytest.raises(LedgerError, match="no claim 'gains' in this ledger; did you mean 'gain'"):
+            f(book, dict(gains=''))
 
-def marks(ax): return [(l.get_marker(), round(float(np.ravel(l.get_xdata())[0]), 2), l.get_markerfacecolor()=='w') for l in ax.lines if l.get_marker()!='None' and len(np.ravel(l.get_xdata()))]
+def marks(ax):
+    return [(l.get_marker(), round(float(np.ravel(l.get_xdata())[0]), 2), l.get_markerfacecolor()=='w')
+        for l in ax.lines if l.get_marker()!='None' and len(np.ravel(l.get_xdata()))]
 
 def test_the_picture_has_a_mark_for_each_who_says_something(book, claims):
     ax = brief_figure(book, dict(gain='gain', later='later'), 'points', dict(gain=Estimate(2.1)))
@@ -62,7 +68,8 @@ def test_the_picture_has_a_mark_for_each_who_says_something(book, claims):
     plt.close('all')
 
 def test_claims_of_several_units_have_no_common_axis(book):
-    with pytest.raises(LedgerError, match='claims in points and times: draw them apart'): brief_figure(book, dict(gain='', times=''), '')
+    with pytest.raises(LedgerError, match='claims in points and times: draw them apart'):
+        brief_figure(book, dict(gain='', times=''), '')
 
 def test_one_legend_for_all_panels():
     fig,axs = plt.subplots(1, 2, figsize=(8, 3))
@@ -71,7 +78,8 @@ def test_one_legend_for_all_panels():
         label_curve(made_up(), ax=ax)
         lengths.append(ax.get_xlim()[1])
     share_legend(fig, 2)
-    assert all(ax.get_legend() is None for ax in axs) and [t.get_text() for t in fig.legends[0].get_texts()]==['pretrained', 'random']
+    assert all(ax.get_legend() is None for ax in axs)
+    assert [t.get_text() for t in fig.legends[0].get_texts()]==['pretrained', 'random']
     assert all(ax.get_xlim()[1]<=n for ax,n in zip(axs, lengths)), 'the room of a legend is given back'
     plt.close('all')
 

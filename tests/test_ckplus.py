@@ -3,7 +3,8 @@ import os, re, shutil, struct, subprocess, sys, zlib
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from aepretrain_nb.data.ckplus import (CKPlus, CK_PARTS, EMOTIONS, FACE_SIZE, draw_ckplus, face_box, read_face, read_landmarks, split_subjects)
+from aepretrain_nb.data.ckplus import (CKPlus, CK_PARTS, EMOTIONS, FACE_SIZE, draw_ckplus, face_box, read_face,
+    read_landmarks, split_subjects)
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.named import DATASETS, dataset, verify
 from aepretrain_nb.data.arrays import DataError
@@ -32,11 +33,13 @@ def test_the_tree_is_in_the_official_layout(tree):
     for part,end in (('cohn-kanade-images', '.png'), ('Landmarks', '_landmarks.txt'), ('Emotion', '_emotion.txt')):
         files = [f for f in (tree/part).rglob('*') if f.is_file()]
         assert len(files)==(8*2 if part=='Emotion' else 8*(4+5+6))
-        assert all(re.fullmatch(r'S\d{3}_\d{3}_\d{8}'+re.escape(end), f.name) and '_'.join(f.parts[-3:-1])==f.name[:8] for f in files)
+        assert all(re.fullmatch(r'S\d{3}_\d{3}_\d{8}'+re.escape(end), f.name) and '_'.join(f.parts[-3:-1])==f.name[:8]
+            for f in files)
     f = next(tree.glob('Emotion/S005/001/*'))
     assert float(f.read_text())==1 and f.name.startswith('S005_001_00000004')
     assert len(next(tree.glob('Landmarks/S005/001/*')).read_text().splitlines())==68
-    modes = {(im.size, im.mode) for p in tree.glob('cohn-kanade-images/S*/001/*_00000001.png') for im in [Image.open(p)]}
+    modes = {(im.size, im.mode) for p in tree.glob('cohn-kanade-images/S*/001/*_00000001.png')
+        for im in [Image.open(p)]}
     assert modes=={((640,490),'L'), ((640,480),'RGB')}
 
 def test_every_frame_and_label_is_found(tree):
@@ -52,14 +55,16 @@ def test_the_last_three_frames_are_labelled_and_all_are_unlabelled(tree):
     sp = CKPlus(tree).splits(transductive=True)
     assert (len(sp.train)+len(sp.test), len(sp.unlabelled))==(16*3, 120)
     assert sp.train.classes==list(EMOTIONS) and sp.train.n_classes==7 and sp.skipped==0
-    for o in (sp.train, sp.test, sp.unlabelled): assert o.shape==(1,68,65) and o.x.dtype==torch.uint8 and len(o.groups)==len(o)
+    for o in (sp.train, sp.test, sp.unlabelled):
+        assert o.shape==(1,68,65) and o.x.dtype==torch.uint8 and len(o.groups)==len(o)
     assert torch.bincount(torch.cat([sp.train.y, sp.test.y]), minlength=7).tolist()==[9,9,6,6,6,6,6]
     t = CKPlus(tree).frames()
     for o in (sp.train, sp.test):
         for g in people(o):
             want = t[(t.subject==f'S{g:03}') & (t.left<3) & t.emotion.notna()]
             faces = [read_face(r.image, read_landmarks(r.landmarks)) for r in want.itertuples()]
-            assert np.array_equal(o.x[o.groups==g][:,0].numpy(), np.stack(faces)) and o.y[o.groups==g].tolist()==[e-1 for e in want.emotion]
+            assert np.array_equal(o.x[o.groups==g][:,0].numpy(), np.stack(faces))
+            assert o.y[o.groups==g].tolist()==[e-1 for e in want.emotion]
 
 def test_transductive_is_said_and_not_refused(tmp_path):
     ck = CKPlus(draw_ckplus(tmp_path/'ck', subjects=10, films=3, frames=4))
@@ -67,7 +72,8 @@ def test_transductive_is_said_and_not_refused(tmp_path):
     assert not seen(ck.splits())
     groups,images = seen(ck.splits(transductive=True))
     n = len(ck.splits().test)
-    assert 'unlabelled and test images share 2 groups' in groups and f'{n} of {n} test images are among the unlabelled images' in images
+    assert 'unlabelled and test images share 2 groups' in groups
+    assert f'{n} of {n} test images are among the unlabelled images' in images
 
 def test_frames_of_an_unlabelled_film_are_in_the_unlabelled_set_only(tree):
     ck = CKPlus(tree)
@@ -159,7 +165,8 @@ def test_validation_is_by_person(tree, seed):
     sp = CKPlus(tree).splits()
     y,g = sp.train.y,sp.train.groups
     idx = label_subset(y, 24, seed, digest=sp.train.digest)
-    for tr,va in (split_valid(idx, y, seed, groups=g), split_valid(sp.folds[0], y, seed, 'extra', n_valid=len(y)-len(sp.folds[0]), groups=g)):
+    for tr,va in (split_valid(idx, y, seed, groups=g),
+        split_valid(sp.folds[0], y, seed, 'extra', n_valid=len(y)-len(sp.folds[0]), groups=g)):
         assert len(tr) and len(va) and not people(sp.train.take(tr)) & people(sp.train.take(va))
 
 # What copies are like
@@ -169,7 +176,8 @@ def test_a_missing_copy_says_where_to_ask(name, tmp_path, capsys):
     with pytest.raises(DataError) as e: dataset(name, tmp_path)
     msg = str(e.value)
     assert '\n' not in msg and str(tmp_path/'ckplus') in msg
-    words = 'cohn-kanade-images', 'Landmarks', 'Emotion', 'licensed', 'agreement', 'Affect Analysis Group', 'University of Pittsburgh', 'jeffcohn.net'
+    words = ('cohn-kanade-images', 'Landmarks', 'Emotion', 'licensed', 'agreement', 'Affect Analysis Group',
+        'University of Pittsburgh', 'jeffcohn.net')
     assert all(o in msg for o in words)
     assert set(verify(name, tmp_path).status)=={'missing'}
     for argv in (['data','get',name], ['compare',name,'--out',str(tmp_path/'out')]):
@@ -186,8 +194,10 @@ def test_the_list_names_it(capsys):
 @pytest.mark.parametrize('part', CK_PARTS)
 def test_one_missing_part_is_named_alone(copy, part):
     shutil.rmtree(copy/part)
-    with pytest.raises(DataError, match=f'ckplus: no {part} in {re.escape(str(copy.parent/"ckplus"))};'): dataset('ckplus', copy.parent)
-    assert verify('ckplus', copy.parent).set_index('file').status.to_dict()=={o: 'missing' if o==part else 'altered' for o in CK_PARTS}
+    with pytest.raises(DataError, match=f'ckplus: no {part} in {re.escape(str(copy.parent/"ckplus"))};'):
+        dataset('ckplus', copy.parent)
+    assert verify('ckplus', copy.parent).set_index('file').status.to_dict()=={o: 'missing' if o==part else 'altered'
+        for o in CK_PARTS}
 
 def test_what_archives_leave_behind_is_tolerated(tree, copy):
     (copy/'extended-cohn-kanade-images').mkdir()
@@ -195,8 +205,10 @@ def test_what_archives_leave_behind_is_tolerated(tree, copy):
     (copy/'Landmarks').rename(copy/'L'); (copy/'Landmarks').mkdir(); (copy/'L').rename(copy/'Landmarks/Landmarks')
     images = copy/'extended-cohn-kanade-images/cohn-kanade-images'
     junk = copy/'__MACOSX/cohn-kanade-images/S005/001/._S005_001_00000001.png'
-    for f in (copy/'.DS_Store', images/'.DS_Store', images/'S005/.DS_Store', images/'S005/001/.DS_Store', images/'S005/001/Thumbs.db', junk,
-              images/'S005/001/S005_001_00000001_thumb_6449.png', images/'S005/001/._S005_001_00000001.png', copy/'Emotion/S005/.DS_Store',
+    for f in (copy/'.DS_Store', images/'.DS_Store', images/'S005/.DS_Store', images/'S005/001/.DS_Store',
+        images/'S005/001/Thumbs.db', junk,
+              images/'S005/001/S005_001_00000001_thumb_6449.png', images/'S005/001/._S005_001_00000001.png',
+              copy/'Emotion/S005/.DS_Store',
               copy/'Emotion/S005/001/._S005_001_00000004_emotion.txt', copy/'Landmarks/Landmarks/S005/001/.DS_Store'):
         f.parent.mkdir(parents=True, exist_ok=True); f.write_bytes(b'\0\1')
     (copy/'Emotion/S005/003').mkdir()  # films without a label have an empty folder
@@ -204,10 +216,12 @@ def test_what_archives_leave_behind_is_tolerated(tree, copy):
 
 def test_landmarks_that_are_missing_are_counted(copy):
     t = CKPlus(copy).frames()
-    gone = [t[(t.film=='001') & (t.left==1)].iloc[0], t[t.film=='003'].iloc[0], t[(t.film=='002') & (t.left==4)].iloc[-1]]
+    gone = [t[(t.film=='001') & (t.left==1)].iloc[0], t[t.film=='003'].iloc[0],
+        t[(t.film=='002') & (t.left==4)].iloc[-1]]
     for o in gone: o.landmarks.unlink()
     assert CKPlus(copy).frames().landmarks.isna().sum()==3
-    with pytest.warns(UserWarning, match='ckplus_transductive: 3 of 120 frames have no landmarks and are left out'): sp = CKPlus(copy).splits(transductive=True)
+    with pytest.warns(UserWarning, match='ckplus_transductive: 3 of 120 frames have no landmarks and are left out'):
+        sp = CKPlus(copy).splits(transductive=True)
     assert (sp.skipped, len(sp.unlabelled), len(sp.train)+len(sp.test))==(3, 117, 16*3-1)
 
 def test_a_film_that_lost_its_end_has_no_wrong_labels(copy):
@@ -221,8 +235,10 @@ def test_neutral_is_no_label(copy):
     sp = CKPlus(copy).splits(transductive=True)
     assert len(sp.train)+len(sp.test)==15*3 and len(sp.unlabelled)==120
 
-@pytest.mark.parametrize('part,text,msg', [('Emotion', '8\n', 'expected a number from 0 to 7'), ('Emotion', '', 'expected a number from 0 to 7'),
-    ('Emotion', '2.5', 'expected a number from 0 to 7'), ('Landmarks', '1 2\n'*67, 'expected 68 lines of x and y'), ('Landmarks', 'x y\n'*68, '68 lines'),
+@pytest.mark.parametrize('part,text,msg',
+    [('Emotion', '8\n', 'expected a number from 0 to 7'), ('Emotion', '', 'expected a number from 0 to 7'),
+    ('Emotion', '2.5', 'expected a number from 0 to 7'), ('Landmarks', '1 2\n'*67, 'expected 68 lines of x and y'),
+    ('Landmarks', 'x y\n'*68, '68 lines'),
     ('Landmarks', 'nan 1\n'*68, '68 lines'), ('cohn-kanade-images', 'no image', 'not readable as an image')])
 def test_a_file_that_cannot_be_is_named(copy, part, text, msg):
     f = sorted((copy/part/'S010/001').iterdir())[-1]
@@ -235,7 +251,8 @@ def test_an_image_that_would_fill_the_memory_is_named_before_it_is_decoded(tmp_p
     "A kilobyte that says it is gigabytes"
     def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data))
     f = tmp_path/'bomb.png'
-    f.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', *size, 8, 0, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b''))
+    f.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', *size, 8, 0, 0, 0, 0)) +
+        chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b''))
     with pytest.raises(DataError, match='bomb.png') as e: read_face(f, np.ones((68, 2)))
     assert '\n' not in str(e.value)
 
@@ -251,10 +268,13 @@ def test_a_truncated_image_is_named(copy):
 
 def test_no_label_on_a_side_is_said(copy):
     for d in (copy/'Emotion').iterdir(): shutil.rmtree(d); d.mkdir()
-    with pytest.raises(DataError, match='ckplus: no labelled film of a training subject'): dataset('ckplus', copy.parent)
+    with pytest.raises(DataError, match='ckplus: no labelled film of a training subject'):
+        dataset('ckplus', copy.parent)
     test = split_subjects(CKPlus(copy).frames().subject)[2]
     for f in draw_ckplus(copy.parent/'again', subjects=8, films=3).glob('Emotion/*/*/*'):
-        if f.parts[-3] not in test: (to := copy/f.relative_to(copy.parent/'again')).parent.mkdir(parents=True, exist_ok=True); shutil.copy(f, to)
+        if f.parts[-3] not in test:
+            (to := copy/f.relative_to(copy.parent/'again')).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(f, to)
     with pytest.raises(DataError, match='no labelled film of a test subject'): dataset('ckplus', copy)
 
 # The faces are kept
@@ -287,7 +307,8 @@ from pathlib import Path
 def kb(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])
 ck = m.CKPlus({str(copy)!r}); t = ck.frames(); m.read_face(t.image[0], m.read_landmarks(t.landmarks[0]))
 before = kb(); x = ck.faces(t); print((kb()-before)*1.024/1000)'''
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=repo).stdout
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=repo).stdout
     assert float(out)<8, out
 
 # End to end
@@ -295,7 +316,8 @@ before = kb(); x = ck.faces(t); print((kb()-before)*1.024/1000)'''
 @pytest.mark.parametrize('name', ['ckplus', pytest.param('ckplus_transductive', marks=pytest.mark.slow)])
 def test_compare_by_name(tmp_path, name):
     tree,arms = draw_ckplus(tmp_path/'CK+', subjects=10, films=3, frames=4),('pretrained', 'random_paper')
-    res = compare(name, arms, labels=[28], seeds=2, recipe='kohlbrenner', setting='smoke', root=tree, valid='within', progress=False)
+    res = compare(name, arms, labels=[28], seeds=2, recipe='kohlbrenner', setting='smoke', root=tree, valid='within',
+        progress=False)
     assert len(res.rows)==4 and not len(res.missing) and set(res.rows.data)=={name}
     assert set(res.rows.n_unlabelled.dropna())=={len(dataset(name, tree).unlabelled)}
     assert set(res.rows.n_train+res.rows.n_valid)=={28}

@@ -5,10 +5,12 @@ from hypothesis import given, settings, strategies as st
 from aepretrain_nb.data.corrupt import *
 
 few = settings(max_examples=60, deadline=None)
-kinds = st.one_of(st.builds(Masking, st.floats(0,1)), st.builds(Gaussian, st.floats(0,2)), st.builds(Blocks, st.integers(0,5), st.integers(1,3)))
+kinds = st.one_of(st.builds(Masking, st.floats(0,1)), st.builds(Gaussian, st.floats(0,2)),
+    st.builds(Blocks, st.integers(0,5), st.integers(1,3)))
 
 @few
-@given(k=kinds, n=st.integers(1,5), c=st.integers(1,3), h=st.integers(3,20), w=st.integers(3,20), seed=st.integers(0,99))
+@given(k=kinds, n=st.integers(1,5), c=st.integers(1,3), h=st.integers(3,20), w=st.integers(3,20),
+    seed=st.integers(0,99))
 def test_new_tensor_same_bytes_for_a_seed(k, n, c, h, w, seed):
     x = torch.rand(n,c,h,w); clean = x.clone()
     state = torch.get_rng_state()
@@ -42,7 +44,9 @@ def test_different_images_get_different_noise(k):
     g = torch.Generator().manual_seed(0)
     assert not torch.equal(k(torch.ones(2,1,16,16), g), k(torch.ones(2,1,16,16), g))
 
-@pytest.mark.parametrize('bad', [dict(kind='masking'), dict(kind='masking',p=2), dict(kind='blocks',n=1), dict(kind='blocks',n=1,size=0), dict(kind='gaussian',sigma=1,space='x'), dict(p=.1), dict(kind='gaussian',sigma=float('nan'))])
+@pytest.mark.parametrize('bad', [dict(kind='masking'), dict(kind='masking',p=2), dict(kind='blocks',n=1),
+    dict(kind='blocks',n=1,size=0), dict(kind='gaussian',sigma=1,space='x'), dict(p=.1),
+    dict(kind='gaussian',sigma=float('nan'))])
 def test_bad_configs_are_one_line(bad):
     with pytest.raises(ValueError) as e: corruption(bad)
     assert '\n' not in str(e.value)

@@ -119,13 +119,15 @@ def test_every_recipe_has_a_price(recipe, tmp_path):
     cost = cost_of(plan, Store(tmp_path))
     assert (cost.table.seconds>0).all() and cost.table.n.sum()>=len(plan.arms)
 
-ARGS = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default --out'.split()
+ARGS = ('compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 '
+    '--arms pretrained,random_default --out').split()
 
 def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*ARGS, 'demo', '--processes', '2', '--dry-run'])==0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith('4 fits and 2 autoencoders, about') and last.endswith(' on 2 processes, in demo/; Ctrl-C is safe')
+    assert last.startswith('4 fits and 2 autoencoders, about')
+    assert last.endswith(' on 2 processes, in demo/; Ctrl-C is safe')
     assert not list(tmp_path.iterdir())
 
 def test_a_dry_run_refuses_what_a_run_would(tmp_path, monkeypatch, capsys):

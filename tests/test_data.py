@@ -44,7 +44,8 @@ def test_no_draw_touches_the_global_generator():
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_a_memory_map_stays_on_disk(tmp_path, dtype, recwarn):
-    a = np.lib.format.open_memmap(tmp_path/'x.npy', 'w+', dtype, (10,3,6,5)); a[:] = np.arange(900).reshape(a.shape)%200/(200 if dtype==np.float32 else 1)
+    a = np.lib.format.open_memmap(tmp_path/'x.npy', 'w+', dtype, (10,3,6,5))
+    a[:] = np.arange(900).reshape(a.shape)%200/(200 if dtype==np.float32 else 1)
     a.flush()
     m = np.load(tmp_path/'x.npy', mmap_mode='r')
     ds = ImageSet(m)
@@ -101,7 +102,8 @@ def test_subset_depends_on_digest_policy_size_and_seed_only():
     torch.manual_seed(1); a = label_subset(y, 50, 0, digest='d')
     torch.manual_seed(2); b = label_subset(y, 50, 0, digest='d')
     assert idx_digest(a)==idx_digest(b)
-    others = label_subset(y, 50, 1, digest='d'), label_subset(y, 50, 0, digest='e'), label_subset(y, 50, 0, 'uniform', digest='d')
+    others = label_subset(y, 50, 1, digest='d'), label_subset(y, 50, 0, digest='e'), label_subset(y, 50, 0, 'uniform',
+        digest='d')
     assert len({idx_digest(o) for o in (a, *others)})==4
 
 def test_other_policies():
@@ -151,10 +153,13 @@ def test_digests_and_splits_without_groups_are_as_they_were():
     ds = ImageSet(torch.arange(24*64, dtype=torch.uint8).view(24,8,8), torch.arange(24)%3)
     assert ds.digest=='c5e3e9cf307be521fdfbe4800cc3b1f8ab578d723f742dd48020200ba74f1779'
     idx = label_subset(ds.y, 15, 0, digest=ds.digest)
-    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, digest=ds.digest)]==['c48b1bad5aa09bbb', '9562e7f5650c2080']
-    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, 'extra', n_valid=5, digest=ds.digest)]==['45efda35a15c541f', 'b65d407c436dff19']
+    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, digest=ds.digest)]==['c48b1bad5aa09bbb',
+        '9562e7f5650c2080']
+    assert [idx_digest(o) for o in split_valid(idx, ds.y, 0, 'extra', n_valid=5,
+        digest=ds.digest)]==['45efda35a15c541f', 'b65d407c436dff19']
 
-people = st.tuples(st.integers(2,12), st.integers(1,6), st.integers(2,5), st.integers(0,9))  # groups, images of the largest, classes, seed
+# groups, images of the largest, classes, seed
+people = st.tuples(st.integers(2,12), st.integers(1,6), st.integers(2,5), st.integers(0,9))
 
 @settings(max_examples=80, deadline=None)
 @given(people, st.floats(.05,.6))
@@ -189,7 +194,8 @@ def test_extra_groups_are_strangers(seed):
     g,y = torch.arange(60)//3, torch.arange(60)%5
     tr,va = split_valid(torch.arange(30), y, seed, 'extra', n_valid=9, groups=g)
     assert tr.tolist()==list(range(30)) and len(va)==9 and va.min()>=30
-    with pytest.raises(DataError, match='n_valid from 1 to 27 here'): split_valid(torch.arange(31), y, seed, 'extra', n_valid=28, groups=g)
+    with pytest.raises(DataError, match='n_valid from 1 to 27 here'):
+        split_valid(torch.arange(31), y, seed, 'extra', n_valid=28, groups=g)
 
 def test_groups_that_cannot_be_parted_are_refused_in_one_line():
     y = torch.arange(12)%3
@@ -217,7 +223,8 @@ def test_root(monkeypatch, tmp_path):
 def test_missing_data_names_file_digest_and_command(name, tmp_path):
     with pytest.raises(DataError) as e: dataset(name, tmp_path)
     msg = str(e.value)
-    assert '\n' not in msg and 'missing' in msg and 'md5' in msg and f'aepretrain data get {name} --root {tmp_path}' in msg
+    assert '\n' not in msg and 'missing' in msg and 'md5' in msg
+    assert f'aepretrain data get {name} --root {tmp_path}' in msg
     assert set(verify(name, tmp_path).status)=={'missing'}
 
 def md5(b): return hashlib.md5(b).hexdigest()
@@ -273,7 +280,8 @@ def test_download_happens_only_when_asked_and_replaces_what_is_altered(stl10, mo
     monkeypatch.setattr(reader, 'download', get)
     with pytest.raises(DataError, match='train_y.bin is altered'): dataset('stl10', stl10.parent)
     assert not calls
-    assert len(dataset('stl10', stl10.parent, download=True).train)==20 and calls!=[stl10.parent] and f.read_bytes()==good
+    assert len(dataset('stl10', stl10.parent, download=True).train)==20 and calls!=[stl10.parent]
+    assert f.read_bytes()==good
     dataset('stl10', stl10.parent, download=True)
     assert len(calls)==1
 
@@ -287,7 +295,8 @@ def test_batches_are_the_images(dtype, c, fmt):
     for shuffle in (False,True):
         seen = []
         for xb,yb in ImageDL(ds, 4, shuffle=shuffle, memory_format=fmt):
-            assert xb.is_contiguous(memory_format=fmt) and torch.equal(xb, ds.x[yb].float()/(255 if dtype==torch.uint8 else 65535))
+            assert xb.is_contiguous(memory_format=fmt)
+            assert torch.equal(xb, ds.x[yb].float()/(255 if dtype==torch.uint8 else 65535))
             seen += yb.tolist()
         assert sorted(seen)==list(range(11))
 
@@ -363,7 +372,8 @@ def test_a_learner_classifies(tmp_path):
         assert 1e-6<learn.lr_find(num_it=30, show_plot=False).valley<10
         learn.fit_one_cycle(2, .01)
         p,t = learn.get_preds()
-        assert torch.equal(t, sp.test.y) and (p.argmax(1)==t).float().mean()>.85 and torch.allclose(p.sum(1), torch.ones(500))
+        assert torch.equal(t, sp.test.y) and (p.argmax(1)==t).float().mean()>.85
+        assert torch.allclose(p.sum(1), torch.ones(500))
         p,t = learn.get_preds(ds_idx=0)
         assert torch.equal(t, sp.train.y)
         assert learn.validate()[0]<1
@@ -375,7 +385,8 @@ def test_a_learner_reconstructs_and_its_validation_repeats():
     def noise(x, gen): return x*(torch.rand(x.shape, generator=gen)>.2)
     noise.space = 'unit'
     model = nn.Sequential(net(16), nn.Linear(16,64), nn.Unflatten(1, (1,8,8)))
-    learn = learner(image_dls(sp.unlabelled, sp.test.unlabelled(), 64, target='x', corrupt=noise, steps=5), model, MSELossFlat())
+    learn = learner(image_dls(sp.unlabelled, sp.test.unlabelled(), 64, target='x', corrupt=noise, steps=5), model,
+        MSELossFlat())
     with learn.no_bar(), learn.no_logging():
         learn.fit(1, .01)
         assert learn.validate()[0]==learn.validate()[0]
@@ -405,10 +416,12 @@ def test_a_mask_can_be_shown():
 @pytest.mark.parametrize('name', ['mnist','fashion_mnist','cifar10','cifar100'])
 def test_real_images(name, real):
     sp,src = dataset(name, real), DATASETS[name]
-    assert (len(sp.train), len(sp.test), sp.train.shape, sp.train.n_classes)==(src.train, src.test, src.shape, src.n_classes)
+    assert (len(sp.train), len(sp.test), sp.train.shape, sp.train.n_classes)==(src.train, src.test, src.shape,
+        src.n_classes)
     assert set(verify(name, real).status)=={'ok'}
     o = src.reader(real, train=True)
-    assert np.array_equal(sp.train.x[7].permute(1,2,0).squeeze().numpy(), np.asarray(o[7][0])) and sp.train.y[7]==o[7][1]
+    assert np.array_equal(sp.train.x[7].permute(1,2,0).squeeze().numpy(), np.asarray(o[7][0]))
+    assert sp.train.y[7]==o[7][1]
 
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='reads /proc')
 @pytest.mark.parametrize('name,mb', [('mnist',60),('cifar10',200)])
@@ -419,5 +432,6 @@ def test_memory(name, mb, real):
 from aepretrain_nb.data.named import dataset
 def kb(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])
 before = kb(); sp = dataset({name!r}, {str(real)!r}); print((kb()-before)*1.024/1000)'''
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=repo).stdout
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, cwd=repo).stdout
     assert float(out)<mb, out

@@ -24,7 +24,8 @@ def rows(values):
 @pytest.mark.parametrize('sd', [.3, 1, 3])
 @pytest.mark.parametrize('most', [None, 12])
 def test_two_stage_intervals_cover(sd, most):
-    "95 % of intervals hold the truth, whatever the spread and whether the number of pairs was limited; the half-width is as promised."
+    """95 % of intervals hold the truth, whatever the spread and whether the number of pairs was limited; the half-width
+    is as promised."""
     rng, hit, n = np.random.default_rng(int(10*sd)), [], []
     for _ in range(GRIDS):
         d = rng.normal(.7, sd, 5)
@@ -41,9 +42,11 @@ def test_a_plan_by_hand():
     d = np.array([1., 2, 3, 4, 5])
     need = int(np.ceil((st.t.ppf(.975, 4)*d.std(ddof=1)/.8)**2))
     plan = stein(d, .8)
-    assert (plan.total, plan.capped, plan.pilot)==(need, False, 5) and plan.half<=.8 and stein(d, .8, conf=.9).total<need
+    assert (plan.total, plan.capped, plan.pilot)==(need, False, 5) and plan.half<=.8
+    assert stein(d, .8, conf=.9).total<need
     capped = stein(d, .8, most=10)
-    assert (capped.total, capped.capped)==(10, True) and capped.half>.8 and 'larger than the 0.8 asked for' in str(capped)
+    assert (capped.total, capped.capped)==(10, True) and capped.half>.8
+    assert 'larger than the 0.8 asked for' in str(capped)
     assert stein(d, 100.).total==5 and 'the pilot is enough' in str(stein(d, 100.)) and isinstance(plan, SeedPlan)
 
 def test_a_table_is_planned_by_its_most_demanding_row():
@@ -51,7 +54,9 @@ def test_a_table_is_planned_by_its_most_demanding_row():
     d = {10: rng.normal(0, 3, 5), 100: rng.normal(0, 1, 5)}
     assert stein(differences(rows(d)), .9).total==stein(d[10], .9).total>stein(d[100], .9).total
 
-@pytest.mark.parametrize('pilot,kw,msg', [([1.], dict(margin=1), 'a pilot of 1 pairs'), ([], dict(margin=1), 'a pilot of 0 pairs'), ([1., 1, 1], dict(margin=1), 'without a spread'),
+@pytest.mark.parametrize('pilot,kw,msg',
+    [([1.], dict(margin=1), 'a pilot of 1 pairs'), ([], dict(margin=1), 'a pilot of 0 pairs'),
+    ([1., 1, 1], dict(margin=1), 'without a spread'),
     ([1., 2], dict(margin=0), 'margin=0')])
 def test_plans_that_cannot_be_made(pilot, kw, msg):
     with pytest.raises(ValueError, match=msg) as e: stein(pilot, **kw)
@@ -59,7 +64,8 @@ def test_plans_that_cannot_be_made(pilot, kw, msg):
 
 def test_plans_need_independent_pairs():
     df = rows({10: np.random.default_rng(0).normal(size=6)}).assign(encoder_seed=[0, 0, 1, 1, 2, 2]*2)
-    with pytest.raises(ValueError, match="the test is 't by encoder', but a plan needs pairs"): stein(differences(df), 1.)
+    with pytest.raises(ValueError, match="the test is 't by encoder', but a plan needs pairs"):
+        stein(differences(df), 1.)
     planned = verdict(differences(df, pilot=3)).table
     assert np.isnan(planned.p.item()) and planned.verdict.item()=='no verdict'
 
@@ -67,12 +73,14 @@ def test_differences_in_two_stages():
     d = np.random.default_rng(1).normal(1, 2, 12)
     df = rows({10: d})
     t, x = differences(df.sample(frac=1, random_state=0), pilot=5).iloc[0], two_stage(d, 0*d, 5)
-    assert t.test=='two-stage t' and (t['diff'], t.se, t.df, t.low, t.p)==pytest.approx((x.diff, d[:5].std(ddof=1)/12**.5, 4, x.low, x.p))
+    assert t.test=='two-stage t'
+    assert (t['diff'], t.se, t.df, t.low, t.p)==pytest.approx((x.diff, d[:5].std(ddof=1)/12**.5, 4, x.low, x.p))
     lost = differences(df[~((df.seed==2) & (df.arm=='random'))], pilot=5).iloc[0]
     assert lost.df==3 and lost.missing==1
     assert differences(rows({10: d[:5]}), pilot=5).se[0]==pytest.approx(paired(d[:5], 0*d[:5]).se)
     v = verdict(differences(df, pilot=5))
-    assert v.table.verdict.item() in ('helps', 'no difference shown') and np.isnan(t.p_perm) and not any('permutation' in w for w in v.warnings)
+    assert v.table.verdict.item() in ('helps', 'no difference shown') and np.isnan(t.p_perm)
+    assert not any('permutation' in w for w in v.warnings)
 
 def test_seeds_for_a_width_are_just_enough():
     d = {10: np.random.default_rng(2).normal(0, 2, 6)}

@@ -13,7 +13,8 @@ def definitions(node, path=()):
         if isinstance(o, ast.ClassDef) and not o.name.startswith('_'):
             yield '.'.join((*path, o.name)), o
             yield from definitions(o, (*path, o.name))
-        elif isinstance(o, ast.FunctionDef) and (not o.name.startswith('_') or o.name=='__init__'): yield '.'.join((*path, o.name)), o
+        elif isinstance(o, ast.FunctionDef) and (not o.name.startswith('_') or o.name=='__init__'):
+            yield '.'.join((*path, o.name)), o
 
 def undocumented(source):
     "What `source` leaves unsaid"

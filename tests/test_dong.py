@@ -1,4 +1,5 @@
-"Dong et al.: nets from a line, skips of raw features, the masked loss, four corners of transfer, probes as steps, the recipe."
+"""Dong et al.: nets from a line, skips of raw features, the masked loss, four corners of transfer, probes as steps, the
+recipe."""
 from types import SimpleNamespace
 from aepretrain_nb.imports import *
 import matplotlib.pyplot as plt, pytest
@@ -78,14 +79,16 @@ def test_the_way_out_that_an_error_names_is_one():
         if n%4==1: continue
         with pytest.raises(ValueError) as e: all_conv_encoder(1, n, n, layers='2/2 2/2', exact=True)
         below,above = (Augment(stride=4, crop=c).out_size(n, n)[0] for c in (0, 2))
-        assert f'Take {below}x{below} or {above}x{above}' in str(e.value) and '"stride": 4' in str(e.value) and '\n' not in str(e.value)
+        assert f'Take {below}x{below} or {above}x{above}' in str(e.value) and '"stride": 4' in str(e.value)
+        assert '\n' not in str(e.value)
 
 @pytest.mark.parametrize('text', ['', '  ', 'a', '0', '8/0', '8@2', '8*0', '8-2', '8/2/2', None, 8])
 def test_a_line_that_is_no_net_is_refused(text):
     with pytest.raises(ValueError, match='^layer'): read_layers(text)
 
 def test_augment_refuses_a_stride_that_is_none():
-    for kw in (dict(stride=0), dict(stride=True), dict(stride=1.5), dict(stride=4, size=29), dict(stride=4, resized=(.1, 1))):
+    for kw in (dict(stride=0), dict(stride=True), dict(stride=1.5), dict(stride=4, size=29),
+        dict(stride=4, resized=(.1, 1))):
         with pytest.raises(ValueError, match='^augment: '): Augment(**kw)
 
 # Skips
@@ -110,7 +113,8 @@ def test_pooled_stages_hand_over_their_output():
 
 def test_switches_change_no_weight():
     enc = all_conv_encoder(1, 9, 9, gen(), '3 4/2 5 5')
-    ways = [skip_decoder(enc, 1, 9, 9, gen(), every=e, image=i, raw=True, norm=True) for e in (2, None) for i in (True, False)]
+    ways = [skip_decoder(enc, 1, 9, 9, gen(), every=e, image=i, raw=True, norm=True) for e in (2, None)
+        for i in (True, False)]
     first = ways[0].state_dict()
     assert all(torch.equal(v, first[k]) for d in ways for k,v in d.state_dict().items())
     assert [len(d.wants['taps']) for d in ways]==[2, 1, 1, 0]
@@ -127,25 +131,30 @@ def test_the_masked_loss_by_hand():
     assert hit.sum()==3*2*4
     torch.testing.assert_close(cb.learn.loss, (p-y)[hit].square().mean())
 
-@pytest.mark.parametrize('change,match', [(dict(pretrain=dict(masked=True, corrupt=dict(kind='gaussian', sigma=.1))), 'masked counts hidden pixels'),
+@pytest.mark.parametrize('change,match',
+    [(dict(pretrain=dict(masked=True, corrupt=dict(kind='gaussian', sigma=.1))), 'masked counts hidden pixels'),
     (dict(pretrain=dict(masked=True, corrupt=None)), 'masked counts hidden pixels')])
 def test_a_masked_loss_wants_a_mask(change, match):
     with pytest.raises(ExperimentError, match=match): check_recipe(recipe(**change))
 
 def test_a_masked_loss_wants_one_scale():
     with pytest.raises(ExperimentError, match='norm_target=true'):
-        rehearse(Plan(digits, recipe(study='masked', pretrain=dict(norm_target=False)), ['masked'], seeds=1).steps(), digits)
+        rehearse(Plan(digits, recipe(study='masked', pretrain=dict(norm_target=False)), ['masked'], seeds=1).steps(),
+            digits)
 
 def test_an_autoencoder_of_hidden_pixels_is_judged_by_hidden_pixels(tmp_path):
-    "On pixels that no loss asked for it may be as bad as it likes; where hidden ones are drawn better than by the mean image, it is called trained"
-    r = recipe(study='masked', encoder=THREE | dict(width=1.), pretrain=dict(steps=300, evals=3), finetune=dict(steps=2, evals=1))
+    """On pixels that no loss asked for it may be as bad as it likes; where hidden ones are drawn better than by the
+    mean image, it is called trained"""
+    r = recipe(study='masked', encoder=THREE | dict(width=1.), pretrain=dict(steps=300, evals=3),
+        finetune=dict(steps=2, evals=1))
     res = compare(digits, ['masked_within'], recipe=r, seeds=1, store=tmp_path/'s', progress=False)
     step = res.steps[0].parents[0]
     ae,row = res.store.net(step, digits),res.encoders.iloc[0]
     train,held = images_of(step, digits)
     x,y = next(iter(judged_dl(step, held, target='x', norm_target=True, corrupt=corruption(step.fit['corrupt']))))
     clean, = next(iter(judged_dl(step, train, len(train), target=None)))
-    assert row.mean_image==pytest.approx((y-clean.mean(0))[(x!=y)].square().mean().item(), rel=.05) and row.mse<row.mean_image and not pretraining(res.encoders).untrained.any()
+    assert row.mean_image==pytest.approx((y-clean.mean(0))[(x!=y)].square().mean().item(), rel=.05)
+    assert row.mse<row.mean_image and not pretraining(res.encoders).untrained.any()
     assert row.mse==pytest.approx(row.value, rel=.02) and error_of(ae, step, held)!=pytest.approx(row.mse, rel=.02)
 
 def test_a_rate_drops_twice():
@@ -160,12 +169,15 @@ def test_recipes_are_json_and_complete(setting, reading, study):
     r = recipe(setting, reading, study)
     assert json.loads(json.dumps(r))==r and r.get('reading')==reading and r['arms']
     check_recipe(r)
-    assert r['images']['augment']['stride']==total_stride(all_conv_encoder(3, 33, 33, layers=r['encoder']['layers'], width=.01))
+    assert r['images']['augment']['stride']==total_stride(all_conv_encoder(3, 33, 33, layers=r['encoder']['layers'],
+        width=.01))
 
 def test_the_papers_numbers():
     r = recipe('paper')
-    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4 and r['encoder']['init']==r['decoder']['init']==r['head']['init']==dict(dist='normal', std=.01)
-    assert r['labels']['n']==[4000] and r['images']['augment']==dict(stride=4) and recipe('paper', study='table1')['images']['augment']['flip']
+    assert r['pretrain']['lr']==r['finetune']['lr']==1e-4
+    assert r['encoder']['init']==r['decoder']['init']==r['head']['init']==dict(dist='normal', std=.01)
+    assert r['labels']['n']==[4000] and r['images']['augment']==dict(stride=4)
+    assert recipe('paper', study='table1')['images']['augment']['flip']
     assert [k for k in r['arms']]==['skips', 'no_skips', 'random_paper', 'random_default', 'random_kaiming']
 
 def test_every_arm_of_the_main_studies_can_be_done():
@@ -186,23 +198,29 @@ def test_an_arm_without_skips_shares_its_start_with_one_that_has_them():
 def test_each_arm_names_its_net():
     for study,own in STUDIES.items():
         r = recipe(study=study)
-        assert {a['columns']['architecture'] for a in r['arms'].values()}=={own.net} and r['encoder']['layers']==NETS[own.net], study
+        assert {a['columns']['architecture']
+            for a in r['arms'].values()}=={own.net} and r['encoder']['layers']==NETS[own.net], study
 
 def test_the_paper_starts_both_sides_from_its_normal_numbers_and_the_fair_reading_from_the_default():
     for setting in SETTINGS:
         a,b = recipe(setting),recipe(setting, 'fair')
-        assert a['encoder']['init']==a['decoder']['init']==PAPER_INIT==a['arms']['random_paper']['change']['encoder']['init']
+        assert a['encoder']['init']==a['decoder']['init']==PAPER_INIT
+        assert a['arms']['random_paper']['change']['encoder']['init']==PAPER_INIT
         assert b['encoder']['init']==b['decoder']['init']==STARTS['default'] and 'random_default' in b['arms']
 
-@pytest.mark.parametrize('study,kind,size', [('main', 'blocks', 6), ('table1', 'gaussian', None), ('table1_few', 'blocks', 6), ('table3', 'blocks', 18), ('table4', 'blocks', 46), ('segment', 'blocks', 33)])
+@pytest.mark.parametrize('study,kind,size',
+    [('main', 'blocks', 6), ('table1', 'gaussian', None), ('table1_few', 'blocks', 6), ('table3', 'blocks', 18),
+    ('table4', 'blocks', 46), ('segment', 'blocks', 33)])
 def test_noise_is_the_papers_and_blocks_grow_with_the_image(study, kind, size):
     noise = recipe('paper', 'as_written', study)['pretrain']['corrupt']
     assert (noise['kind'], noise.get('size'))==(kind, size)
 
 def test_figure_2_as_written_shows_its_autoencoders_as_many_images_as_there_are_labels():
     for study in ('linear', 'neighbours', 'redrawn'):
-        for reading,n in ((None, 4000), ('as_written', 4000), ('fair', None)): assert recipe('paper', reading, study)['images'].get('n')==n
-    assert recipe('paper', None, 'linear', images=dict(n=100))['images']['n']==100 and 'n' not in recipe('paper')['images']
+        for reading,n in ((None, 4000), ('as_written', 4000), ('fair', None)):
+            assert recipe('paper', reading, study)['images'].get('n')==n
+    assert recipe('paper', None, 'linear', images=dict(n=100))['images']['n']==100
+    assert 'n' not in recipe('paper')['images']
     step = Plan(digits, recipe(study='linear', encoder=THREE), ['skips_conv1'], seeds=1).steps()[0].parents[0]
     assert step.data['n']==100
 
@@ -210,7 +228,8 @@ def test_nets_without_pre_training_start_in_three_ways_in_the_fair_reading():
     r = recipe(study='segment', reading='fair')
     assert set(r['arms'])=={'both', 'encoder', 'decoder', *(f'neither_{k}' for k in STARTS)}
     steps = {s.arm: s for s in Plan(drawn, merged(r, dict(finetune=dict(lr=3e-3), encoder=THREE)), seeds=1).steps()}
-    for k,v in STARTS.items(): assert steps[f'neither_{k}'].net['encoder']['init']==steps[f'neither_{k}'].net['decoder']['init']==v
+    for k,v in STARTS.items():
+        assert steps[f'neither_{k}'].net['encoder']['init']==steps[f'neither_{k}'].net['decoder']['init']==v
 
 def test_each_study_can_be_read_by_itself():
     "The arm with skips stands in each study of the nine layers, and is run once for all of them"
@@ -218,11 +237,13 @@ def test_each_study_can_be_read_by_itself():
     assert len({next(s.key for s in Plan(digits, recipe(study=o), ['skips'], seeds=1).steps()) for o in studies})==1
 
 def test_dong_runs_from_the_command_line(tmp_path, capsys):
-    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--arms', 'skips', '--arms', 'random_default', '--out', str(tmp_path/'s')])==0
+    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--arms', 'skips',
+        '--arms', 'random_default', '--out', str(tmp_path/'s')])==0
     assert 'random_default' in capsys.readouterr().out
 
 def test_sizes_that_do_not_invert_end_in_one_line(tmp_path, capsys):
-    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--set', 'images.augment={}', '--out', str(tmp_path/'s')])==2
+    assert main(['compare', 'digits', '--recipe', 'dong', '--setting', 'smoke', '--seeds', '1', '--set',
+        'images.augment={}', '--out', str(tmp_path/'s')])==2
     assert 'pixels do not invert' in capsys.readouterr().err and not (tmp_path/'s').exists()
 
 # Photographs, animals and vehicles
@@ -238,11 +259,13 @@ def no_names(voc):
     sp = voc.splits(size=40)
     return {f'imagenet{o}': Splits('x', sp.test, sp.test) for o in ('', '_animals', '_vehicles')}
 
-@pytest.mark.parametrize('study,arms', [('table4', ['skips', 'random_paper']), ('table5', ['animals', 'vehicles', 'random_default'])])
+@pytest.mark.parametrize('study,arms', [('table4', ['skips', 'random_paper']),
+    ('table5', ['animals', 'vehicles', 'random_default'])])
 def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_names, tmp_path, monkeypatch):
     monkeypatch.setenv('AEPRETRAIN_CACHE', str(tmp_path/'cache'))
     sp = voc.splits(size=40)
-    res = compare(sp, arms, recipe=recipe(study=study, labels=dict(n=[21]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
+    res = compare(sp, arms, recipe=recipe(study=study, labels=dict(n=[21]), **TINY), seeds=1, store=tmp_path/'s',
+        progress=False, pretrain_sets=no_names)
     assert set(res.rows.metric)=={'map'} and res.rows.value.notna().all() and res.rows.map11.notna().all()
     parents = {s.arm: s.parents[0] for s in res.steps if s.parents}
     assert {s.data['digest'] for s in parents.values()}=={no_names['imagenet'].digest}!={sp.digest}
@@ -250,8 +273,10 @@ def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_name
     rows = as_recorded(res)
     fits = rows[rows.kind=='fit']
     each = res.store.get(fits.key.iloc[0])['each']
-    assert len(each)==20 and fits.animal.iloc[0]==pytest.approx(np.mean([each[VOC_CLASSES.index(o)] for o in GROUPS['voc07']['animal']]))
-    assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3) and set(rows.architecture)=={'vgg-16'}
+    assert len(each)==20
+    assert fits.animal.iloc[0]==pytest.approx(np.mean([each[VOC_CLASSES.index(o)] for o in GROUPS['voc07']['animal']]))
+    assert fits.vehicle.notna().all() and np.mean(each)==pytest.approx(fits.value.iloc[0], abs=1e-3)
+    assert set(rows.architecture)=={'vgg-16'}
     found = as_pictured(res, n=4)
     assert bool(found)==(study=='table5')
     if not found: return
@@ -262,15 +287,18 @@ def test_a_net_learns_from_imagenet_and_classifies_voc(study, arms, voc, no_name
 
 def test_figure_3_hands_on_what_imagenet_taught(voc, no_names, tmp_path):
     sp = voc.splits('2012', 40)
-    res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=no_names)
+    res = compare(sp, recipe=recipe(study='figure3', labels=dict(n=[10]), **TINY), seeds=1, store=tmp_path/'s',
+        progress=False, pretrain_sets=no_names)
     assert set(res.rows.arm)==set(corners()) and set(res.rows.metric)=={'miou'} and res.rows.value.between(0, 100).all()
     fig = starts_figure(res.rows, res.curves)
     shown = {o.get_label(): o for o in fig.axes[1].containers}
     assert set(shown)==set(corners()) and fig.axes[1].get_xticklabels()[0].get_text()=='10'
-    for arm,v in res.rows.set_index('arm').value.items(): assert shown[arm].lines[0].get_ydata().item()==pytest.approx(v)
+    for arm,v in res.rows.set_index('arm').value.items():
+        assert shown[arm].lines[0].get_ydata().item()==pytest.approx(v)
 
 def test_table_3_runs_on_a_tree_in_the_official_layout(stl10, tmp_path):
-    res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'], recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
+    res = compare(dataset('stl10', stl10.parent), ['skips', 'random_default'],
+        recipe=recipe(study='table3', labels=dict(n=[2]), **TINY), seeds=2, store=tmp_path/'s', progress=False)
     assert len(res.rows)==4 and set(res.rows.policy)=={'fold'} and res.rows.groupby('arm').subset.nunique().eq(2).all()
     assert set(res.encoders.n_unlabelled)=={9} and res.rows.value.between(0, 100).all()
 
@@ -279,9 +307,11 @@ def test_animals_are_told_apart_from_vehicles(tmp_path):
     names = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
     def named(o): return ImageSet(o.x, o.y, names, layout='nchw')
     ten = Splits('cifar10', named(digits.train), named(digits.test))
-    parts = {f'cifar10_{k}': Splits(k, *(o.take(torch.isin(o.y, torch.tensor([names.index(c) for c in own]))) for o in (ten.train, ten.test)))
+    parts = {f'cifar10_{k}': Splits(k, *(o.take(torch.isin(o.y, torch.tensor([names.index(c) for c in own])))
+        for o in (ten.train, ten.test)))
         for k,own in dict(animals=GROUPS['cifar10']['animal'], vehicles=GROUPS['cifar10']['vehicle']).items()}
-    res = compare(ten, recipe=recipe(study='table5_cifar10', encoder=THREE), seeds=1, store=tmp_path/'s', progress=False, pretrain_sets=parts)
+    res = compare(ten, recipe=recipe(study='table5_cifar10', encoder=THREE), seeds=1, store=tmp_path/'s',
+        progress=False, pretrain_sets=parts)
     fits = as_recorded(res).query("kind=='fit'").set_index('arm')
     assert set(fits.index)=={'animals', 'vehicles', 'random_paper', 'random_default', 'random_kaiming'}
     np.testing.assert_allclose((6*fits.animal+4*fits.vehicle)/10, fits.balanced, atol=1e-2)
@@ -301,7 +331,8 @@ def test_four_corners_from_one_autoencoder():
     for k,s in steps.items():
         net = build_segmenter(s, drawn, [(state, s.start[0].names)] if s.start else ())
         for part in ('encoder.', 'decoder.'):
-            same = {torch.equal(v, state[n]) for n,v in net.state_dict().items() if n.startswith(part) and n.endswith('running_mean')}
+            same = {torch.equal(v, state[n]) for n,v in net.state_dict().items() if n.startswith(part)
+                and n.endswith('running_mean')}
             assert same=={k in ('both', part[:-1])}
         assert net(torch.rand(2, 1, 9, 9)).shape==(2, 2, 9, 9) and 'input' not in net.decoder.wants['taps']
 
@@ -316,7 +347,8 @@ def test_the_head_starts_as_the_layers_do_as_written_and_by_default_in_the_fair_
             assert head.weight.std().item()==pytest.approx(std or bound/3**.5, rel=.1)
 
 def test_images_without_masks_are_not_segmented():
-    with pytest.raises(ExperimentError, match='digits has no masks'): rehearse(Plan(digits, recipe(study='segment'), seeds=1).steps(), digits)
+    with pytest.raises(ExperimentError, match='digits has no masks'):
+        rehearse(Plan(digits, recipe(study='segment'), seeds=1).steps(), digits)
 
 def test_what_a_middle_step_has_learnt_is_kept():
     last = next(s for s in Plan(digits, recipe(study='linear'), ['supervised_conv1'], seeds=1).steps())
@@ -334,7 +366,8 @@ def test_probes_change_nothing_and_read_what_they_are_told():
     assert row['metric']=='mse' and row['better']=='lower' and row['n_test']==len(digits.test)
 
 def test_batchnorms_of_a_net_that_nobody_trained_take_their_scale_from_images():
-    "From N(0, .01) an uncalibrated net answers with numbers near zero; with its scale, each map has a deviation of about 1 before the activation"
+    """From N(0, .01) an uncalibrated net answers with numbers near zero; with its scale, each map has a deviation of
+    about 1 before the activation"""
     r = recipe(study='linear', encoder=THREE | dict(width=1.))
     step, = Plan(digits, r, ['random_conv3'], seeds=1).steps()
     encoder = build_layer(step, digits)
@@ -345,9 +378,11 @@ def test_batchnorms_of_a_net_that_nobody_trained_take_their_scale_from_images():
     with torch.no_grad(): encoder.eval()(x)
     assert len(seen)==3 and all(.7<v<1.4 for v in seen) and not any(p.requires_grad for p in encoder.parameters())
     trained, = Plan(digits, r, ['skips_conv3'], seeds=1).steps()
-    assert all((m.running_mean==0).all() for m in build_layer(trained, digits).modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert all((m.running_mean==0).all() for m in build_layer(trained, digits).modules()
+        if isinstance(m, torch.nn.BatchNorm2d))
 
-@pytest.mark.parametrize('study,metric,layer', [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
+@pytest.mark.parametrize('study,metric,layer',
+    [('neighbours', 'accuracy', 'conv1'), ('linear', 'accuracy', 'conv3'), ('redrawn', 'mse', 'conv3')])
 def test_probes_are_foreseen_and_run_and_are_no_classifiers(study, metric, layer, tmp_path):
     r = recipe(study=study, encoder=THREE)
     arms = [f'supervised_{layer}', f'random_{layer}']
@@ -376,15 +411,18 @@ def test_reported_rows():
     d = reported_rows()
     assert len(d)==18 and d.value.between(60, 100).all() and (d.reading=='reported').all()
     own = d[d['data'].eq('voc07')].set_index('arm')
-    assert own.animal.to_dict()==pytest.approx(dict(random_paper=67.02, animals=73.04, vehicles=72.17, context_encoder=np.nan, no_skips=np.nan, skips=np.nan), nan_ok=True)
-    assert set(d.arm)<={'context_encoder', *recipe()['arms'], *recipe(study='table5')['arms']} and set(d.architecture)==set(NETS)
+    assert own.animal.to_dict()==pytest.approx(dict(random_paper=67.02, animals=73.04, vehicles=72.17,
+        context_encoder=np.nan, no_skips=np.nan, skips=np.nan), nan_ok=True)
+    assert set(d.arm)<={'context_encoder', *recipe()['arms'], *recipe(study='table5')['arms']}
+    assert set(d.architecture)==set(NETS)
     assert d[(d.table==2) & (d.arm=='skips')].value.item()==80.22
     said = dict(zip(d[d.table==2].arm, d[d.table==2].value.round(1))) # at the top of the page
     assert said==dict(skips=80.2, no_skips=74.1, random_paper=70.9)
 
 def test_figure_2_is_drawn_from_rows():
     rng = np.random.default_rng(0)
-    def runs(probe, net, values): return [dict(data='cifar10', reading='fair', setting='quick', labels=4000, probe=probe, net=net, layer=f'conv{i}', value=v+e)
+    def runs(probe, net, values): return [dict(data='cifar10', reading='fair', setting='quick', labels=4000,
+        probe=probe, net=net, layer=f'conv{i}', value=v+e)
         for i,v in values.items() for e in rng.permutation([-1., 0, 1])]
     told = dict(skips={2: 60., 10: 70., 1: 50.}, random={2: 40., 10: 30., 1: 50.})
     rows = pd.DataFrame(sum((runs(p, n, v) for p in ('linear', 'drawn') for n,v in told.items()), []))
@@ -395,31 +433,38 @@ def test_figure_2_is_drawn_from_rows():
         lines = {o.get_label(): o for o in ax.lines}
         assert set(lines)=={'skips', 'random'} and len(ax.collections)==2
         for n,v in told.items():
-            assert lines[n].get_xdata().tolist()==[1, 2, 10] and lines[n].get_ydata()==pytest.approx([v[i] for i in (1, 2, 10)])
+            assert lines[n].get_xdata().tolist()==[1, 2, 10]
+            assert lines[n].get_ydata()==pytest.approx([v[i] for i in (1, 2, 10)])
     band = fig.axes[0].collections[0].get_paths()[0].vertices[:,1]
     assert band.min()<50-2 and band.max()>70+2 # 4.3 standard errors of three runs
     with pytest.raises(ValueError, match='no rows of probes'): layers_figure(fits)
-    with pytest.raises(ValueError, match='differ in reading'): layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))
+    with pytest.raises(ValueError, match='differ in reading'):
+        layers_figure(pd.concat([rows, rows.assign(reading='as_written')]))
 
 def test_figure_3_is_drawn_from_rows():
-    own = dict(data='voc12', architecture='vgg-16', recipe='dong', reading='fair', setting='paper', metric='miou', chance=3.5)
+    own = dict(data='voc12', architecture='vgg-16', recipe='dong', reading='fair', setting='paper', metric='miou',
+        chance=3.5)
     told = dict(both=[40., 41, 42], encoder=[37., 38, 39], neither_paper=[30., 31, 32])
-    rows = pd.DataFrame([own | dict(arm=k, labels=n, value=v+n/100) for k,vs in told.items() for v in vs for n in (100, 1464)])
+    rows = pd.DataFrame([own | dict(arm=k, labels=n, value=v+n/100) for k,vs in told.items() for v in vs
+        for n in (100, 1464)])
     ax, = starts_figure(rows).axes
     assert [t.get_text() for t in ax.get_xticklabels()]==['100', '1,464']
     for o in ax.containers:
         v = np.mean(told[o.get_label().replace(' ', '_')])
         assert o.lines[0].get_ydata()==pytest.approx([v+1, v+14.64])
         ends = np.array([np.array(seg)[:,1] for seg in o.lines[2][0].get_segments()])
-        assert np.ptp(ends, axis=1)==pytest.approx([2*4.303/3**.5]*2, rel=.02) # 4.303 standard errors of three runs to each side, a little more near a bound
+        # 4.303 standard errors of three runs to each side, a little more near a bound
+        assert np.ptp(ends, axis=1)==pytest.approx([2*4.303/3**.5]*2, rel=.02)
     assert {o.get_label() for o in ax.containers}=={'both', 'encoder', 'neither paper'}
     with pytest.raises(ValueError, match='no rows of segmenters'): starts_figure(reported_rows())
-    with pytest.raises(ValueError, match='differ in architecture'): starts_figure(pd.concat([rows, rows.assign(architecture='all-cnn-c')]))
+    with pytest.raises(ValueError, match='differ in architecture'):
+        starts_figure(pd.concat([rows, rows.assign(architecture='all-cnn-c')]))
 
 def test_bands_of_a_layer_stay_within_what_is_possible():
     "A squared error's went below 0"
     def made(probe, v): return dict(probe=probe, net='skips', layer='conv1', value=v)
     some = [made('drawn', v) for v in (.1, .4, .7)] + [made('linear', v) for v in (92, 98, 99)]
     right,back = layers_figure(pd.DataFrame(some)).axes
-    assert back.collections[0].get_datalim(back.transData).y0==0 and right.collections[0].get_datalim(right.transData).y1<=100
+    assert back.collections[0].get_datalim(back.transData).y0==0
+    assert right.collections[0].get_datalim(right.transData).y1<=100
     plt.close('all')

@@ -1,4 +1,5 @@
-"What would spoil the narrative of the executors: workers killed in the middle, steps that kill them, schedulers that hand a step out twice, two runs on one store."
+"""What would spoil the narrative of the executors: workers killed in the middle, steps that kill them, schedulers that
+hand a step out twice, two runs on one store."""
 import multiprocessing, os, signal, socket, subprocess, sys, threading, time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -21,14 +22,18 @@ digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
 small = dict(arms=['pretrained', 'random_default'], labels=[50, 100], seeds=3)  # 12 fits and 3 encoders
 
-def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)  # someone may commit meanwhile
-def run(store, executor, **kw): return compare(digits, **(small | kw), recipe=smoke, store=store, executor=executor, progress=False)
+def table(res):
+    # someone may commit meanwhile
+    return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
+def run(store, executor, **kw):
+    return compare(digits, **(small | kw), recipe=smoke, store=store, executor=executor, progress=False)
 def finished(store): return sorted((Path(store)/'steps').glob('[!.]*.json'))
 
 def done(store):
     "How often each step ran to its end, as the log has it"
     f = Path(store)/'log.txt'
-    return Counter(l.split()[3] for l in f.read_text().splitlines() if l.split()[2]=='done') if f.exists() else Counter()
+    return Counter(l.split()[3] for l in f.read_text().splitlines()
+        if l.split()[2]=='done') if f.exists() else Counter()
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return run(tmp_path_factory.mktemp('w')/'whole', None)
@@ -80,7 +85,8 @@ def test_a_process_that_was_forked_from_one_with_workers_has_workers_of_its_own(
 def test_a_step_that_kills_its_process_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
     poison = smoke | dict(head=smoke['head'] | dict(make='test_executors:deadly'))
-    res = compare(digits, ['random_default'], [50], 1, poison, store=tmp_path/'s', executor='processes:2', progress=False)
+    res = compare(digits, ['random_default'], [50], 1, poison, store=tmp_path/'s', executor='processes:2',
+        progress=False)
     assert list(res.missing.reason)==['its worker was lost 2 times: killed by SIGKILL, perhaps for lack of memory']
 
 # A head whose every fit hangs in a worker.
@@ -92,7 +98,8 @@ def hanging(encoder, c, h, w, n_out, gen=None, width=1., act='scaled_tanh', drop
 def test_a_hung_step_is_recorded_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
     slow = smoke | dict(head=smoke['head'] | dict(make='test_executors:hanging'))
-    with Processes(1, timeout=3) as ex: res = compare(digits, ['random_default'], [50], 1, slow, store=tmp_path/'s', executor=ex, progress=False)
+    with Processes(1, timeout=3) as ex:
+        res = compare(digits, ['random_default'], [50], 1, slow, store=tmp_path/'s', executor=ex, progress=False)
     assert list(res.missing.reason)==['its worker was lost 2 times: no end after 3 s, so it was killed']
 
 def test_a_timeout_ends_the_hung_call_only():
@@ -112,13 +119,15 @@ def test_a_worker_that_died_idle_costs_nothing():
             time.sleep(wait)
             assert ex.submit(os.getpid).result()!=last
 
-@pytest.mark.parametrize('executor,timeout,names', [(None, 0, 'timeout is 0: seconds above 0'), (2, '60', "timeout is '60'"),
+@pytest.mark.parametrize('executor,timeout,names',
+    [(None, 0, 'timeout is 0: seconds above 0'), (2, '60', "timeout is '60'"),
     (2, float('nan'), 'timeout is nan'), ('dask:tcp://127.0.0.1:1', 60, 'kept by processes:N and submitit')])
 def test_a_timeout_that_nobody_keeps_is_refused(executor, timeout, names):
     with pytest.raises(ExperimentError, match=names), executor_of(executor, timeout=timeout): pass
 
 def test_one_process_with_a_timeout_is_one_that_can_be_ended():
-    with executor_of(None, timeout=60) as ex: assert (ex.width, ex.timeout)==(1, 60) and ex.submit(os.getpid).result()!=os.getpid()
+    with executor_of(None, timeout=60) as ex:
+        assert (ex.width, ex.timeout)==(1, 60) and ex.submit(os.getpid).result()!=os.getpid()
 
 def test_slurm_counts_in_minutes(tmp_path):
     with executor_of('submitit', tmp_path, timeout=61) as ex: assert ex.executor._executor.parameters['timeout_min']==2
@@ -137,7 +146,8 @@ def test_workers_end_with_their_parent(tmp_path):
 def test_workers_that_cannot_start_are_no_steps_fault(monkeypatch):
     def stillborn(): raise BrokenProcessPool
     monkeypatch.setattr(executor, '_Worker', stillborn)
-    with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"): ex.submit(os.getpid).result()
+    with Processes(1) as ex, pytest.raises(ExperimentError, match="below `if __name__=='__main__':`"):
+        ex.submit(os.getpid).result()
 
 def test_a_pool_of_ones_own_that_breaks_is_one_line(tmp_path):
     with ProcessPoolExecutor(1) as ex:
@@ -149,7 +159,9 @@ def test_a_pool_of_ones_own_that_breaks_is_one_line(tmp_path):
 
 @pytest.fixture(scope='module')
 def cluster():
-    with LocalCluster(host='127.0.0.1', processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None) as c: yield c
+    with LocalCluster(host='127.0.0.1', processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None,
+        worker_dashboard_address=None) as c:
+        yield c
 
 @pytest.fixture
 def client(cluster):
@@ -159,7 +171,8 @@ def client(cluster):
 
 def test_dask_listens_on_loopback_only(cluster):
     me = psutil.Process()
-    for p in [me, *me.children(recursive=True)]: assert {c.laddr.ip for c in p.net_connections('tcp') if c.status==psutil.CONN_LISTEN} <= {'127.0.0.1'}
+    for p in [me, *me.children(recursive=True)]:
+        assert {c.laddr.ip for c in p.net_connections('tcp') if c.status==psutil.CONN_LISTEN} <= {'127.0.0.1'}
 
 @pytest.mark.slow
 def test_a_killed_dask_worker_costs_its_step_only(tmp_path, whole, client):
@@ -173,7 +186,8 @@ def test_a_killed_dask_worker_costs_its_step_only(tmp_path, whole, client):
 def test_dask_by_address_with_own_images_and_a_relative_folder(tmp_path, client, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Splits('mine', digits.train.take(range(300)), digits.test.take(range(100)))
-    a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=str(i), executor=ex, progress=False) for i,ex in enumerate((None, f'dask:{client.scheduler.address}')))
+    a,b = (compare(own, ['pretrained'], [50], 1, smoke, store=str(i), executor=ex, progress=False)
+        for i,ex in enumerate((None, f'dask:{client.scheduler.address}')))
     assert table(a)==table(b) and len(b.rows)==1
 
 @pytest.mark.slow
@@ -208,7 +222,8 @@ def test_no_scheduler_is_one_line():
 def test_submitit_runs_the_encoder_first_and_outlives_a_killed_job(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(submitit.LocalJob, '_results_timeout_s', 0)
     with executor_of('submitit', tmp_path/'jobs') as ex:
-        jobs = lambda: [p.pid for p in psutil.Process().children(recursive=True) if 'submitit.core._submit' in p.cmdline()]
+        jobs = lambda: [p.pid for p in psutil.Process().children(recursive=True)
+            if 'submitit.core._submit' in p.cmdline()]
         with killing(tmp_path/'s', jobs, at=0): res = run(tmp_path/'s', ex, arms=['pretrained'], labels=[50], seeds=1)
     assert list(done(tmp_path/'s').values())==[1, 1] and not len(res.missing)
     assert res.rows.value[0]==whole.rows.set_index('key').value[res.rows.key[0]]

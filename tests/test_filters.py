@@ -28,7 +28,8 @@ def test_scale_and_sign_do_not_matter(shape, scale, sign):
 @pytest.mark.parametrize('c,h,w', [(1,3,3), (1,7,7), (3,5,5), (2,1,6)])
 def test_chance_is_the_mean_of_noise(c, h, w):
     z,e = draw((20_000,c,h,w)),chance(c,h,w)
-    for v,to in ((localisation(z), e['localisation']), (spread(z)**2, e['spread']**2), (smoothness(z), e['smoothness']), (cosine(z[::2], z[1::2]), 0)):
+    for v,to in ((localisation(z), e['localisation']), (spread(z)**2, e['spread']**2), (smoothness(z), e['smoothness']),
+        (cosine(z[::2], z[1::2]), 0)):
         assert abs(v.mean()-to) < 4*v.std()/len(v)**.5
     np.testing.assert_allclose(cosine(z[::2], z[1::2]).std(), e['cosine_sd'], rtol=.03)
 

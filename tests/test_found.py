@@ -1,4 +1,5 @@
-"What three hostile readings of the package found: answers that were wrong, options that changed nothing, images that were misread. Each was mended with all of its kind."
+"""What three hostile readings of the package found: answers that were wrong, options that changed nothing, images that
+were misread. Each was mended with all of its kind."""
 import tempfile
 import numpy as np, pandas as pd, pytest, tifffile, torch
 from PIL import Image, ImageOps
@@ -39,9 +40,11 @@ FIXED = dict(lr=.01, seek='all', first_lr=None, steps=5, evals=1)
 def tiny(**kw):
     "The default recipe of the digits, cut to a few steps"
     own = dict(encoder=dict(width=4), pretrain=dict(steps=8, evals=2), finetune=dict(steps=6, evals=2))
-    return find_recipe('default', 'digits', 'digits', **own | {part: own.get(part, {}) | section for part,section in kw.items()})
+    return find_recipe('default', 'digits', 'digits',
+        **own | {part: own.get(part, {}) | section for part,section in kw.items()})
 
-def ask(splits, recipe=None, arms=None, labels=50, n=1, **kw): return compare(splits, arms, labels, n, recipe or tiny(), progress=False, **kw)
+def ask(splits, recipe=None, arms=None, labels=50, n=1, **kw):
+    return compare(splits, arms, labels, n, recipe or tiny(), progress=False, **kw)
 
 # Answers
 
@@ -52,7 +55,8 @@ def test_a_constant_answer_is_at_chance_in_whatever_score():
         task = task_of('classify', score)
         tally = task.tally()
         tally.add(always, y)
-        row = dict(metric=score, better=task.score.better, value=tally.scores()[score], chance=task.to_beat(y), n_test=100)
+        row = dict(metric=score, better=task.score.better, value=tally.scores()[score], chance=task.to_beat(y),
+            n_test=100)
         assert stuck(pd.DataFrame([row]), classes=2).tolist()==[1.], score
 
 def test_a_score_of_errors_calls_the_same_runs_untrained():
@@ -86,10 +90,12 @@ def test_rows_of_a_balanced_score_tell_what_luck_may_do():
 def test_power_asks_for_the_best_control_of_an_error():
     rng = np.random.default_rng(0)
     noise = {'pretrained': (20, 1.), 'good': (21, .2), 'bad': (40, 5.)}
-    rows = pd.DataFrame([dict(arm=a, labels=100, subset_seed=s, encoder_seed=s, head_seed=s, subset=f'{s}', value=m+rng.normal(0, sd))
+    rows = pd.DataFrame([dict(arm=a, labels=100, subset_seed=s, encoder_seed=s, head_seed=s, subset=f'{s}',
+        value=m+rng.normal(0, sd))
         for a,(m,sd) in noise.items() for s in range(6)]).assign(metric='error', unit='%', better='lower')
     told = rows.assign(value=100-rows.value, metric='accuracy', better='higher')
-    assert seeds_needed(rows, 1., best=True).control.tolist()==seeds_needed(told, 1., best=True).control.tolist()==['good']
+    assert seeds_needed(rows, 1., best=True).control.tolist()==seeds_needed(told, 1.,
+        best=True).control.tolist()==['good']
 
 def test_shared_images_are_seen_where_another_size_has_gaps():
     rng,rows = np.random.default_rng(0),[]
@@ -97,7 +103,8 @@ def test_shared_images_are_seen_where_another_size_has_gaps():
         of_images = rng.normal(0, 3)
         for e in range(3):
             own = dict(subset_seed=s, encoder_seed=e, head_seed=s, unit='%')
-            for arm,gain in dict(a=of_images, b=0.).items(): rows.append(own | dict(arm=arm, labels=100, subset=f'100-{s}', value=gain+rng.normal(0, .1)))
+            for arm,gain in dict(a=of_images, b=0.).items():
+                rows.append(own | dict(arm=arm, labels=100, subset=f'100-{s}', value=gain+rng.normal(0, .1)))
             if e==s: rows.append(own | dict(arm='a', labels=1000, subset=f'1000-{s}', value=80.))
     d,ask_ = pd.DataFrame(rows),Difference('a', 'b', over='labels')
     whole,part = ask_(d),ask_(d[d.labels==100])
@@ -115,7 +122,8 @@ def test_bounds_are_those_of_the_column():
 def test_numbers_and_nothing_as_names_of_subgroups(tmp_path):
     file = tmp_path/'rows.csv'
     seeds_ = dict(subset_seed=0, encoder_seed=0, head_seed=0, labels=10)
-    pd.DataFrame([dict(arm=a, subgroup=g, value=50., subset='x', **seeds_) for a in ('1', '02') for g in ('1', 'NA', '03')]).to_csv(file, index=False)
+    pd.DataFrame([dict(arm=a, subgroup=g, value=50., subset='x', **seeds_) for a in ('1', '02')
+        for g in ('1', 'NA', '03')]).to_csv(file, index=False)
     for g in ('1', 'NA', '03'): assert Results.read(file, subgroup=g).rows.arm.tolist()==['1', '02']
 
 def test_top5_of_a_subgroup_is_its_own(tmp_path):
@@ -143,7 +151,8 @@ def test_a_shared_rate_of_an_autoencoder_is_judged_by_its_error():
     assert fits.lrs['pretrained']==fits.lrs['random']=='0.0003 0.001 0.003 0.01 0.03 0.1'
 
 def test_a_row_does_not_tell_the_rates_of_its_autoencoder():
-    res = ask(digits, tiny(finetune=FIXED | dict(lr=.02), pretrain=dict(lr=[.001, .003], seek='outward', first_lr=.001)), ['pretrained'])
+    res = ask(digits, tiny(finetune=FIXED | dict(lr=.02),
+        pretrain=dict(lr=[.001, .003], seek='outward', first_lr=.001)), ['pretrained'])
     assert (res.rows.lr[0], res.rows.lrs[0])==(.02, '0.02') and 'edge' not in res.rows
 
 def test_one_rate_is_that_of_all_arms():
@@ -154,7 +163,9 @@ def test_one_rate_is_that_of_all_arms():
 
 def test_scores_that_no_validation_image_shows_leave_the_rate_to_the_loss():
     rng = np.random.default_rng(0)
-    def part(n): return ImageSet((rng.random((n, 8, 8))*255).astype('uint8'), (rng.random((n, 2))<.03).astype('float32'), classes=['a', 'b'])
+    def part(n):
+        return ImageSet((rng.random((n, 8, 8))*255).astype('uint8'), (rng.random((n, 2))<.03).astype('float32'),
+            classes=['a', 'b'])
     s = Splits('rare', part(200), part(60))
     r = tiny(labels=dict(policy='uniform'), images=dict(augment=None))
     for keep in ('best', 'none'):
@@ -174,10 +185,12 @@ def test_no_weight_decay_is_none():
 
 # Options that would change nothing
 
-@pytest.mark.parametrize('part,entry', [('finetune', dict(n_valid=9)), ('finetune', dict(corrupt=dict(kind='masking', p=.1))), ('finetune', dict(weight=[.1, 1.])),
+@pytest.mark.parametrize('part,entry', [('finetune', dict(n_valid=9)),
+    ('finetune', dict(corrupt=dict(kind='masking', p=.1))), ('finetune', dict(weight=[.1, 1.])),
     ('finetune', dict(every=5)), ('pretrain', dict(freeze=['encoder.'])), ('pretrain', dict(score_train=True))])
 def test_what_no_step_reads_is_refused(part, entry):
-    with pytest.raises(ExperimentError, match=f'{part}.{next(iter(entry))} would change nothing'): check_recipe(tiny(**{part: entry}))
+    with pytest.raises(ExperimentError, match=f'{part}.{next(iter(entry))} would change nothing'):
+        check_recipe(tiny(**{part: entry}))
 
 def test_heads_that_are_trained_as_one_have_a_usual_loss_and_no_patience():
     how = dict(opt='adam', fused=False, weight_decay=None, schedule='constant', keep='best')
@@ -198,7 +211,8 @@ def test_patience_may_end_before_a_look_that_an_arm_starts_from():
     assert Plan(digits, merged(r, dict(pretrain=dict(patience=None))), None, [50], [0]).steps()
 
 def test_a_method_undoes_nothing_that_is_asked_for(capsys, tmp_path):
-    args = ['compare', 'digits', '--setting', 'smoke', '--method', 'sparse', '--set', 'pretrain.sparsity=0.5', '--out', str(tmp_path/'o')]
+    args = ['compare', 'digits', '--setting', 'smoke', '--method', 'sparse', '--set', 'pretrain.sparsity=0.5', '--out',
+        str(tmp_path/'o')]
     assert main(args)==2
     assert 'pretrain.sparsity is what method sparse says' in capsys.readouterr().err and not (tmp_path/'o').exists()
 
@@ -230,7 +244,8 @@ def test_the_best_of_an_arm_and_size_is_one(tmp_path):
     assert res.rows.lr.nunique()>1 and len(list((tmp_path/'classifiers').glob('*.safetensors')))==1
 
 def test_the_command_asks_the_same_again(tmp_path):
-    ask(digits, 'default', ['pretrained', 'random'], n=[3, 4], store=tmp_path, setting='smoke', treatment='random', metric='balanced')
+    ask(digits, 'default', ['pretrained', 'random'], n=[3, 4], store=tmp_path, setting='smoke', treatment='random',
+        metric='balanced')
     words = read_results(tmp_path).told('command')
     assert '--seeds 3,4' in words and '--treatment random' in words and '--metric balanced' in words
     assert [seeds(o) for o in ('5', '3,4', '7,', 'auto')]==[5, [3, 4], [7], 'auto']
@@ -254,11 +269,13 @@ def drawn(folder, n=6, size=12):
 
 def table_of(path): return read_own(path, cache=False).account.table
 
-@pytest.mark.parametrize('train,test', [('training_set', 'test_set'), ('seg_train/seg_train', 'seg_test/seg_test'), ('Train', 'Test-images')])
+@pytest.mark.parametrize('train,test', [('training_set', 'test_set'), ('seg_train/seg_train', 'seg_test/seg_test'),
+    ('Train', 'Test-images')])
 def test_folders_named_after_parts_in_other_words(tmp_path, train, test):
     for part in (train, test):
         for c in ('cats', 'dogs'): drawn(tmp_path/part/c)
-    assert table_of(tmp_path).groupby(['part', 'label']).size().to_dict()=={(p, c): 6 for p in ('test', 'train') for c in ('cats', 'dogs')}
+    assert table_of(tmp_path).groupby(['part', 'label']).size().to_dict()=={(p, c): 6 for p in ('test', 'train')
+        for c in ('cats', 'dogs')}
 
 def test_a_part_beside_classes_is_refused_and_a_class_called_test_is_not(tmp_path):
     for c in ('cats', 'dogs', 'test/cats', 'test/dogs'): drawn(tmp_path/'mixed'/c)
@@ -268,26 +285,34 @@ def test_a_part_beside_classes_is_refused_and_a_class_called_test_is_not(tmp_pat
     for c in ('bus', 'car', 'train'): drawn(tmp_path/'vehicles'/c)
     assert set(table_of(tmp_path/'vehicles').label)=={'bus', 'car', 'train'}
     for c in ('train', 'test', 'more'): drawn(tmp_path/'flat'/c)
-    with pytest.raises(DataError, match='no image to train on has a label'): read_own(tmp_path/'flat', cache=False).splits()
+    with pytest.raises(DataError, match='no image to train on has a label'):
+        read_own(tmp_path/'flat', cache=False).splits()
 
 def test_the_same_folders_in_all_classes_are_remarked(tmp_path):
     for c in ('A/cats', 'A/dogs', 'B/cats', 'B/dogs'): drawn(tmp_path/c)
-    assert 'all classes, A, B, have folders cats, dogs: if they are the classes, name one of these folders' in read_own(tmp_path, cache=False).given.notes
+    note = 'all classes, A, B, have folders cats, dogs: if they are the classes, name one of these folders'
+    assert note in read_own(tmp_path, cache=False).given.notes
 
 def test_columns_are_those_of_a_table(tmp_path):
     drawn(tmp_path/'a'/'x'), drawn(tmp_path/'a'/'y')
     np.savez(tmp_path/'b.npz', x=np.zeros((8, 8, 8), 'uint8'), y=np.arange(8)%2, patient=np.arange(8)//2)
     for data in (tmp_path/'a', tmp_path/'b.npz'):
-        with pytest.raises(DataError, match='columns are those of a table'): read_own(data, columns=dict(group='patient'))
+        with pytest.raises(DataError, match='columns are those of a table'):
+            read_own(data, columns=dict(group='patient'))
 
-@pytest.mark.parametrize('text,why', [('file,label\na.png,x\n"b.png,y\n', 'a quote is opened and never closed'), ('file,class,label\na.png,x,y\n', "columns 'class' and 'label': say which is the label"),
-    ('file,label,label\na.png,x,y\n', "columns 'label' and 'label'"), ('file,label\na,x\n', 'names no image that is there: a is not in')])
+@pytest.mark.parametrize('text,why', [('file,label\na.png,x\n"b.png,y\n', 'a quote is opened and never closed'),
+    ('file,class,label\na.png,x,y\n', "columns 'class' and 'label': say which is the label"),
+    ('file,label,label\na.png,x,y\n', "columns 'label' and 'label'"),
+    ('file,label\na,x\n', 'names no image that is there: a is not in')])
 def test_tables_that_say_two_things_or_nothing(tmp_path, text, why):
     (tmp_path/'t.csv').write_text(text)
     with pytest.raises(DataError, match=why): read_own(tmp_path/'t.csv', cache=False)
 
-@pytest.mark.parametrize('more,why', [(dict(y=[0, 1, 0, 1, 0, np.inf]), 'label inf is neither'), (dict(y=[{}, 1, 0, 1, 0, 1]), 'label {} is neither'), (dict(y=np.arange(6)%2, labels=np.arange(6)%2), 'y and labels are both labels'),
-    (dict(y=np.arange(6)%2, groups=np.arange(5)), r'groups of shape \(5,\) for 6 images'), (dict(y=np.arange(6)%2, img=np.zeros((6, 8, 8))), 'x and img are both images')])
+@pytest.mark.parametrize('more,why', [(dict(y=[0, 1, 0, 1, 0, np.inf]), 'label inf is neither'),
+    (dict(y=[{}, 1, 0, 1, 0, 1]), 'label {} is neither'),
+    (dict(y=np.arange(6)%2, labels=np.arange(6)%2), 'y and labels are both labels'),
+    (dict(y=np.arange(6)%2, groups=np.arange(5)), r'groups of shape \(5,\) for 6 images'),
+    (dict(y=np.arange(6)%2, img=np.zeros((6, 8, 8))), 'x and img are both images')])
 def test_arrays_that_cannot_be_what_they_are_called(more, why):
     with pytest.raises(DataError, match=why): read_own(dict(x=np.zeros((6, 8, 8)), **more))
 
@@ -300,7 +325,8 @@ def test_a_draw_that_is_kept_leaves_a_class_something_on_each_side():
     named = {u: ['r' if i<2 else 'a'] for i,u in enumerate(first)} # other labels of the same images
     again_ = draw_test(named, .2, known=first)
     assert {again_[u] for u in list(first)[:2]}=={'train', 'test'}
-    left = {u: [u[0]] for u,side in first.items() if side=='test' or u[0]=='b'} # what trained of a is gone, but for the test
+    # what trained of a is gone, but for the test
+    left = {u: [u[0]] for u,side in first.items() if side=='test' or u[0]=='b'}
     assert {side for u,side in draw_test(left, .2, known=first).items() if u[0]=='a'}=={'train', 'test'}
 
 @pytest.mark.parametrize('turn', range(1, 9))
@@ -308,11 +334,13 @@ def test_a_turned_tiff_is_the_right_way_up(tmp_path, turn):
     a = np.random.default_rng(turn).integers(0, 255, (24, 40, 3), dtype='uint8')
     plain,deep = tmp_path/'a.tif',tmp_path/'b.tif'
     Image.fromarray(a).save(plain, tiffinfo={274: turn})
-    tifffile.imwrite(deep, a.transpose(2, 0, 1).astype('uint16')*257, planarconfig='separate', photometric='rgb', extratags=[(274, 3, 1, turn, True)])
+    tifffile.imwrite(deep, a.transpose(2, 0, 1).astype('uint16')*257, planarconfig='separate', photometric='rgb',
+        extratags=[(274, 3, 1, turn, True)])
     want = np.asarray(ImageOps.exif_transpose(Image.open(plain))).transpose(2, 0, 1)
     for file,kind,unit in ((plain, 'uint8', 1), (deep, 'uint16', 257)):
         h = header(file)
-        assert (h.height, h.width)==want.shape[1:] and np.array_equal(decode(file, want.shape[1:], 3, kind), want.astype(kind)*unit)
+        assert (h.height, h.width)==want.shape[1:]
+        assert np.array_equal(decode(file, want.shape[1:], 3, kind), want.astype(kind)*unit)
 
 def test_channels_in_pages_are_all_read(tmp_path):
     a = np.random.default_rng(0).integers(0, 255, (3, 24, 40), dtype='uint8')

@@ -1,4 +1,5 @@
-"The library in Python, as a hostile reader found it: modules that stand twice, classes that are numbered otherwise, surroundings."
+"""The library in Python, as a hostile reader found it: modules that stand twice, classes that are numbered otherwise,
+surroundings."""
 import sys
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
@@ -53,8 +54,10 @@ def pooled(shared):
     return Staged(dict(a=block(1, 8), p=pools[0], b=block(8, 16), q=pools[1]))
 
 def test_a_pool_that_is_used_twice_is_two_stages():
-    assert levels(pooled(True), 1, 16, 16)==levels(pooled(False), 1, 16, 16)==[(1, 16, 16), (8, 16, 16), (8, 8, 8), (16, 8, 8), (16, 4, 4)]
-    nets = [Autoencoder(o, decoder_of('mirror')(o, 1, 16, 16, gen=torch.Generator().manual_seed(0))) for o in map(pooled, (True, False))]
+    assert levels(pooled(True), 1, 16, 16)==levels(pooled(False), 1, 16, 16)==[(1, 16, 16), (8, 16, 16), (8, 8, 8),
+        (16, 8, 8), (16, 4, 4)]
+    nets = [Autoencoder(o, decoder_of('mirror')(o, 1, 16, 16, gen=torch.Generator().manual_seed(0)))
+        for o in map(pooled, (True, False))]
     x = torch.rand(2, 1, 16, 16)
     assert nets[0](x).equal(nets[1](x))
 
@@ -86,7 +89,8 @@ def test_classes_of_two_sets_are_matched_by_name_or_refused():
     for ask in (lambda: image_dls(train, fox), lambda: probe(nn.Flatten(), (train, fox), 'linear', 'input', labels=6)):
         with pytest.raises(DataError, match="class 'fox' is none of those to learn from"): ask()
     numbers = ImageSet(x, torch.arange(6)),ImageSet(x, torch.arange(6)+4)
-    assert image_dls(*numbers).valid.one_batch()[1].tolist()==[4, 5, 6, 7, 8, 9]  # a head may have more classes than few images show
+    # a head may have more classes than few images show
+    assert image_dls(*numbers).valid.one_batch()[1].tolist()==[4, 5, 6, 7, 8, 9]
 
 def test_a_column_of_numbers_with_gaps_holds_whole_classes(tmp_path):
     for i in range(40): Image.fromarray(digits.train.x[i, 0].numpy()*15).save(tmp_path/f'{i}.png')
@@ -102,7 +106,8 @@ def test_a_probe_refuses_rows_without_a_label():
 # Steps
 
 def bare(step, splits, weights=(), device='cpu'): return build_autoencoder(step, splits, weights),{}
-BARE = Do(f'{__name__}:bare', 'aepretrain_nb.experiment.build:build_autoencoder', 'pretrain', 'images', ('encoder', 'decoder'))
+BARE = Do(f'{__name__}:bare', 'aepretrain_nb.experiment.build:build_autoencoder', 'pretrain', 'images',
+    ('encoder', 'decoder'))
 
 def test_a_step_of_ones_own_that_lacks_a_key_is_found_before_anything_runs(tmp_path):
     own = BRIEF | dict(arms=BRIEF['arms'] | dict(bare=dict(steps=[f'{__name__}:BARE', 'classify'])))
@@ -112,7 +117,8 @@ def test_a_step_of_ones_own_that_lacks_a_key_is_found_before_anything_runs(tmp_p
 
 @pytest.mark.parametrize('around', [lambda: torch.autocast('cpu', torch.bfloat16), torch.no_grad, torch.inference_mode])
 def test_a_step_does_the_same_in_whatever_surroundings(around):
-    def rows(): return compare(digits, ['pretrained', 'random'], [50], 1, recipe=tiny(), progress=False).rows.value.tolist()
+    def rows():
+        return compare(digits, ['pretrained', 'random'], [50], 1, recipe=tiny(), progress=False).rows.value.tolist()
     plain = rows()
     with around(): assert rows()==plain
 
@@ -131,7 +137,8 @@ def test_folders_to_take_over_from_may_be_one(tmp_path):
         assert compare(digits, ['random'], reuse=one, **asked).rows.seconds.equals(first.rows.seconds)
 
 def test_rates_may_be_an_array():
-    rows = compare(digits, ['random'], [50], 1, recipe=tiny(), lr=np.array([.01, .02]), tune='first', progress=False).rows
+    rows = compare(digits, ['random'], [50], 1, recipe=tiny(), lr=np.array([.01, .02]), tune='first',
+        progress=False).rows
     assert rows.lr.isin([.01, .02]).all()
 
 # Files
@@ -139,7 +146,8 @@ def test_rates_may_be_an_array():
 def test_trust_is_by_whole_names(tmp_path):
     gone = tmp_path/'made'
     save_encoder(tmp_path/'e.safetensors', nn.Linear(1, 1), dict(factory='os:makedirs', kwargs=dict(name=str(gone))))
-    with pytest.raises(TransferError, match='not in mycosmos'): load_encoder(tmp_path/'e.safetensors', trusted='mycosmos')
+    with pytest.raises(TransferError, match='not in mycosmos'):
+        load_encoder(tmp_path/'e.safetensors', trusted='mycosmos')
     assert not gone.exists()
 
 def test_an_encoder_of_ones_own_comes_back_where_its_package_is_trusted(tmp_path, monkeypatch):
@@ -153,14 +161,17 @@ def test_an_encoder_of_ones_own_comes_back_where_its_package_is_trusted(tmp_path
 
 def test_what_a_classifier_is_given(tmp_path):
     thin = ImageSet(torch.rand(60, 5, 16, 1), torch.arange(60)%3, layout='nchw')
-    res = compare(Splits('thin', thin, thin.take(range(30))), ['random'], [30], 1, recipe=BRIEF, store=tmp_path/'s', progress=False)
+    res = compare(Splits('thin', thin, thin.take(range(30))), ['random'], [30], 1, recipe=BRIEF, store=tmp_path/'s',
+        progress=False)
     assert len(fitted(res.folder).predict(thin))==60
     with pytest.raises(DataError, match='no images'): read_images(digits.test.x[:0], (1, 8, 8))
-    with pytest.raises(DataError, match='take its pixels|ImageSet'): own_images(dict(train=digits.train, test=digits.test))
+    with pytest.raises(DataError, match='take its pixels|ImageSet'):
+        own_images(dict(train=digits.train, test=digits.test))
 
 # What is asked wrongly
 
-@pytest.mark.parametrize('asked, said', [(dict(margin='a'), "margin is 'a': a number above 0"), (dict(recipe=3), 'recipe is 3: its name'),
+@pytest.mark.parametrize('asked, said',
+    [(dict(margin='a'), "margin is 'a': a number above 0"), (dict(recipe=3), 'recipe is 3: its name'),
     (dict(method=3), 'method is 3: a name of plain'), (dict(method=[]), 'at least one')])
 def test_a_comparison_that_is_asked_wrongly(asked, said):
     with pytest.raises(ValueError, match=said): compare(digits, ['random'], [50], 1, **dict(recipe=tiny()) | asked)
@@ -173,6 +184,7 @@ def test_a_probe_that_is_asked_wrongly():
 @pytest.mark.parametrize('cb, said', [(PatienceCB('acc', 'max', 2), "nothing called 'acc' is recorded"),
     (BestWeightsCB('acc'), "nothing called 'acc' is recorded"), (BestWeightsCB(), 'there are no validation images')])
 def test_callbacks_name_what_is_not_recorded(cb, said):
-    dls = image_dls(digits.train.take(range(100)), None if 'no validation' in said else digits.test.take(range(50)), bs=50)
+    dls = image_dls(digits.train.take(range(100)), None if 'no validation' in said else digits.test.take(range(50)),
+        bs=50)
     learn = ImageLearner(dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), loss_func=nn.CrossEntropyLoss(), cbs=cb)
     with learn.no_logging(), learn.no_bar(), pytest.raises(ValueError, match=said): learn.fit(1)

@@ -113,7 +113,8 @@ def test_what_is_dark_is_dark_whichever_end_a_tiff_calls_white(tmp_path, kind):
 
 def test_a_data_set_that_renames_its_labels_is_no_folder(tmp_path):
     put(tmp_path, classes=('cat', 'dog', 'oak'))
-    with pytest.raises(DataError, match='target_transform'): read_own(ImageFolder(tmp_path, target_transform=lambda y: int(y==2)))
+    with pytest.raises(DataError, match='target_transform'):
+        read_own(ImageFolder(tmp_path, target_transform=lambda y: int(y==2)))
 
 def test_a_hidden_folder_is_no_class(tmp_path):
     put(tmp_path, 4)
@@ -124,8 +125,11 @@ def test_a_hidden_folder_is_no_class(tmp_path):
 
 def test_names_of_one_number_have_one_order():
     "It went by the seed of Python's hashes"
-    x,script = noise(20, 3, 8, 8).tolist(),'from aepretrain_nb.data.own import _in_order; print(_in_order(["01", "1", "2"]))'
-    def order(seed): return subprocess.run([sys.executable, '-c', script], env=os.environ | dict(PYTHONHASHSEED=str(seed)), capture_output=True, text=True).stdout
+    x,script = noise(20, 3, 8,
+        8).tolist(),'from aepretrain_nb.data.own import _in_order; print(_in_order(["01", "1", "2"]))'
+    def order(seed):
+        return subprocess.run([sys.executable, '-c', script], env=os.environ | dict(PYTHONHASHSEED=str(seed)),
+            capture_output=True, text=True).stdout
     assert read_own((np.array(x, 'uint8'), ['01', '1']*10)).splits().train.classes==['01', '1']
     assert {order(s) for s in (0, 3)}=={"['01', '1', '2']\n"}
 

@@ -1,4 +1,5 @@
-"What a hostile reading of nets and training found: half precision on stale weights, losses that undid each other, borders that no arm had seen, images blurred by the size of others."
+"""What a hostile reading of nets and training found: half precision on stale weights, losses that undid each other,
+borders that no arm had seen, images blurred by the size of others."""
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
@@ -21,8 +22,10 @@ digits = dataset('digits')
 
 def tiny(**kw):
     "The default recipe of the digits, cut to a few steps"
-    own = dict(encoder=dict(width=4), pretrain=dict(steps=30, evals=2), finetune=dict(lr=.01, seek='all', first_lr=None, steps=60, evals=3))
-    return find_recipe('default', 'digits', 'digits', **own | {part: own.get(part, {}) | section for part,section in kw.items()})
+    own = dict(encoder=dict(width=4), pretrain=dict(steps=30, evals=2),
+        finetune=dict(lr=.01, seek='all', first_lr=None, steps=60, evals=3))
+    return find_recipe('default', 'digits', 'digits',
+        **own | {part: own.get(part, {}) | section for part,section in kw.items()})
 
 def done(recipe, arm='random', i=-1, labels=100):
     "(net, results) of a step of an arm"

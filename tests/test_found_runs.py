@@ -36,7 +36,8 @@ def undisturbed(tmp_path_factory):
     assert asked(f'{SOUGHT} --seeds 2', out)==0
     return Results.read(out)
 
-def values(res): return res.rows[['arm', 'head_seed', 'lr', 'value', 'key']].sort_values(['arm', 'head_seed']).values.tolist()
+def values(res):
+    return res.rows[['arm', 'head_seed', 'lr', 'value', 'key']].sort_values(['arm', 'head_seed']).values.tolist()
 
 @pytest.mark.parametrize('n', [5, 12])
 def test_a_rate_that_was_only_tried_is_no_result(stopped, undisturbed, tmp_path, n):

@@ -1,4 +1,5 @@
-"What a hostile reading found of what comes after a comparison: exports without a head, files in another order, inputs written over, verdicts about another arm."
+"""What a hostile reading found of what comes after a comparison: exports without a head, files in another order, inputs
+written over, verdicts about another arm."""
 import json
 import numpy as np, pandas as pd, pytest, tifffile, torch
 from PIL import Image
@@ -13,7 +14,8 @@ from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.experiment.recipe import find_recipe, merged
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
-BRIEF = merged(find_recipe('default', 'smoke', controls='all'), dict(pretrain=dict(steps=4, evals=1), finetune=dict(lr=.01, seek='all', first_lr=None, steps=20, evals=1)))
+BRIEF = merged(find_recipe('default', 'smoke', controls='all'),
+    dict(pretrain=dict(steps=4, evals=1), finetune=dict(lr=.01, seek='all', first_lr=None, steps=20, evals=1)))
 
 def draw(path, i, bright):
     rng = np.random.default_rng(i)
@@ -30,9 +32,11 @@ def own(tmp_path_factory):
         draw(home/'images'/name, i, i%2)
         rows.append(dict(file=f'images/{name}', label='ab'[i%2], kind='ab'[i%2]))
     pd.DataFrame(rows).to_csv(home/'t.csv', index=False)
-    argv = ['--setting', 'smoke', '--labels', '20', '--seeds', '2', '--keep', 'all', '--arms', 'pretrained,random,frozen_random', '--set', 'controls=all',
+    argv = ['--setting', 'smoke', '--labels', '20', '--seeds', '2', '--keep', 'all', '--arms',
+        'pretrained,random,frozen_random', '--set', 'controls=all',
         '--set', 'finetune.steps=30', '--out', str(home/'results')]
-    assert main(['compare', str(home/'t.csv'), *argv, '--treatment', 'frozen_random', '--metric', 'error', '--margin', '5'])==0
+    assert main(['compare', str(home/'t.csv'), *argv, '--treatment', 'frozen_random', '--metric', 'error', '--margin',
+        '5'])==0
     return home
 
 def one_line(capsys, *argv):
@@ -63,8 +67,10 @@ def test_an_export_says_what_the_net_reads(own, tmp_path):
     assert config['pretrained_cfg']['input_size']==[3,12,12] and config['pretrained_cfg']['crop_pct']==.75
     assert 'the middle, 12x12 pixels, of an image of 16x16' in card
 
-@pytest.mark.parametrize('spoil', [lambda f: (f/'model.safetensors').write_bytes(b''), lambda f: (f/'config.json').write_text('[]'),
-    lambda f: (f/'config.json').write_text('{"aepretrain_nb": {"step": {}}}'), lambda f: (f/'model.safetensors').unlink()])
+@pytest.mark.parametrize('spoil', [lambda f: (f/'model.safetensors').write_bytes(b''),
+    lambda f: (f/'config.json').write_text('[]'),
+    lambda f: (f/'config.json').write_text('{"aepretrain_nb": {"step": {}}}'),
+    lambda f: (f/'model.safetensors').unlink()])
 def test_a_broken_export_is_told_in_a_line(own, tmp_path, capsys, spoil):
     assert main(['export', str(own/'results'), '-o', str(tmp_path/'out')])==0
     spoil(tmp_path/'out')
@@ -84,7 +90,8 @@ def test_files_stay_in_their_order(own):
 
 def test_features_of_a_file_that_is_none_are_refused(own):
     (own/'broken.png').write_bytes(b'no image')
-    with pytest.raises(DataError, match='broken.png'): fitted(own/'results').features([own/'images'/'a'/'00.png', own/'broken.png'])
+    with pytest.raises(DataError, match='broken.png'):
+        fitted(own/'results').features([own/'images'/'a'/'00.png', own/'broken.png'])
 
 def test_a_folder_of_test_images_is_predicted(own, tmp_path):
     for i in range(3): draw(tmp_path/'new'/'test'/'a'/f'{i}.png', i, 0)
@@ -109,10 +116,12 @@ def test_a_table_of_answers_is_no_image(own, capsys):
 @pytest.mark.parametrize('verb', ['predict', 'embed', 'subgroups'])
 def test_a_device_that_is_not_there(own, capsys, verb):
     more = ['--by', 'kind'] if verb=='subgroups' else []
-    assert "device 'nonsense' cannot be used" in one_line(capsys, verb, own/'results', own/'t.csv', *more, '--device', 'nonsense')
+    assert "device 'nonsense' cannot be used" in one_line(capsys, verb, own/'results', own/'t.csv', *more, '--device',
+        'nonsense')
 
 def test_columns_are_those_of_a_table(own, capsys):
-    assert 'columns are those of a table' in one_line(capsys, 'predict', own/'results', own/'images', '--columns', 'file=nonsense')
+    assert 'columns are those of a table' in one_line(capsys, 'predict', own/'results', own/'images', '--columns',
+        'file=nonsense')
 
 # What was asked
 
@@ -130,7 +139,8 @@ def test_a_subgroup_of_one_class_is_judged(own, capsys):
 
 def test_a_dry_run_changes_no_later_answer(own, tmp_path):
     before = {f: f.read_bytes() for f in (own/'results').rglob('*') if f.is_file()}
-    argv = ['--setting', 'smoke', '--labels', '20', '--seeds', '2', '--keep', 'all', '--set', 'controls=all', '--set', 'finetune.steps=30']
+    argv = ['--setting', 'smoke', '--labels', '20', '--seeds', '2', '--keep', 'all', '--set', 'controls=all', '--set',
+        'finetune.steps=30']
     assert main(['compare', str(own/'t.csv'), *argv, '--resize', 'squash', '--dry-run', '--out', str(own/'results')])==0
     after = {f: f.read_bytes() for f in (own/'results').rglob('*') if f.is_file()}
     assert after==before
@@ -142,7 +152,8 @@ def test_the_picture_of_a_folder_is_none_of_its_images(own, monkeypatch, capsys)
 
 # Planes
 
-@pytest.mark.parametrize('kind,extra,reads', [('rgb', ['unspecified'], 4), ('rgb', ['unassalpha'], 3), ('minisblack', ['unspecified']*3, 4)])
+@pytest.mark.parametrize('kind,extra,reads',
+    [('rgb', ['unspecified'], 4), ('rgb', ['unassalpha'], 3), ('minisblack', ['unspecified']*3, 4)])
 def test_four_samples_are_a_colour_only_with_transparency(tmp_path, kind, extra, reads):
     a = np.random.default_rng(0).integers(0, 255, (20,24,4), dtype='uint8')
     tifffile.imwrite(tmp_path/'x.tif', a, photometric=kind, extrasamples=extra, planarconfig='contig')

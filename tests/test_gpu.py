@@ -56,11 +56,13 @@ def rows_of_part(gpu, folder, name, file):
 def test_rows_of_a_grid_name_reading_and_net(gpu, tmp_path):
     "Without these no claim of the paper would take them"
     rows = rows_of_part(gpu, tmp_path, 'dong', 'grid.csv')
-    assert {r['reading'] for r in rows}=={'as_written'} and {r['architecture'] for r in rows if r['kind']=='fit'}=={'all-cnn-c'}
+    assert {r['reading'] for r in rows}=={'as_written'}
+    assert {r['architecture'] for r in rows if r['kind']=='fit'}=={'all-cnn-c'}
 
 def test_the_variants_of_a_net_with_decoders_stand_beside_their_controls(gpu, tmp_path):
     rows = rows_of_part(gpu, tmp_path, 'zhang', 'grid.csv')
-    assert {r['reading'] for r in rows}=={'fair'} and {'SWWAE-all', 'SAE-first', 'further', 'compute', 'classifier'}<={r['arm'] for r in rows}
+    assert {r['reading'] for r in rows}=={'fair'}
+    assert {'SWWAE-all', 'SAE-first', 'further', 'compute', 'classifier'}<={r['arm'] for r in rows}
 
 def test_rows_have_their_columns(gpu, tmp_path):
     "Five nets stacked end as five alone; the columns of a pace are filled"
@@ -86,7 +88,8 @@ def test_a_task_that_fails_says_why_and_the_next_begins(gpu, tmp_path, monkeypat
     script,parts,steps = gpu
     def broken(before): raise RuntimeError('no kernel image\nfor this card')
     def fine(before): return steps.measured('something', 'quick', us=1.)
-    monkeypatch.setitem(parts.PARTS, 'stacked', lambda job: iter([('first', broken), ('second', fine), ('third', fine)]))
+    monkeypatch.setitem(parts.PARTS, 'stacked',
+        lambda job: iter([('first', broken), ('second', fine), ('third', fine)]))
     parts.run_tasks('stacked', steps.Job('cpu', True, tmp_path), math.inf)
     tasks = script.summary(tmp_path, {}, 0)['tasks']
     assert [t['state'] for t in tasks]==['failed', 'done', 'done'] and tasks[0]['why']=='RuntimeError: no kernel image'
@@ -108,12 +111,14 @@ def test_one_folder_for_one_machine(gpu, tmp_path, capsys):
 def test_state_leaves_out_weights_that_find_no_room(gpu, tmp_path, monkeypatch):
     script,*_ = gpu
     monkeypatch.setattr(script, 'MOST', 5000)
-    for name,n in {'stores/a/steps/x.json': 9000, 'stores/a/weights/x.safetensors': 3000, 'stores/a/weights/y.safetensors': 4000, 'stores/a/data/z': 9}.items():
+    for name,n in {'stores/a/steps/x.json': 9000, 'stores/a/weights/x.safetensors': 3000,
+        'stores/a/weights/y.safetensors': 4000, 'stores/a/data/z': 9}.items():
         f = tmp_path/'work'/name
         f.parent.mkdir(parents=True, exist_ok=True)
         f.write_bytes(os.urandom(n) if 'weights' in name else b'0'*n)
     assert script.keep_state(tmp_path/'work', tmp_path/'state.zip')==['stores/a/weights/y.safetensors']
-    assert sorted(zipfile.ZipFile(tmp_path/'state.zip').namelist())==['stores/a/steps/x.json', 'stores/a/weights/x.safetensors']
+    assert sorted(zipfile.ZipFile(tmp_path/'state.zip').namelist())==['stores/a/steps/x.json',
+        'stores/a/weights/x.safetensors']
 
 @pytest.mark.parametrize('n, shape', [(7, (1, 4, 6)), (10, (3, 5, 5)), (1, (3, 2, 2))])
 def test_a_mosaic_loses_nothing(gpu, n, shape):
@@ -148,7 +153,8 @@ def test_what_is_missing_comes_from_wheels(gpu, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('PYTHONPATH', '')
     about = 'tiny_thing-1.0.dist-info/'
     files = {'tiny_thing.py': 'size = 3', about+'METADATA': 'Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n',
-        about+'WHEEL': 'Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n', about+'RECORD': ''}
+        about+'WHEEL': 'Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+        about+'RECORD': ''}
     with zipfile.ZipFile(tmp_path/'tiny_thing-1.0-py3-none-any.whl', 'w') as z:
         for k,v in files.items(): z.writestr(k, v)
     (tmp_path/'torch-9.9-py3-none-any.whl').write_bytes(b'not to be looked at')
@@ -166,7 +172,8 @@ def test_a_pack_that_is_killed_goes_on_from_its_state(gpu, tmp_path, monkeypatch
     script.pack(tmp_path/'gpu.pyz', None)
     env = {k: v for k,v in os.environ.items() if k!='PYTHONPATH'}
     call = [sys.executable, 'gpu.pyz', '--device', 'cpu', '--parts', 'kohlbrenner', '--out', 'out', '--minutes', '3']
-    p = subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env, start_new_session=True)
+    p = subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
+        start_new_session=True)
     next(line for line in p.stderr if line.startswith('[2/'))
     os.killpg(p.pid, signal.SIGKILL)
     p.communicate()

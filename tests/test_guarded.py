@@ -52,7 +52,8 @@ def test_two_of_a_kind_with_a_gap_tell_little():
 def test_a_rival_chosen_from_several_counts_for_errors_as_for_accuracies():
     df = learnt().assign(value=lambda d: d.value-4*(d.arm=='pretrained'))  # behind both random starts
     a = verdict(differences(df)).best
-    b = verdict(differences(df.assign(metric='error', better='lower', value=100-df.value, valid=100-df.valid)), lower=True).best
+    b = verdict(differences(df.assign(metric='error', better='lower', value=100-df.value, valid=100-df.valid)),
+        lower=True).best
     assert set(a.rivals)=={2} and a.control.tolist()==b.control.tolist()
     np.testing.assert_allclose(b.p, a.p)
     np.testing.assert_allclose(b.p_holm, a.p_holm)
@@ -64,7 +65,8 @@ def test_a_permutation_test_takes_no_evidence_from_a_control_that_did_not_train(
 
 def test_seeds_for_the_headline_are_corrected_over_all_its_sizes():
     df = learnt()
-    one,two = (verdict(differences(df.assign(valid=np.where((df.labels==50) & (df.arm=='default') & mixed, 99., df.valid)))).best for mixed in (False, True))
+    one,two = (verdict(differences(df.assign(valid=np.where((df.labels==50) & (df.arm=='default') & mixed, 99.,
+        df.valid)))).best for mixed in (False, True))
     assert one.control.nunique()==1 and two.control.nunique()==2  # the best control differs by size
     a,b = (power(o, 1.).set_index('labels').for_power for o in (one, two))
     assert b[200]==a[200]
@@ -73,7 +75,8 @@ def test_a_frozen_batchnorm_stays_as_it_was():
     step = Plan(digits, merged(default, SHORT), ['frozen_random'], [40]).steps()[0]  # crops: trained batch by batch
     net,_ = carry_out(step, digits)
     start = build_classifier(step, digits).state_dict()
-    assert any(k.endswith('running_var') for k in start) and not torch.equal(net.state_dict()['head.out.weight'], start['head.out.weight'])
+    assert any(k.endswith('running_var') for k in start)
+    assert not torch.equal(net.state_dict()['head.out.weight'], start['head.out.weight'])
     for k,v in net.encoder.state_dict().items(): assert torch.equal(v, start[f'encoder.{k}']), k
 
 def test_a_segmenters_frozen_encoder_stays_as_it_was():
@@ -87,7 +90,8 @@ def test_the_encoder_seed_moves_nothing_but_the_encoder():
     "Filled with the same weights it learns the same, from the same batches under the same dropout"
     t = plan(digits, plain, ['pretrained'], [50], [0])[0]
     start = build_autoencoder(t.parents[0], digits).state_dict()
-    a,b = (carry_out(replace(t, seeds=t.seeds | dict(encoder=s)), digits, [(start, None)])[0].state_dict() for s in (0, 1))
+    a,b = (carry_out(replace(t, seeds=t.seeds | dict(encoder=s)), digits, [(start, None)])[0].state_dict()
+        for s in (0, 1))
     assert all(torch.equal(v, b[k]) for k,v in a.items())
 
 def test_the_scale_of_the_input_is_that_of_the_training_images():
@@ -118,11 +122,13 @@ def test_rows_that_validated_on_test_images_say_so():
     rows = made(dict(pretrained=70., random=60.))
     assert not any('a leak' in w for w in Results(rows.assign(valid_policy='within')).warnings)
     for policy in ('test', ['within', 'test']*(len(rows)//2)):
-        assert any('validation looked at the test images' in w for w in Results(rows.assign(valid_policy=policy)).verdict().warnings)
+        assert any('validation looked at the test images' in w
+            for w in Results(rows.assign(valid_policy=policy)).verdict().warnings)
 
 def test_equivalence_is_corrected_over_the_sizes():
     z = stats.zscore(np.random.default_rng(0).normal(size=10), ddof=1)*10**.5/stats.t.isf(.02, 9)
-    def words(sizes): return set(verdict(as_table(np.tile(z, (1, sizes, 1)), np.zeros((1, sizes, 10))), margin=1.).table.verdict)
+    def words(sizes):
+        return set(verdict(as_table(np.tile(z, (1, sizes, 1)), np.zeros((1, sizes, 10))), margin=1.).table.verdict)
     assert words(1)=={'equivalent'} and words(3)=={'no difference shown'}  # p is .02, and .06 after Holm
 
 def test_bounds_do_not_undo_the_pairing():
@@ -141,7 +147,8 @@ def test_weights_of_a_look_are_those_of_that_look():
 def test_clipping_reaches_heads_that_are_trained_as_one():
     how = dict(opt='adam', fused=False, weight_decay=None, schedule='constant', keep='last')
     def head(clip):
-        r = tiny(head=dict(make='linear', average=False), images=dict(augment=None), finetune=FIXED | how | dict(clip=clip, opt='sgd', lr=.1))
+        r = tiny(head=dict(make='linear', average=False), images=dict(augment=None),
+            finetune=FIXED | how | dict(clip=clip, opt='sgd', lr=.1))
         step = Plan(digits, r, ['frozen_random'], [50], [0]).steps()[0]
         assert together(step, digits)
         return carry_out(step, digits)[0].head[-1].weight
@@ -149,22 +156,26 @@ def test_clipping_reaches_heads_that_are_trained_as_one():
 
 def test_clipping_holds_a_net_back():
     def moved(clip):
-        r = tiny(finetune=FIXED | dict(opt='sgd', fused=False, lr=.1, weight_decay=None, schedule='constant', clip=clip))
+        r = tiny(finetune=FIXED | dict(opt='sgd', fused=False, lr=.1, weight_decay=None, schedule='constant',
+            clip=clip))
         step = Plan(digits, r, ['random'], [50], [0]).steps()[0]
         net,start = carry_out(step, digits)[0],build_classifier(step, digits)
         return sum((a-b).norm() for a,b in zip(net.parameters(), start.parameters()))
     assert 0<moved(1e-6)<.01*moved(None)
 
 def test_confidence_is_what_validation_left_of_it(tmp_path):
-    fit = fitted(compare(digits, arms=['random'], labels=[50], seeds=1, recipe=BRIEF, store=tmp_path/'s', progress=False).folder)
+    fit = fitted(compare(digits, arms=['random'], labels=[50], seeds=1, recipe=BRIEF, store=tmp_path/'s',
+        progress=False).folder)
     t = fit.said['temperature']
     assert t!=1
     torch.testing.assert_close(fit.probabilities(digits.test), (fit.logits(digits.test)/t).softmax(1))
 
 def test_the_validation_score_is_that_of_the_weights_that_are_kept():
-    r = tiny(finetune=FIXED | dict(opt='adam', fused=False, weight_decay=None, lr=.01, steps=40, evals=40, schedule='constant', keep='last'))
+    r = tiny(finetune=FIXED | dict(opt='adam', fused=False, weight_decay=None, lr=.01, steps=40, evals=40,
+        schedule='constant', keep='last'))
     found = carry_out(Plan(digits, r, ['random'], [50], [1]).steps()[0], digits)[1]
-    assert found['curve'][-1]<max(found['curve']) and found['valid']==found['curve'][-1] and found['valid_loss']==found['losses'][-1][1]
+    assert found['curve'][-1]<max(found['curve']) and found['valid']==found['curve'][-1]
+    assert found['valid_loss']==found['losses'][-1][1]
 
 def test_a_probe_learns_from_its_training_images_alone(monkeypatch):
     seen,real = [],probes.softmax_regression
@@ -174,22 +185,26 @@ def test_a_probe_learns_from_its_training_images_alone(monkeypatch):
     assert seen==[row['n_train']] and row['n_valid']>0
 
 def test_joint_noise_is_on_the_images_without_labels_and_not_on_their_targets():
-    noisy = test_found_nets.tiny(images=dict(norm=None, augment=None), finetune=dict(corrupt=dict(kind='masking', p=.5)))
+    noisy = test_found_nets.tiny(images=dict(norm=None, augment=None),
+        finetune=dict(corrupt=dict(kind='masking', p=.5)))
     r = chosen(noisy, digits.train.shape, method='joint')
     step = Plan(digits, r, ['joint'], [50], [0]).steps()[0]
-    (x,free),(y,clean) = two_streams(step, digits, *(digits.train.take(o) for o in labelled(step, digits)[:2])).train.one_batch()
+    (x,free),(y,clean) = two_streams(step, digits,
+        *(digits.train.take(o) for o in labelled(step, digits)[:2])).train.one_batch()
     hidden = free!=clean
     assert hidden.any() and not free[hidden].any()
 
 def test_other_images_in_the_place_of_those_that_were_planned_are_refused(tmp_path):
-    mine,other = (Splits('mine', digits.train.take(o), digits.test.take(range(50))) for o in (range(100), range(100, 200)))
+    mine,other = (Splits('mine', digits.train.take(o), digits.test.take(range(50)))
+        for o in (range(100), range(100, 200)))
     ref = work.data_ref(mine, Store(tmp_path/'s'))
     work.keep_splits(other, ref['file'])
     work._loaded.clear()
     with pytest.raises(ExperimentError, match='not the data this experiment was planned with'): work.load_ref(ref)
 
 def test_a_method_does_what_its_name_says():
-    fits = {m: Plan(digits, chosen(default, shape, method=m), ['pretrained']).steps()[0].parents[0].fit for m in ('plain', 'denoising', 'masked', 'sparse')}
+    fits = {m: Plan(digits, chosen(default, shape, method=m), ['pretrained']).steps()[0].parents[0].fit
+        for m in ('plain', 'denoising', 'masked', 'sparse')}
     assert not any(fits['plain'].get(k) for k in ('corrupt', 'sparsity')) and fits['sparse']['sparsity']>0
     assert [fits[m]['corrupt']['kind'] for m in ('denoising', 'masked')]==['gaussian', 'patches']
 

@@ -13,21 +13,26 @@ def problem(n=600, d=29, k=10, seed=0):
     return x,(x@w + torch.randn(n, k, generator=g)).argmax(1)
 
 def jobs(n, sizes, steps, k=10, d=29, **kw):
-    def start(i): return [torch.empty(*s).uniform_(-d**-.5, d**-.5, generator=generator('start', i)) for s in ((k, d), (k,))]
-    return [HeadJob(torch.randperm(n, generator=generator('rows', i))[:s], *start(i), seed=i, steps=t, **kw) for i,(s,t) in enumerate(zip(sizes, steps))]
+    def start(i):
+        return [torch.empty(*s).uniform_(-d**-.5, d**-.5, generator=generator('start', i)) for s in ((k, d), (k,))]
+    return [HeadJob(torch.randperm(n, generator=generator('rows', i))[:s], *start(i), seed=i, steps=t, **kw)
+        for i,(s,t) in enumerate(zip(sizes, steps))]
 
 @pytest.mark.parametrize('double', [False, True])
 @pytest.mark.parametrize('clip', [None, .05])
-@pytest.mark.parametrize('sizes,steps', [([16, 100, 333, 600], 600), pytest.param([16, 600], 2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('sizes,steps',
+    [([16, 100, 333, 600], 600), pytest.param([16, 600], 2000, marks=pytest.mark.slow)])
 def test_each_is_the_head_that_torch_trains_alone(double, clip, sizes, steps):
     x,y = problem()
     js = jobs(len(x), sizes, [steps]*len(sizes))
     got = fit_heads(x, y, js, 10, clip=clip, double_softmax=double)
     for i,j in enumerate(js):
         h = fit_alone(x, y, j, 10, clip=clip, double_softmax=double)
-        assert torch.allclose(got.weight[i], h.weight, atol=1e-6, rtol=1e-5) and torch.allclose(got.bias[i], h.bias, atol=1e-6, rtol=1e-5)
+        assert torch.allclose(got.weight[i], h.weight, atol=1e-6, rtol=1e-5)
+        assert torch.allclose(got.bias[i], h.bias, atol=1e-6, rtol=1e-5)
         z,mine = h(x),got.head(i)(x)
-        assert torch.equal(z.argmax(1), mine.argmax(1)) and abs(F.cross_entropy(z.double(), y)-F.cross_entropy(mine.double(), y))<1e-6*max(1, F.cross_entropy(z, y))
+        assert torch.equal(z.argmax(1), mine.argmax(1))
+        assert abs(F.cross_entropy(z.double(), y)-F.cross_entropy(mine.double(), y))<1e-6*max(1, F.cross_entropy(z, y))
 
 @pytest.mark.parametrize('momentum', [0., .9])
 def test_sgd_is_torchs(momentum):
@@ -47,8 +52,10 @@ def test_bytes_do_not_depend_on_company(d, k, double):
     alone = [fit_heads(x, y, [j], k, clip=.5, double_softmax=double) for j in js]
     def same(order, **kw):
         got = fit_heads(x, y, [js[i] for i in order], k, clip=.5, double_softmax=double, **kw)
-        return all(torch.equal(got.weight[p], alone[i].weight[0]) and torch.equal(got.bias[p], alone[i].bias[0]) for p,i in enumerate(order))
-    assert same(range(7)) and same([6, 0, 3]) and same([5, 1]) and same([2, 4, 1, 0, 6, 5, 3], group=2) and same(list(range(7))*8)
+        return all(torch.equal(got.weight[p], alone[i].weight[0]) and torch.equal(got.bias[p], alone[i].bias[0])
+            for p,i in enumerate(order))
+    assert same(range(7)) and same([6, 0, 3]) and same([5, 1]) and same([2, 4, 1, 0, 6, 5, 3], group=2)
+    assert same(list(range(7))*8)
 
 def test_looks_change_nothing_and_the_best_is_kept():
     x,y = problem()
@@ -81,7 +88,9 @@ def test_a_second_softmax_never_costs_less_than_its_floor():
     loss = got.curve.query('set=="train"').loss.iloc[-1]
     assert -math.log(math.e/(math.e+9))-1e-6<loss<1.4613
 
-@pytest.mark.parametrize('kw,say', [(dict(opt='adagrad'), 'adagrad'), (dict(clip=-1), 'clip is -1'), (dict(keep='best'), 'give valid'), (dict(momentum=.9), "opt='sgd'"), (dict(bs=0), 'batches of 0'), (dict(last='all'), 'carry, drop, keep')])
+@pytest.mark.parametrize('kw,say', [(dict(opt='adagrad'), 'adagrad'), (dict(clip=-1), 'clip is -1'),
+    (dict(keep='best'), 'give valid'), (dict(momentum=.9), "opt='sgd'"), (dict(bs=0), 'batches of 0'),
+    (dict(last='all'), 'carry, drop, keep')])
 def test_wrong_wishes_get_one_line(kw, say):
     x,y = problem(20)
     with pytest.raises(HeadError, match=say) as e: fit_heads(x, y, jobs(20, [20], [5]), 10, **kw)
@@ -107,7 +116,8 @@ def test_fifty_heads_are_fifty_single_ones():
         got = fit_heads(x, y, js, 10, double_softmax=double)
         again = fit_heads(x.clone(), y.clone(), js[::-1], 10, double_softmax=double, group=7)
         assert torch.equal(got.weight, again.weight.flip(0)) and torch.equal(got.bias, again.bias.flip(0))
-        for i in (0, 23, 49): assert torch.equal(got.weight[i], fit_heads(x, y, [js[i]], 10, double_softmax=double).weight[0])
+        for i in (0, 23, 49):
+            assert torch.equal(got.weight[i], fit_heads(x, y, [js[i]], 10, double_softmax=double).weight[0])
 
 def test_threads_are_put_back_and_change_no_byte():
     x,y = problem(200)

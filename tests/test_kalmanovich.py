@@ -31,7 +31,8 @@ pytestmark = pytest.mark.usefixtures('no_pictures')
 
 DIGITS = dataset('digits')
 HERE = 'aepretrain_nb.papers.kalmanovich:recipe'
-ARMS = ['gradual', 'stacked', 'frozen', 'de_novo', 'gradual_x0.5', 'gradual_decay', 'hybrid_0.1', 'hybrid_0.333', 'hybrid_0.75']
+ARMS = ['gradual', 'stacked', 'frozen', 'de_novo', 'gradual_x0.5', 'gradual_decay', 'hybrid_0.1', 'hybrid_0.333',
+    'hybrid_0.75']
 
 def run(study, reading='as_written', seeds=1, arms=None, folder=None, data=DIGITS, **schedule):
     "Results of a study at smoke size, at one rate unless others are asked for."
@@ -44,10 +45,12 @@ def spent(arm): return sum(o['steps']*len(o['phase']['train']) for o in phases(a
 def turned(splits, monkeypatch):
     "The data with other test images under the same name: whatever looks at them gives itself away."
     for k in ('digest', 'content'): monkeypatch.setattr(Splits, k, getattr(splits, k))
-    return Splits('digits', splits.train, ImageSet(255-splits.test.x, splits.test.y.roll(1), classes=splits.test.classes))
+    return Splits('digits', splits.train, ImageSet(255-splits.test.x, splits.test.y.roll(1),
+        classes=splits.test.classes))
 
 def test_golden_figures_of_the_paper():
-    assert REPORTED['mnist']==((9.61, .06), (10.38, .06), 7.39) and REPORTED['cifar10']==((55.47, .2), (57.26, .23), 3.12)
+    assert REPORTED['mnist']==((9.61, .06), (10.38, .06), 7.39)
+    assert REPORTED['cifar10']==((55.47, .2), (57.26, .23), 3.12)
     for (g,_),(s,_),pct in REPORTED.values(): assert abs(100*(1-g/s)-pct)<.03
     assert len(reported_rows())==6
     told = {d: tuple(p[k] for k in ('first', 'n', 'tune', 'width', 'noise')) for d,p in PAPER.items()}
@@ -61,14 +64,16 @@ def test_one_budget_within_a_batch(depth, images, bs, monkeypatch):
         monkeypatch.setitem(STUDIES, 'figure3', K._of(*ARMS, tuned=tuned))
         r = recipe('smoke', reading, schedule=dict(depth=depth, images=images, bs=bs))
         all_spent = [spent(a) for a in r['arms'].values()]
-        assert max(all_spent)-min(all_spent)<depth and all(spent(a)==a['columns']['updates'] for a in r['arms'].values())
+        assert max(all_spent)-min(all_spent)<depth
+        assert all(spent(a)==a['columns']['updates'] for a in r['arms'].values())
 
 @pytest.mark.parametrize('study', ('conv', 'conv_fits'))
 def test_one_budget_of_the_convolutional_arms(study):
     r = recipe('smoke', 'fair', study, schedule=dict(first=300, n=500))
     own = [spent(a) for a in r['arms'].values() if phases(a)]
     assert max(own)-min(own)<3
-    tied = {o['phase']['name']: o['phase']['decoder'] for a in r['arms'].values() for o in phases(a) if o['phase']['train']}
+    tied = {o['phase']['name']: o['phase']['decoder'] for a in r['arms'].values()
+        for o in phases(a) if o['phase']['train']}
     assert set(tied.values())=={'tied'}
 
 @pytest.mark.parametrize('reading', ('as_written', 'fair'))
@@ -83,10 +88,12 @@ def test_only_what_is_trained_has_a_gradient(study, reading):
 
 def test_validation_images_are_never_trained_on():
     seen = []
-    for last in Plan(DIGITS, recipe('smoke', study='figure4', schedule=dict(rates=[.05])), ['gradual', 'none'], [50, 100], 3).steps():
+    for last in Plan(DIGITS, recipe('smoke', study='figure4', schedule=dict(rates=[.05])), ['gradual', 'none'],
+        [50, 100], 3).steps():
         tr,va = picked(chain(last)[0], DIGITS)
         few,own,_ = labelled(last, DIGITS)
-        assert not torch.isin(va, tr).any() and torch.equal(own, va) and torch.isin(few, tr).all() and len(few)==last.data['labels']
+        assert not torch.isin(va, tr).any() and torch.equal(own, va) and torch.isin(few, tr).all()
+        assert len(few)==last.data['labels']
         assert np.ptp(torch.bincount(DIGITS.train.y[tr]).numpy())<=3
         seen.append((last.seeds['subset'], tuple(tr.tolist())))
     assert len(set(seen))==3
@@ -94,7 +101,8 @@ def test_validation_images_are_never_trained_on():
 @pytest.mark.parametrize('k', (2, 3, 5, 10))
 def test_folds_keep_the_classes(k):
     y = torch.arange(5000)%10
-    even = Splits('even', ImageSet(torch.zeros(5000,1,1,1,dtype=torch.uint8), y[torch.randperm(5000, generator=generator('y'))]), DIGITS.test)
+    even = Splits('even', ImageSet(torch.zeros(5000,1,1,1,dtype=torch.uint8),
+        y[torch.randperm(5000, generator=generator('y'))]), DIGITS.test)
     made,seen = recipe('smoke', study='search', schedule=dict(images=3000, folds=k, grid=dict(lr=[.1]))),[]
     for last in Plan(even, made).steps():
         tr,va = picked(last, even)
@@ -104,21 +112,26 @@ def test_folds_keep_the_classes(k):
     assert len(torch.cat(seen).unique())==3000
 
 def test_everything_that_matters_is_in_the_key():
-    def key(seed=0, **kw): return Plan(DIGITS, recipe('smoke', study='figure3', schedule=dict(rates=[.05]) | kw), 'gradual', seeds=[seed]).steps()[0].key
-    others = dict(images=199, n_valid=59, width=17, noise=.1, bs=10, lr=.5, momentum=.7, weight_decay=0., normalised_grad=True, n=3, first=3)
+    def key(seed=0, **kw):
+        return Plan(DIGITS, recipe('smoke', study='figure3', schedule=dict(rates=[.05]) | kw), 'gradual',
+            seeds=[seed]).steps()[0].key
+    others = dict(images=199, n_valid=59, width=17, noise=.1, bs=10, lr=.5, momentum=.7, weight_decay=0.,
+        normalised_grad=True, n=3, first=3)
     rated = [key(**{k: v}, **dict(rates=[.5]) if k=='lr' else {}) for k,v in others.items()]
     assert len({key(), key(1), *rated})==len(others)+2
 
 @pytest.mark.parametrize('conv', (False, True))
 @pytest.mark.parametrize('decoder', ('direct', 'chain'))
 def test_the_error_against_double(conv, decoder):
-    step = Plan(DIGITS, recipe('smoke', study='conv' if conv else 'figure3', schedule=dict(rates=[.5], lr=.5)), 'gradual').steps()[0]
+    step = Plan(DIGITS, recipe('smoke', study='conv' if conv else 'figure3', schedule=dict(rates=[.5], lr=.5)),
+        'gradual').steps()[0]
     ae,gen,slow = build_staged(step, DIGITS),generator('test noise', DIGITS.test.digest),[]
     twin = copy.deepcopy(ae).double()
     for _,y in ImageDL(DIGITS.test, 500, target='x'):
         t,pre = y.double(),twin(Masking(.15)(y, gen).double(), decoder).detach()
         p = torch.sigmoid((1+conv)*pre)
-        ones = torch.where(t>0, t*(t.clamp(min=1e-300)/p).log(), 0.)+torch.where(t<1, (1-t)*((1-t).clamp(min=1e-300)/(1-p)).log(), 0.)
+        ones = torch.where(t>0, t*(t.clamp(min=1e-300)/p).log(), 0.)+torch.where(t<1,
+            (1-t)*((1-t).clamp(min=1e-300)/(1-p)).log(), 0.)
         slow.append((p-t).pow(2).flatten(1).mean(1) if conv else ones.flatten(1).sum(1))
     got = denoising_error(ae, DIGITS.test, Masking(.15), decoder, loss='mse' if conv else 'bce')
     assert got==pytest.approx(torch.cat(slow).mean().item(), rel=1e-5)
@@ -129,7 +142,9 @@ def test_phase_by_phase_is_the_whole_schedule():
     tr,va = (DIGITS.train.take(i).unlabelled() for i in picked(last, DIGITS))
     dls,whole = image_dls(tr, va, 20, target='x'),build_staged(last, DIGITS)
     opt = torch_opt('sgd', momentum=.9, weight_decay=1e-5, fused=True)
-    with alone('x'): run_schedule(whole, [phase_of(o) for o in chain(last)], DataLoaders(dls.train, dls.valid.new(bs=1000)), Masking(.15), lr=.05, opt_func=opt)
+    with alone('x'):
+        run_schedule(whole, [phase_of(o) for o in chain(last)], DataLoaders(dls.train, dls.valid.new(bs=1000)),
+            Masking(.15), lr=.05, opt_func=opt)
     for a,b in zip(res.store.net(last, DIGITS).parameters(), whole.parameters()): assert torch.equal(a, b)
 
 @pytest.mark.parametrize('study', ('figure3', 'conv'))
@@ -143,7 +158,8 @@ def test_fair_scores_leave_the_encoder_alone(study):
         same = {k: torch.equal(v, before.state_dict()[k]) for k,v in after.state_dict().items()}
         assert all(v for k,v in same.items() if k.startswith('encoder.')) and not all(same.values())
 
-@pytest.mark.parametrize('reading,arm,decoder', [('as_written', 'stacked', 'chain'), ('fair', 'stacked/direct', 'direct'), ('fair', 'stacked/chain', 'chain')])
+@pytest.mark.parametrize('reading,arm,decoder',
+    [('as_written', 'stacked', 'chain'), ('fair', 'stacked/direct', 'direct'), ('fair', 'stacked/chain', 'chain')])
 def test_joint_tuning_goes_on_from_what_was_scored(reading, arm, decoder):
     res = run('joint', reading, arms=[arm], lr=.01, rates=[.01])
     last = res.steps[0]
@@ -163,7 +179,9 @@ def test_weights_that_are_gone_are_made_again(tmp_path):
 
 def test_a_head_starts_as_its_section_says():
     r = recipe('smoke', study='figure4', schedule=dict(rates=[.05]))
-    def head(**init): return build_classifier(Plan(DIGITS, r | dict(head=dict(make='linear', **init)), 'none', 50).steps()[0], DIGITS).head.out
+    def head(**init):
+        return build_classifier(Plan(DIGITS, r | dict(head=dict(make='linear', **init)), 'none', 50).steps()[0],
+            DIGITS).head.out
     assert head(init=dict(dist='xavier_uniform')).bias.abs().max()==0<head().bias.abs().max()
 
 @pytest.mark.slow
@@ -171,10 +189,12 @@ def test_arms_seek_their_rates_on_validation_images(monkeypatch):
     rates = [.05, .02, .01]
     own = run('figure3', 'fair', seeds=2, rates=rates)
     by = own.tuning.set_index('arm')
-    assert set(by.index)=={'gradual/direct', 'hybrid_0.5/direct', 'stacked/direct'} and by.chosen.groupby('arm').sum().eq(1).all()
+    assert set(by.index)=={'gradual/direct', 'hybrid_0.5/direct', 'stacked/direct'}
+    assert by.chosen.groupby('arm').sum().eq(1).all()
     for arm,tries in by.groupby('arm'): assert tries.lr[tries.chosen].item()==tries.lr.iloc[tries.valid.argmin()]
     rows = as_recorded(own)
-    assert rows.groupby('arm').lr.nunique().eq(1).all() and len(rows)==12 and rows.lrs.dropna().eq('0.05 0.02 0.01').all()
+    assert rows.groupby('arm').lr.nunique().eq(1).all() and len(rows)==12
+    assert rows.lrs.dropna().eq('0.05 0.02 0.01').all()
     other = run('figure3', 'fair', seeds=2, rates=rates, data=turned(DIGITS, monkeypatch))
     assert other.rows.key.tolist()==own.rows.key.tolist() and other.rows.valid.tolist()==own.rows.valid.tolist()
     assert other.rows.value.tolist()!=own.rows.value.tolist()
@@ -199,7 +219,8 @@ def test_as_written_a_rate_is_judged_after_joint_tuning():
     assert phase_of(rates.judge(('pretrain', 'gradual', None, None), .02)).name=='joint'
     assert not any(k in res.steps[0].fit for k in ('tune', 'seek', 'first_lr', 'ties'))
 
-@pytest.mark.parametrize('study,arm,judge', [('figure4', 'gradual', 'grow l2'), ('conv_fits', 'stacked', 'stack conv3')])
+@pytest.mark.parametrize('study,arm,judge',
+    [('figure4', 'gradual', 'grow l2'), ('conv_fits', 'stacked', 'stack conv3')])
 @pytest.mark.parametrize('fit_rates', ([.05], [.05, .01]))
 def test_labels_judge_no_rate_of_a_phase(study, arm, judge, fit_rates):
     more = {} if study=='conv_fits' else dict(fit_rates=fit_rates)
@@ -227,7 +248,9 @@ def test_a_convolutional_classifier_starts_from_its_phases():
     res = run('conv_fits', 'fair', arms=['gradual', 'random_paper'])
     for s in res.steps:
         net = build_classifier(s, DIGITS, res.store.starts(s)).encoder.state_dict()
-        if s.arm=='gradual': assert all(torch.equal(v, net[k]) for k,v in res.store.net(s.parents[0], DIGITS).encoder.state_dict().items())
+        if s.arm=='gradual':
+            assert all(torch.equal(v, net[k])
+                for k,v in res.store.net(s.parents[0], DIGITS).encoder.state_dict().items())
         else: assert not s.start and abs(net['stages.conv1.conv.weight'].std().item()-.2)<.05
     assert as_recorded(res).groupby('head_seed').subset.nunique().tolist()==[1]
 
@@ -235,7 +258,8 @@ def test_a_convolutional_classifier_starts_from_its_phases():
 def test_search_takes_every_entry_of_the_grid():
     few = dict(width=[8, 12], lr=[.1, .01], bs=[10, 20], momentum=[.9, .7], weight_decay=[1e-3, 1e-5])
     rows = as_recorded(run('search', grid=few, folds=2, first=1, n=1))
-    assert len(rows)==32 and rows.key.is_unique and rows.valid.is_monotonic_increasing and all(rows[k].nunique()==2 for k in few)
+    assert len(rows)==32 and rows.key.is_unique and rows.valid.is_monotonic_increasing
+    assert all(rows[k].nunique()==2 for k in few)
     assert (rows.n_train+rows.n_valid==200).all() and set(rows.decoder)=={'direct'} and rows.folds.eq(2).all()
 
 def test_find_n_is_the_first_that_settles():
@@ -247,7 +271,8 @@ def test_find_n_is_the_first_that_settles():
             if 'hybrid' in arm: return [1.]*99 if int(arm.rpartition('_n')[2])>=slow else falls(40, 99)
             return curves['stacked' if 'stack' in str(s.fit['phase']['name']) else 'gradual'][places[s.key]]
         return SimpleNamespace(get=lambda k: dict(curve=curve(steps[k]), least=0.))
-    about,steps = dict(recipe=recipe('smoke', study='find_n', schedule=dict(chunk=10, most=160, window=10, tol=.005, fs=[.5]))),{}
+    about,steps = dict(recipe=recipe('smoke', study='find_n',
+        schedule=dict(chunk=10, most=160, window=10, tol=.005, fs=[.5]))),{}
     lasts = Plan(DIGITS, about['recipe']).steps()
     for s in lasts: steps |= {o.key: o for o in chain(s)}
     curves,places = dict(gradual=[], stacked=[]),{}
@@ -265,8 +290,10 @@ def test_find_n_is_the_first_that_settles():
 def test_claims_are_asked_of_own_rows():
     studies = 'figure3', 'joint', 'ablation', 'de_novo', 'factor', 'depth', 'figure4', 'conv'
     short = dict(first=1, refit=dict(direct=3, chain=3))
-    res = [run(*o, 2, **short) for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
-    rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key', 'arm', 'reading'])
+    res = [run(*o, 2, **short)
+        for o in itertools.product(studies, ('as_written', 'fair'))] + [run('conv_fits', 'fair', 2)]
+    rows = pd.concat([as_recorded(o) for o in res]).replace(dict(labels={100: 1000})).drop_duplicates(['kind', 'key',
+        'arm', 'reading'])
     rows = rows.assign(data='mnist', setting='floor')
     more = [rows[rows.arm=='hybrid_0.5'].assign(arm=f'hybrid_{f}', f=f) for f in (.25, .75)]
     book = settle([c for c in CLAIMS if c.name.endswith('mnist')], pd.concat([rows, *more]))
@@ -276,7 +303,8 @@ def test_claims_are_asked_of_own_rows():
     assert studies<=set(STUDIES)
 
 def command(folder, *more):
-    words = ['compare', 'digits', '--recipe', HERE, '--setting', 'smoke', '--set', 'schedule.n=6', '--set', 'schedule.rates=[0.05]', '--seeds', '1', '--out', str(folder)]
+    words = ['compare', 'digits', '--recipe', HERE, '--setting', 'smoke', '--set', 'schedule.n=6', '--set',
+        'schedule.rates=[0.05]', '--seeds', '1', '--out', str(folder)]
     return [*words, *more]
 
 def test_killed_and_resumed(tmp_path, capsys):
@@ -292,7 +320,8 @@ def test_killed_and_resumed(tmp_path, capsys):
         assert 'nats' in out and 'lower is better' in out
     assert all((steps/k).read_bytes()==v for k,v in before.items())
     a,b = (pd.read_csv(tmp_path/d/'results.csv') for d in 'ab')
-    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist() and a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
+    assert a.value.tolist()==b.value.tolist() and a.key.tolist()==b.key.tolist()
+    assert a.arm.tolist()==['gradual', 'hybrid_0.5', 'stacked']
     assert (tmp_path/'a'/'report.html').exists() and read_results(tmp_path/'a').rows.value.tolist()==a.value.tolist()
 
 @pytest.mark.slow
@@ -305,12 +334,18 @@ def test_a_step_that_diverges_is_a_failed_record(tmp_path):
     res = run('figure3', arms=['stacked'], folder=tmp_path, lr=1e30, rates=[1e30])
     assert not len(res.rows) and 'diverged' in res.missing.reason.item() and list((tmp_path/'failed').glob('*.json'))
 
-WRONG = [('figure', ['study=figure'], "did you mean 'figure4'"), ('reading', ['reading=far'], 'fair'), ('entry', ['schedule.momentu=1'], "did you mean 'momentum'"),
-    ('zero', ['schedule.bs=0'], 'schedule.bs is 0'), ('word', ['schedule.width=a'], "schedule.width is 'a'"), ('list', ['schedule.fs=0.5'], 'schedule.fs is 0.5'),
-    ('half', ['schedule.n=2.5'], 'schedule.n is 2.5'), ('share', ['schedule.fs=[1.5]'], '1.5'), ('grid', ['study=search', 'schedule.grid.foo=[1,2]'], "no 'foo'"),
-    ('empty', ['study=search', 'schedule.grid.lr=[]'], 'schedule.grid.lr is []'), ('arm', ['study=search', 'schedule.arm=gradul'], 'gradul'),
-    ('chunk', ['study=find_n', 'schedule.chunk=10'], 'schedule.most'), ('control', ['study=conv_fits', 'schedule.controls=["random_papr"]'], 'random_paper'),
-    ('fair', ['study=search', 'reading=fair'], 'no fair reading'), ('many', ['schedule.images=5000'], '5060'), ('section', ['finetunes.lr=1'], "did you mean 'finetune'")]
+WRONG = [('figure', ['study=figure'], "did you mean 'figure4'"), ('reading', ['reading=far'], 'fair'),
+    ('entry', ['schedule.momentu=1'], "did you mean 'momentum'"),
+    ('zero', ['schedule.bs=0'], 'schedule.bs is 0'), ('word', ['schedule.width=a'], "schedule.width is 'a'"),
+    ('list', ['schedule.fs=0.5'], 'schedule.fs is 0.5'),
+    ('half', ['schedule.n=2.5'], 'schedule.n is 2.5'), ('share', ['schedule.fs=[1.5]'], '1.5'),
+    ('grid', ['study=search', 'schedule.grid.foo=[1,2]'], "no 'foo'"),
+    ('empty', ['study=search', 'schedule.grid.lr=[]'], 'schedule.grid.lr is []'),
+    ('arm', ['study=search', 'schedule.arm=gradul'], 'gradul'),
+    ('chunk', ['study=find_n', 'schedule.chunk=10'], 'schedule.most'),
+    ('control', ['study=conv_fits', 'schedule.controls=["random_papr"]'], 'random_paper'),
+    ('fair', ['study=search', 'reading=fair'], 'no fair reading'), ('many', ['schedule.images=5000'], '5060'),
+    ('section', ['finetunes.lr=1'], "did you mean 'finetune'")]
 
 @pytest.mark.parametrize('changes,say', [pytest.param(c, s, id=i) for i,c,s in WRONG])
 def test_wrong_input_is_one_line(tmp_path, capsys, changes, say):

@@ -29,7 +29,8 @@ def grid(tmp_path_factory):
 def preferred(res):
     "file name of what validation prefers, for each arm and size, told from the records alone"
     rows = res.rows.assign(loss=[min(t['valid_loss'] for t in o['tuning']) for o in res.records])
-    first = rows.sort_values(['valid', 'loss', 'head_seed'], ascending=[False, True, True]).groupby(['arm', 'labels']).first()
+    first = rows.sort_values(['valid', 'loss', 'head_seed'],
+        ascending=[False, True, True]).groupby(['arm', 'labels']).first()
     return {f'{k}.safetensors' for k in first.key}
 
 def test_the_best_of_each_arm_and_size_is_kept(grid): assert set(kept_table(grid.folder).file)==preferred(grid)
@@ -98,7 +99,8 @@ def test_a_broken_one_is_named(how, tmp_path, capsys):
 
 def test_own_words(tmp_path):
     "Classes by name, colours, sixteen bits: what comes back is what went in"
-    x = torch.randint(0, 65535, (60, 3, 16, 16), dtype=torch.int32, generator=torch.Generator().manual_seed(0)).to(torch.uint16)
+    x = torch.randint(0, 65535, (60, 3, 16, 16), dtype=torch.int32,
+        generator=torch.Generator().manual_seed(0)).to(torch.uint16)
     names = np.array(['Übel', 'p, q'])[np.arange(60)%2]
     own = Splits('own', ImageSet(x, names), ImageSet(x[:20], names[:20]))
     res = compare(own, recipe=BRIEF, arms=['random'], labels=[20], seeds=1, store=tmp_path/'s', progress=False)
@@ -136,7 +138,8 @@ def test_unknown_words(grid, tmp_path, capsys):
     for argv in (['--arm', 'randm'], ['--labels', '7']):
         assert main(['predict', str(grid.folder), str(tmp_path), *argv])==2
         assert capsys.readouterr().err.count('\n')==1
-    assert main(['compare', 'digits', '--keep', 'some', '--out', str(tmp_path/'never')])==2 and not (tmp_path/'never').exists()
+    assert main(['compare', 'digits', '--keep', 'some', '--out', str(tmp_path/'never')])==2
+    assert not (tmp_path/'never').exists()
 
 @pytest.fixture(scope='module')
 def scans(grid, tmp_path_factory):
@@ -175,7 +178,8 @@ def begun(monkeypatch):
     monkeypatch.setattr('aepretrain_nb.experiment.alone.carry_out', carry_out)
     return out
 
-@pytest.mark.parametrize('out,says', [('.', 'not a file: name a file to write'), ('old.txt/e.safetensors', 'Not a directory')])
+@pytest.mark.parametrize('out,says', [('.', 'not a file: name a file to write'),
+    ('old.txt/e.safetensors', 'Not a directory')])
 def test_a_place_is_looked_at_before_it_trains(scans, tmp_path, monkeypatch, capsys, begun, out, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path/'old.txt').touch()

@@ -18,7 +18,8 @@ def gen(s=0): return torch.Generator().manual_seed(s)
 def nparams(m): return sum(p.numel() for p in m.parameters())
 
 @few
-@given(c=st.integers(1,4), h=st.integers(4,40), w=st.integers(4,40), width=st.floats(.01,.1), pools=st.sampled_from(['table','code']), down=st.sampled_from(['max','stride']))
+@given(c=st.integers(1,4), h=st.integers(4,40), w=st.integers(4,40), width=st.floats(.01,.1),
+    pools=st.sampled_from(['table','code']), down=st.sampled_from(['max','stride']))
 def test_any_width_and_size(c, h, w, width, pools, down):
     ae = tied_cae(c, h, w, gen(), width=width, pools=pools)
     net = cnn(strided(ae.encoder) if down=='stride' else ae.encoder, c, h, w, 7, gen(), width=width)
@@ -29,7 +30,8 @@ def test_any_width_and_size(c, h, w, width, pools, down):
     enc = (25*c+1)*a + (25*a+1)*b + (9*b+1)*d
     assert nparams(ae)==enc+c+a+b and nparams(net)==enc+(n*d+1)*k+(k+1)*7
 
-@pytest.mark.parametrize('c,h,w,pools,n', [(1,28,28,'table',4_415_384), (1,28,28,'code',1_880_984), (3,32,32,'table',5_572_384), (3,32,32,'code',1_885_984)])
+@pytest.mark.parametrize('c,h,w,pools,n',
+    [(1,28,28,'table',4_415_384), (1,28,28,'code',1_880_984), (3,32,32,'table',5_572_384), (3,32,32,'code',1_885_984)])
 def test_parameter_counts_of_the_paper(c, h, w, pools, n):
     with torch.device('meta'): enc = encoder(c, pools=pools)
     f = math.prod(feature_sizes(enc, c, h, w)['conv3'])
@@ -50,7 +52,8 @@ def test_initialisations():
 
 def test_arms_differ_in_the_encoder_only():
     "Heads come from their own stream: whatever filled the encoder, the same head."
-    nets = [cnn(init_(encoder(1, width=.1), a.get('change', {}).get('encoder', {}).get('init', CAE_INIT), gen(i)), 1, 8, 8, 10, gen(9), width=.1) for i,a in enumerate(ARMS.values())]
+    nets = [cnn(init_(encoder(1, width=.1), a.get('change', {}).get('encoder', {}).get('init', CAE_INIT), gen(i)), 1, 8,
+        8, 10, gen(9), width=.1) for i,a in enumerate(ARMS.values())]
     for net in nets[1:]:
         for p,q in zip(net.head.parameters(), nets[0].head.parameters()): assert torch.equal(p, q)
         assert not torch.equal(net.encoder.stages.conv1.conv.weight, nets[0].encoder.stages.conv1.conv.weight)
@@ -97,15 +100,20 @@ def test_recipes_are_json_and_complete(setting):
 def test_the_papers_numbers():
     r = recipe('paper')
     own = {part: {k: v for k,v in r[part].items() if k!='make'} for part in ('encoder', 'decoder', 'head')}
-    assert own==dict(encoder=dict(width=1., pools='table', act='scaled_tanh', downsample='max'), decoder=dict(bias=.001, out_act='scaled_tanh'),
+    assert own==dict(encoder=dict(width=1., pools='table', act='scaled_tanh', downsample='max'),
+        decoder=dict(bias=.001, out_act='scaled_tanh'),
         head=dict(width=1., act='scaled_tanh', dropout=.5))
-    assert (r['pretrain']['opt'],r['pretrain']['lr'],r['pretrain']['bs'],r['pretrain']['steps'],r['pretrain']['loss'])==('sgd',.5,128,300_000,'mse')
+    assert (r['pretrain']['opt'],r['pretrain']['lr'],r['pretrain']['bs'],r['pretrain']['steps'],
+        r['pretrain']['loss'])==('sgd',.5,128,300_000,'mse')
     assert (r['finetune']['opt'],r['finetune']['lr'],r['finetune']['bs'])==('sgd',.1,128)
     assert [steps_at(r['finetune']['steps'], n) for n in (1000, 10_000, 45_000, 55_000)]==[5000, 10_000, 20_000, 20_000]
     q = recipe('quick')
-    assert channels(q['encoder']['width'])==channels(q['head']['width'])==[33,50,67,128] and (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
+    assert channels(q['encoder']['width'])==channels(q['head']['width'])==[33,50,67,128]
+    assert (q['pretrain']['steps'],steps_at(q['finetune']['steps'], 1000),
+        steps_at(q['finetune']['steps'], 10_000))==(2000,1000,2000)
 
-@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'There are: paper, ckplus, quick, digits, smoke'), (dict(encoder=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
+@pytest.mark.parametrize('kw,msg', [(dict(setting='big'),'There are: paper, ckplus, quick, digits, smoke'),
+    (dict(encoder=dict(widht=1)),'widht'), (dict(pretran={}),'pretran')])
 def test_recipe_errors(kw, msg):
     with pytest.raises(ValueError, match=msg): recipe(**kw)
 
@@ -133,16 +141,19 @@ def _beyond(arm):
     return {k: v for k,v in change.items() if v} | (dict(act=acts.pop()) if acts else {})
 
 def test_a_study_changes_one_thing():
-    "Each arm of a study is an arm of the paper with one section, or the number of images, changed; equal layers need another rate."
+    """Each arm of a study is an arm of the paper with one section, or the number of images, changed; equal layers need
+    another rate."""
     for name,arms in STUDIES.items():
         for a in arms.values() if name!='main' else ():
             more = _beyond(a)
-            assert len(more)==1 or (name, more)==('layers', dict(act='sigmoid', pretrain=dict(opt='sgd', lr=2.))), (name, more)
+            assert len(more)==1 or (name, more)==('layers',
+                dict(act='sigmoid', pretrain=dict(opt='sgd', lr=2.))), (name, more)
     equal = {k: a['change']['pretrain']['lr']/recipe('paper')['pretrain']['lr'] for k,a in STUDIES['layers'].items()}
     assert equal==dict(tanh1_pretrained=1, sigmoid4_pretrained=4)
 
 @few
-@given(width=st.floats(.02, .06), pools=st.sampled_from(['table', 'code']), lr=st.floats(.1, 2.), seed=st.integers(0, 99))
+@given(width=st.floats(.02, .06), pools=st.sampled_from(['table', 'code']), lr=st.floats(.1, 2.),
+    seed=st.integers(0, 99))
 def test_sigmoid_of_doubled_weights_at_four_times_the_rate_is_scaled_tanh(width, pools, lr, seed):
     x = torch.rand(4,1,8,8, generator=gen(seed)).double()
     def fit(act, scale, lr):
@@ -158,20 +169,25 @@ def test_claims_are_answered_from_the_papers_own_runs():
     "On the published accuracies the differences are those of Table 2."
     book = settle(CLAIMS, reported_rows()).set_index('claim')
     assert set(book.outcome)=={'not run here'}
-    said = {'helps-mnist-1k': '+0.37', 'helps-mnist-10k': '+0.39', 'helps-mnist-full': '+0.32', 'not-cifar10-1k': '-0.20', 'helps-cifar10-10k': '+4.25', 'helps-cifar10-full': '+2.8', 'helps-ckplus': '+4.55'}
+    said = {'helps-mnist-1k': '+0.37', 'helps-mnist-10k': '+0.39', 'helps-mnist-full': '+0.32',
+        'not-cifar10-1k': '-0.20', 'helps-cifar10-10k': '+4.25', 'helps-cifar10-full': '+2.8', 'helps-ckplus': '+4.55'}
     for k,v in said.items(): assert book.reported[k].startswith(v), (k, book.reported[k])
     words = book.reported_outcome.replace('', np.nan).dropna().to_dict()
-    assert words=={k: 'holds' for k in said if k!='not-cifar10-1k'} | {'not-cifar10-1k': words['not-cifar10-1k'], 'most-on-ckplus': 'not shown',
+    assert words=={k: 'holds' for k in said if k!='not-cifar10-1k'} | {'not-cifar10-1k': words['not-cifar10-1k'],
+        'most-on-ckplus': 'not shown',
         'helps-consistently': 'holds', 'more-with-few-labels': 'does not hold', 'ckplus-varies': 'holds'}
     for c in book.command: assert c.startswith('aepretrain compare ')
 
 def test_the_best_start_is_chosen_by_validation_images():
     "Test accuracy may not choose the control; a start that was not run leaves the claim open."
-    of = lambda arm,valid,value: [dict(kind='fit', reading='fair', setting='quick', data='mnist', labels=1000, arm=arm, head_seed=s, valid=valid+s, value=value+s*s,
+    of = lambda arm,valid,value: [dict(kind='fit', reading='fair', setting='quick', data='mnist', labels=1000, arm=arm,
+        head_seed=s, valid=valid+s, value=value+s*s,
         metric='accuracy', unit='%', chance=11., n_test=10_000) for s in range(4)]
-    rows = pd.DataFrame(of('pretrained', 90, 91)+of('random_paper', 85, 80)+of('random_default', 84, 95)+of('random_matched', 11, 11))
+    rows = pd.DataFrame(of('pretrained', 90, 91)+of('random_paper', 85, 80)+of('random_default', 84,
+        95)+of('random_matched', 11, 11))
     ask = {c.name: c for c in CLAIMS}['helps-mnist-1k'].ask['fair']
-    assert ask(rows.assign(value=rows.value+.1*rows.head_seed*(rows.arm=='pretrained'))).value==pytest.approx(11.15) and 'random_paper' in ask(rows).by
+    assert ask(rows.assign(value=rows.value+.1*rows.head_seed*(rows.arm=='pretrained'))).value==pytest.approx(11.15)
+    assert 'random_paper' in ask(rows).by
     assert ask(rows[rows.arm!='random_default']) is None
 
 @pytest.mark.slow
@@ -184,11 +200,14 @@ def test_no_claim_is_settled_on_an_unfinished_autoencoder():
 def test_recorded_columns_are_what_they_say():
     "Derived columns, from the curves that are recorded beside them; chance lies at the share of a class in ten."
     rows = recorded('kohlbrenner')
-    fits = rows[(rows.kind=='fit') & (rows.reading!='reported')].set_index(['data', 'reading', 'setting', 'arm', 'labels', 'head_seed'])
-    curves = recorded('kohlbrenner_curves').sort_values('step').groupby(['data', 'reading', 'setting', 'arm', 'labels', 'seed'])
+    fits = rows[(rows.kind=='fit') & (rows.reading!='reported')].set_index(['data', 'reading', 'setting', 'arm',
+        'labels', 'head_seed'])
+    curves = recorded('kohlbrenner_curves').sort_values('step').groupby(['data', 'reading', 'setting', 'arm', 'labels',
+        'seed'])
     end = curves.last().rename_axis(fits.index.names)
     np.testing.assert_allclose(fits.loss_gap, (end.valid_loss-end.train_loss).reindex(fits.index), atol=2e-4)
-    np.testing.assert_allclose(fits.loss_rise, (end.valid_loss-curves.valid_loss.min().rename_axis(fits.index.names)).reindex(fits.index), atol=2e-4)
+    np.testing.assert_allclose(fits.loss_rise,
+        (end.valid_loss-curves.valid_loss.min().rename_axis(fits.index.names)).reindex(fits.index), atol=2e-4)
     assert fits.chance.between(10, 12).all() and (fits.n_test==10_000).all() and fits.early.between(0, 100).all()
     e = rows[(rows.kind=='encoder') & rows.curve.notna()]
     for c,f in zip(e.curve, e.last_fifth):

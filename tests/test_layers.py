@@ -11,7 +11,8 @@ sizes = st.integers(1, 40)
 few = settings(max_examples=60, deadline=None)
 
 @few
-@given(h=sizes, w=sizes, ni=st.integers(1,4), nf=st.integers(1,5), k=st.sampled_from([1,3,5,7]), s=st.integers(1,3), seed=st.integers(0,99))
+@given(h=sizes, w=sizes, ni=st.integers(1,4), nf=st.integers(1,5), k=st.sampled_from([1,3,5,7]), s=st.integers(1,3),
+    seed=st.integers(0,99))
 def test_tied_is_the_transpose(h, w, ni, nf, k, s, seed):
     g = torch.Generator().manual_seed(seed)
     conv = nn.Conv2d(ni, nf, k, s, k//2, bias=False).double()
@@ -23,7 +24,8 @@ def test_tied_is_the_transpose(h, w, ni, nf, k, s, seed):
     assert torch.allclose((y*z).sum(), (x*back).sum())
 
 @few
-@given(h=st.integers(9,40), w=st.integers(9,40), k=st.integers(2,5), p=st.integers(0,2), d=st.integers(1,2), groups=st.sampled_from([1,2]))
+@given(h=st.integers(9,40), w=st.integers(9,40), k=st.integers(2,5), p=st.integers(0,2), d=st.integers(1,2),
+    groups=st.sampled_from([1,2]))
 def test_tied_any_geometry(h, w, k, p, d, groups):
     "Filters of even size, dilation, groups, and no padding all invert."
     conv = nn.Conv2d(2, 4, k, 2, p, dilation=d, groups=groups)
@@ -58,7 +60,8 @@ def test_switches_restore_the_maxima(h, w, k):
     assert torch.equal(out[out!=0], x[out!=0]) and (out!=0).sum()==z.numel()
 
 @few
-@given(h=sizes, w=sizes, c=st.integers(1,5), k=st.integers(1,4), pos=st.sampled_from(['center','upper_left']), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+@given(h=sizes, w=sizes, c=st.integers(1,5), k=st.integers(1,4), pos=st.sampled_from(['center','upper_left']),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_unpooling_is_the_same_in_both_layouts(h, w, c, k, pos, dtype):
     "Values, gradients, and the layout that stays, with whole blocks and cut ones."
     z,there = torch.rand(2, c, -(-h//k), -(-w//k), dtype=dtype),torch.rand(2, c, h, w, dtype=dtype)
@@ -89,8 +92,11 @@ def test_monotone_never_lies(name):
 
 def test_unknown_layer_is_not_taken_for_monotone(): assert not monotone(nn.Softplus(1)) and not monotone(nn.SiLU())
 
-specs = [dict(dist='normal', std=.2, bias=1e-4), dict(dist='trunc_normal', mean=.001, std=.05, bias=.001), dict(dist='default')]
-def net(): return nn.Sequential(nn.Conv2d(3,20,5), nn.BatchNorm2d(20), nn.ConvTranspose2d(20,10,3), nn.Linear(50,30), nn.Conv1d(4,4,3,bias=False))
+specs = [dict(dist='normal', std=.2, bias=1e-4), dict(dist='trunc_normal', mean=.001, std=.05, bias=.001),
+    dict(dist='default')]
+def net():
+    return nn.Sequential(nn.Conv2d(3,20,5), nn.BatchNorm2d(20), nn.ConvTranspose2d(20,10,3), nn.Linear(50,30),
+        nn.Conv1d(4,4,3,bias=False))
 
 @pytest.mark.parametrize('spec', specs)
 def test_init_is_a_function_of_spec_and_seed(spec):
@@ -147,4 +153,5 @@ def test_wide_linear_falls_back(monkeypatch):
     monkeypatch.setattr(L, '_onednn', None); monkeypatch.setattr(L.WideLinear, 'least', 0)
     l,x = L.WideLinear(9, 4),torch.rand(2, 9)
     assert not l.quick(x) and torch.equal(l(x), nn.functional.linear(x, l.weight, l.bias))
-    assert torch.equal(copy.deepcopy(l).double()(x.double()), nn.functional.linear(x.double(), l.weight.double(), l.bias.double()))
+    assert torch.equal(copy.deepcopy(l).double()(x.double()),
+        nn.functional.linear(x.double(), l.weight.double(), l.bias.double()))

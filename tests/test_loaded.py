@@ -21,7 +21,8 @@ ARMS = ['SWWAE-layerwise', 'further', 'classifier']
 @pytest.fixture(scope='module')
 def first(tmp_path_factory):
     "A classifier of the recipe's own net"
-    res = compare(digits, ['classifier'], recipe=recipe('smoke'), seeds=1, store=tmp_path_factory.mktemp('a')/'s', progress=False)
+    res = compare(digits, ['classifier'], recipe=recipe('smoke'), seeds=1, store=tmp_path_factory.mktemp('a')/'s',
+        progress=False)
     return res,res.store.kept()[0][2]
 
 @pytest.fixture(scope='module')
@@ -52,23 +53,27 @@ def test_a_file_is_known_by_what_is_in_it(first, begun, tmp_path):
 def test_a_folder_is_read_without_the_file(first, tmp_path):
     file = tmp_path/'here.safetensors'
     shutil.copy(first[1], file)
-    res = compare(digits, ['classifier'], recipe=recipe('smoke', classifier=file), seeds=1, store=tmp_path/'s', progress=False)
+    res = compare(digits, ['classifier'], recipe=recipe('smoke', classifier=file), seeds=1, store=tmp_path/'s',
+        progress=False)
     file.unlink()
     assert read_results(tmp_path/'s').rows.value.tolist()==res.rows.value.tolist()
 
-@pytest.mark.parametrize('make,words', [(lambda f: None, 'no weight file'), (lambda f: f.write_bytes(b'x'), 'not a safetensors file'),
+@pytest.mark.parametrize('make,words', [(lambda f: None, 'no weight file'),
+    (lambda f: f.write_bytes(b'x'), 'not a safetensors file'),
     (lambda f: torch.save(dict(w=torch.ones(2)), f.with_suffix('.pth')), None)])
 def test_what_is_no_classifier_is_one_line_and_nothing_is_written(tmp_path, capsys, make, words):
     f = tmp_path/'c.safetensors'
     make(f)
     f = f if words else f.with_suffix('.pth')
-    code = main(['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--seeds', '1', '--set', f'classifier={f}',
+    code = main(['compare', 'digits', '--recipe', 'zhang', '--setting', 'smoke', '--seeds', '1', '--set',
+        f'classifier={f}',
         '--out', str(tmp_path/'out')])
     said = capsys.readouterr().err.strip().splitlines()
     assert code==2 and len(said)==1 and (words or 'encoder') in said[0] and not (tmp_path/'out').exists()
 
 def published(width=16):
-    "torchvision's VGG-11 on images of 32 pixels, with narrow layers on top; its average pool keeps maps of its own size"
+    """torchvision's VGG-11 on images of 32 pixels, with narrow layers on top; its average pool keeps maps of its own
+    size"""
     torch.manual_seed(0)
     hidden = [o for n_in in (512, width) for o in (nn.Linear(n_in, width), nn.ReLU(), nn.Dropout())]
     top = nn.Sequential(*hidden, nn.Linear(width, 10))

@@ -1,4 +1,5 @@
-"Several at once on one folder: one is let in, nobody's tables are lost, who waits says for whom, and thousands of finished steps are read once"
+"""Several at once on one folder: one is let in, nobody's tables are lost, who waits says for whom, and thousands of
+finished steps are read once"""
 import os, re, signal, threading, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,8 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
     err = capsys.readouterr().err
     assert len(res.rows)==1 and 5<time.monotonic()-begun<60
     line, = [l for l in err.splitlines() if l.startswith('waiting for')]
-    assert re.fullmatch(rf'waiting for random_default, 50 labels, seed 0: held by \S+:{os.getpid()} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d', line)
+    assert re.fullmatch(rf'waiting for random_default, 50 labels, seed 0: held by \S+:{os.getpid()} since '
+        rf'\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d', line)
 
 # Workers that begin
 
@@ -110,12 +112,16 @@ def test_who_waits_says_for_whom_and_since_when(tmp_path, capsys):
 def test_an_interruption_while_workers_start_is_two_lines_and_leaves_nobody(tmp_path):
     c = Child([*ARGS, '--seeds', '4', '--processes', '2', '--out', 'o'], tmp_path)
     me = psutil.Process(c.pid)
-    while c.ended() is None and not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]: time.sleep(.005)
+    while c.ended() is None and not [p for p in me.children() if 'multiprocessing' in ' '.join(p.cmdline())]:
+        time.sleep(.005)
     os.killpg(c.pid, signal.SIGINT)
     code,said = end(c)
-    said = re.sub(r'(?s)\S*resource_tracker.*', '', said)  # which speaks of processes that are forked and not begun by Python
-    assert code==130 and 'Traceback' not in said and 'To go on' in said and said.splitlines()[-1].startswith('  aepretrain compare')
-    assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid], timeout=15)[1]
+    # which speaks of processes that are forked and not begun by Python
+    said = re.sub(r'(?s)\S*resource_tracker.*', '', said)
+    assert code==130 and 'Traceback' not in said and 'To go on' in said
+    assert said.splitlines()[-1].startswith('  aepretrain compare')
+    assert not psutil.wait_procs([p for p in psutil.process_iter() if p.pid!=c.pid and os.getsid(p.pid)==c.pid],
+        timeout=15)[1]
     assert not (tmp_path/'o'/'copies').exists()
 
 # One copy of the images
@@ -141,7 +147,8 @@ def test_what_a_loader_gives_is_there_for_workers_while_the_grid_runs(tmp_path, 
         seen.extend((tmp_path/'o'/'copies').iterdir())
         plain(self)
     monkeypatch.setattr(grid.Grid, 'run', run)
-    with ThreadPoolExecutor(1) as ex: compare('digits', ['random_default'], [50], 1, smoke, store=tmp_path/'o', executor=ex, progress=False)
+    with ThreadPoolExecutor(1) as ex:
+        compare('digits', ['random_default'], [50], 1, smoke, store=tmp_path/'o', executor=ex, progress=False)
     assert len(seen)==1 and not (tmp_path/'o'/'copies').exists()
 
 # Many steps
@@ -149,7 +156,8 @@ def test_what_a_loader_gives_is_there_for_workers_while_the_grid_runs(tmp_path, 
 def test_a_finished_step_is_looked_at_once_and_a_grid_is_read_in_time_that_grows_with_it(tmp_path, monkeypatch):
     steps = plan(digits, smoke, ['pretrained', 'random_default'], [50], 40)
     every = {s.key: s for s in [o for s in steps for o in chain(s)]}
-    store,row = Store(tmp_path/'o'),dict(value=61.5, metric='accuracy', unit='%', steps=20, seconds=.5, n_unlabelled=100)
+    store,row = Store(tmp_path/'o'),dict(value=61.5, metric='accuracy', unit='%', steps=20, seconds=.5,
+        n_unlabelled=100)
     for s in every.values():
         if s.do=='reconstruct': store.keep_weights(s, {'': {}})
         store.put(s.key, dict(step=to_json(s), row=row | dict(key=s.key), curve=[.5]))

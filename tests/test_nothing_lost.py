@@ -1,4 +1,5 @@
-"What `compare` accepts, `report` and `compare` can read again; what broke is named, counts as not finished, and is made again"
+"""What `compare` accepts, `report` and `compare` can read again; what broke is named, counts as not finished, and is
+made again"""
 import json, os, shutil, signal
 from pathlib import Path
 import pandas as pd, pytest, torch
@@ -40,13 +41,15 @@ def reported(store, capsys):
 
 def encoder(path, seed):
     path.parent.mkdir(exist_ok=True)
-    return save_encoder(path, tied_cae(1, 8, 8, torch.Generator().manual_seed(seed), width=smoke['encoder']['width']).encoder, {})
+    return save_encoder(path, tied_cae(1, 8, 8, torch.Generator().manual_seed(seed),
+        width=smoke['encoder']['width']).encoder, {})
 
 def test_encoder_files_are_arms_told_apart_by_what_is_in_them(tmp_path, capsys):
     "Two files of one stem, then one that was trained again under an old name, then none of them"
     a,b = (encoder(tmp_path/f'run{s}'/'encoder.safetensors', s) for s in (0, 1))
     go = lambda *arms: main([*ARGS, '--out', str(tmp_path/'s'), '--arms', ','.join(map(str, arms))])
-    assert go(f'file:{a}', 'random_default')==0 and set(pd.read_csv(tmp_path/'s/results.csv').arm)=={'file:encoder', 'random_default'}
+    assert go(f'file:{a}', 'random_default')==0
+    assert set(pd.read_csv(tmp_path/'s/results.csv').arm)=={'file:encoder', 'random_default'}
     assert go(f'file:{a}', f'file:{b}')==0
     two = readable(tmp_path/'s').rows
     assert len(two)==3 and two.arm.nunique()==3 and two.key.nunique()==3
@@ -70,10 +73,12 @@ def test_arms_that_pretrain_on_other_images(tmp_path, capsys, how):
     res = go(dict(half=half))
     work._loaded.clear()
     assert table(reported(tmp_path/'s', capsys))==table(res)==table(go(dict(half=half))) and ended(tmp_path/'s')==3
-    with pytest.raises(ExperimentError, match='another images of half'): go(dict(half=Splits('half', ImageSet(digits.unlabelled.x[:500]), digits.test)))
+    with pytest.raises(ExperimentError, match='another images of half'):
+        go(dict(half=Splits('half', ImageSet(digits.unlabelled.x[:500]), digits.test)))
     assert table(readable(tmp_path/'s'))==table(res)
 
-@pytest.mark.parametrize('option', ['--n-valid 20', '--precision bf16', '--n-unlabelled 100', '--policy uniform', '--lr .2', '--set encoder.width=.2', '--crossed'])
+@pytest.mark.parametrize('option', ['--n-valid 20', '--precision bf16', '--n-unlabelled 100', '--policy uniform',
+    '--lr .2', '--set encoder.width=.2', '--crossed'])
 def test_a_second_plan_in_one_folder_is_refused_and_the_folder_stays_readable(kept, tmp_path, capsys, option):
     store = shutil.copytree(kept, tmp_path/'s')
     before = {f: f.read_bytes() for f in store.rglob('*') if f.is_file() and f.suffix!='.lock'}
@@ -109,24 +114,31 @@ def kept(tmp_path_factory):
     compare(digits, ['pretrained', 'random_default'], store=store, **ONE | dict(recipe='kohlbrenner', setting='smoke'))
     return store
 
-SHORT = dict(finetune=dict(steps=5, evals=1, tune='first', lr=[.1, .2]), pretrain=dict(steps=5, evals=1, checkpoints=[1]))
+SHORT = dict(finetune=dict(steps=5, evals=1, tune='first', lr=[.1, .2]),
+    pretrain=dict(steps=5, evals=1, checkpoints=[1]))
 
 @pytest.fixture(scope='module')
 def filled(tmp_path_factory):
     "A store with a file of every kind, and the call that fills one"
-    store,own = tmp_path_factory.mktemp('filled')/'s',Splits('mine', digits.train.take(range(400)), digits.train.take(range(300, 400)))
-    def go(s): return compare(own, ['pretrained', 'random_default'], recipe=merged(smoke, SHORT), store=s, **ONE | dict(progress=True))
+    store,own = tmp_path_factory.mktemp('filled')/'s',Splits('mine', digits.train.take(range(400)),
+        digits.train.take(range(300, 400)))
+    def go(s):
+        return compare(own, ['pretrained', 'random_default'], recipe=merged(smoke, SHORT), store=s,
+            **ONE | dict(progress=True))
     go(store)
     return store,go
 
 KINDS = 'steps', 'weights', 'weights@', 'data', 'plan/cells.json', 'plan/images.json', 'plan/data.json'
-DAMAGE = dict(empty=lambda b: b'', cut=lambda b: b[:len(b)//2], foreign=lambda b: b'{"a": 1}', noise=lambda b: bytes(range(256)), list=lambda b: b'[1]',
-    deep=lambda b: b'['*100_000, later=lambda b: b.replace(b'"do"', b'"does"').replace(b'"cells"', b'"chambers"').replace(b'"train"', b'"learn"'))
+DAMAGE = dict(empty=lambda b: b'', cut=lambda b: b[:len(b)//2], foreign=lambda b: b'{"a": 1}',
+    noise=lambda b: bytes(range(256)), list=lambda b: b'[1]',
+    deep=lambda b: b'['*100_000,
+    later=lambda b: b.replace(b'"do"', b'"does"').replace(b'"cells"', b'"chambers"').replace(b'"train"', b'"learn"'))
 
 def one_of(store, kind):
     "A file of a kind"
     folder = store/kind.rstrip('@')
-    return folder if folder.is_file() else next(f for f in sorted(folder.iterdir()) if ('@' in f.name)==kind.endswith('@'))
+    return folder if folder.is_file() else next(f
+        for f in sorted(folder.iterdir()) if ('@' in f.name)==kind.endswith('@'))
 
 @pytest.mark.parametrize('shift', range(len(DAMAGE)))
 def test_broken_files_are_named_and_made_again(filled, tmp_path, capsys, shift):
@@ -165,14 +177,18 @@ def test_weights_that_changed_places_are_named_and_made_again(filled, tmp_path, 
     a.rename(b)
     save_file(dict(w=torch.ones(2)), a)
     capsys.readouterr()
-    assert table(go(at))==table(read_results(store)) and f'{a.name} does not say whose weights' in capsys.readouterr().err
+    assert table(go(at))==table(read_results(store))
+    assert f'{a.name} does not say whose weights' in capsys.readouterr().err
 
-@pytest.mark.parametrize('content,why', [(b'', 'is empty'), (b'{"fo', 'not readable'), (b'{"format": 3}', 'another version'), (b'{"format": 2, "data": 1}', 'data is'), (b'[]', 'another version')])
+@pytest.mark.parametrize('content,why',
+    [(b'', 'is empty'), (b'{"fo', 'not readable'), (b'{"format": 3}', 'another version'),
+    (b'{"format": 2, "data": 1}', 'data is'), (b'[]', 'another version')])
 def test_a_folder_whose_experiment_cannot_be_read_is_left_alone(kept, tmp_path, capsys, content, why):
     at = shutil.copytree(kept, tmp_path/'s')
     (at/'experiment.json').write_bytes(content)
     before = {f: f.stat().st_mtime_ns for f in at.rglob('*')}
-    for argv in (['report', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(tmp_path/'new'), '--reuse', str(at)]):
+    for argv in (['report', str(at)], [*ARGS, '--arms', 'pretrained', '--out', str(at)],
+        [*ARGS, '--arms', 'pretrained', '--out', str(tmp_path/'new'), '--reuse', str(at)]):
         capsys.readouterr()
         assert main(argv)==2
         err = capsys.readouterr().err

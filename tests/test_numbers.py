@@ -1,4 +1,5 @@
-"Numbers that are what they say: errors of kept weights, steps that were taken, seeds that move what they name, scores from counts, failures that end one fit."
+"""Numbers that are what they say: errors of kept weights, steps that were taken, seeds that move what they name, scores
+from counts, failures that end one fit."""
 import warnings
 from dataclasses import replace
 import numpy as np, pytest, torch
@@ -26,15 +27,20 @@ from torchvision.models import resnet18  # after the package, which mends the im
 digits = dataset('digits')
 smoke = find_recipe('kohlbrenner', 'smoke')
 
-def recipe(pretrain=None, finetune=None, **kw): return smoke | kw | dict(pretrain=smoke['pretrain'] | (pretrain or {}), finetune=smoke['finetune'] | (finetune or {}))
-def encoder(seed=0, splits=digits, **pretrain): return plan(splits, recipe(pretrain), ['pretrained'], [50], [seed])[0].parents[0]
-def fit(arm='random_default', labels=50, splits=digits, seed=0, **kw): return plan(splits, recipe(**kw), [arm], [labels], [seed])[0]
+def recipe(pretrain=None, finetune=None, **kw):
+    return smoke | kw | dict(pretrain=smoke['pretrain'] | (pretrain or {}),
+        finetune=smoke['finetune'] | (finetune or {}))
+def encoder(seed=0, splits=digits, **pretrain):
+    return plan(splits, recipe(pretrain), ['pretrained'], [50], [seed])[0].parents[0]
+def fit(arm='random_default', labels=50, splits=digits, seed=0, **kw):
+    return plan(splits, recipe(**kw), [arm], [labels], [seed])[0]
 
 # The error of an autoencoder
 
 def held_out(t, splits=digits, n=97):
     "The clean held-out images of a trial, found without the code under test"
-    order = torch.randperm(len(splits.unlabelled), generator=generator('unlabelled', splits.content, t.seeds['encoder']))
+    order = torch.randperm(len(splits.unlabelled),
+        generator=generator('unlabelled', splits.content, t.seeds['encoder']))
     return splits.unlabelled.x[order[:n]].float().div(255),splits.unlabelled.x[order[n:]].float().div(255)
 
 def test_value_and_mse_are_those_of_the_weights_that_are_kept():
@@ -77,19 +83,24 @@ def test_baselines_repeat_and_leave_the_global_stream_alone():
 
 def test_the_fall_over_the_last_fifth():
     assert last_fifth([1., .9, .8, .7, .6, .5, .4, .5, .4, .25])==pytest.approx(-.5)
-    assert last_fifth([1.]*4) is None and last_fifth([1, 1, 1, 0, 1]) is None and last_fifth([1, 1, 1, 1, float('nan')]) is None
+    assert last_fifth([1.]*4) is None and last_fifth([1, 1, 1, 0, 1]) is None
+    assert last_fifth([1, 1, 1, 1, float('nan')]) is None
 
 # Equal tuning of the autoencoder
 
 def test_the_candidate_of_lowest_held_out_error_is_kept():
-    t = encoder(opt=dict(adam=[.003, .03], sgd=[.5, 1e38]), **(own := dict(loss='bce', steps=20, evals=5, n_valid=97, checkpoints=[5])))
+    t = encoder(opt=dict(adam=[.003, .03], sgd=[.5, 1e38]),
+        **(own := dict(loss='bce', steps=20, evals=5, n_valid=97, checkpoints=[5])))
     ae,res = reconstruct(t, digits)
-    assert [(o['opt'], o['lr']) for o in res['tuning']]==[('sgd', .5), ('sgd', 1e38), ('adam', .003), ('adam', .03)] and res['tuning'][1]['mse'] is None
+    assert [(o['opt'], o['lr']) for o in res['tuning']]==[('sgd', .5), ('sgd', 1e38), ('adam', .003), ('adam', .03)]
+    assert res['tuning'][1]['mse'] is None
     best = min((o for o in res['tuning'] if o['mse'] is not None), key=lambda o: o['mse'])
-    assert best['chosen'] and sum(o['chosen'] for o in res['tuning'])==1 and (res['opt'], res['lr'], res['mse'])==(best['opt'], best['lr'], best['mse'])
+    assert best['chosen'] and sum(o['chosen'] for o in res['tuning'])==1
+    assert (res['opt'], res['lr'], res['mse'])==(best['opt'], best['lr'], best['mse'])
     assert res['tried']=='sgd:0.5 1e+38; adam:0.003 0.03' and res['edge'] is True
     alone,same = reconstruct(encoder(opt=res['opt'], lr=res['lr'], **own), digits)
-    assert all(torch.equal(a, b) for a,b in zip(ae.state_dict().values(), alone.state_dict().values())) and same['curve']==res['curve']
+    assert all(torch.equal(a, b) for a,b in zip(ae.state_dict().values(), alone.state_dict().values()))
+    assert same['curve']==res['curve']
     assert all(torch.equal(v, ae.state_dict()[k]) for k,v in res['checkpoints'][5].items())
 
 def test_a_rate_within_its_list_is_no_edge_and_one_rate_says_nothing():
@@ -97,7 +108,8 @@ def test_a_rate_within_its_list_is_no_edge_and_one_rate_says_nothing():
     assert (res['lr'], res['edge'])==(.03, False)
     assert {'tried', 'edge', 'tuning'}.isdisjoint(reconstruct(encoder(), digits)[1])
 
-@pytest.mark.parametrize('first_lr, rates', [(.003, {.001, .003, .01, .03, .1}), (.05, {.01, .03, .1}), (1., {.03, .1})])
+@pytest.mark.parametrize('first_lr, rates',
+    [(.003, {.001, .003, .01, .03, .1}), (.05, {.01, .03, .1}), (1., {.03, .1})])
 def test_an_autoencoder_seeks_its_rate_outwards(first_lr, rates):
     own = dict(opt=dict(adam=(every := [1e-5, 1e-4, .001, .003, .01, .03, .1])), steps=20, evals=5, n_valid=97)
     whole,ae = (reconstruct(encoder(**own, **how), digits) for how in ({}, dict(seek='outward', first_lr=first_lr)))
@@ -107,7 +119,8 @@ def test_an_autoencoder_seeks_its_rate_outwards(first_lr, rates):
     assert all(torch.equal(a, b) for a,b in zip(ae[0].state_dict().values(), whole[0].state_dict().values()))
 
 def test_each_optimiser_seeks_from_the_nearest_rate_of_its_own_list_and_passes_what_diverges():
-    own = dict(opt=dict(adam=[.003, .01, .03], sgd=[.5, 2., 1e38]), seek='outward', first_lr=1e30, loss='bce', steps=20, evals=5, n_valid=97)
+    own = dict(opt=dict(adam=[.003, .01, .03], sgd=[.5, 2., 1e38]), seek='outward', first_lr=1e30, loss='bce', steps=20,
+        evals=5, n_valid=97)
     res = reconstruct(encoder(**own), digits)[1]
     assert ('sgd', 1e38) in {(o['opt'], o['lr']) for o in res['tuning'] if o['mse'] is None}
     assert ('sgd', 2.) in {(o['opt'], o['lr']) for o in res['tuning']}
@@ -117,7 +130,8 @@ def test_each_optimiser_seeks_from_the_nearest_rate_of_its_own_list_and_passes_w
 def test_steps_know_of_a_search_only_where_they_make_it():
     ask = dict(seek='outward', first_lr=.01, ties='smaller', tune='first', steps=5)
     assert in_steps(dict(opt='adam', lr=.01, **ask), 10)==dict(opt='adam', lr=.01, steps=5)
-    assert in_steps(dict(opt=(by := dict(adam=[.01, .03])), **ask), 10)==dict(opt=by, seek='outward', first_lr=.01, steps=5)
+    assert in_steps(dict(opt=(by := dict(adam=[.01, .03])), **ask), 10)==dict(opt=by, seek='outward', first_lr=.01,
+        steps=5)
     assert in_steps(dict(opt=by, **ask | dict(seek='all')), 10)==dict(opt=by, steps=5)
     assert in_steps(dict(opt=(one := dict(adam=.01)), **ask), 10)==dict(opt=one, steps=5)
 
@@ -129,24 +143,33 @@ def test_a_choice_is_made_on_images_that_were_not_trained_on():
     x = digits.unlabelled.x.clone()
     x[order[:1297//5]] = 0
     class Other:
-        folds,train,test,unlabelled,digest,content = None,digits.train,digits.test,ImageSet(x),digits.digest,digits.content
+        folds,train,test,unlabelled = None,digits.train,digits.test,ImageSet(x)
+        digest,content = digits.digest,digits.content
     other,_ = reconstruct(encoder(lr=.5, steps=10, evals=1, n_valid=1297//5), Other)
     same = lambda a, b: all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
     assert same(ae, other)
 
 def test_all_candidates_diverged_is_a_failed_step():
-    with pytest.raises(StepFailed, match=r'no candidate of sgd:1e\+37 1e\+38 gave a result'): reconstruct(encoder(lr=[1e37, 1e38], loss='bce'), digits)
+    with pytest.raises(StepFailed, match=r'no candidate of sgd:1e\+37 1e\+38 gave a result'):
+        reconstruct(encoder(lr=[1e37, 1e38], loss='bce'), digits)
 
-@pytest.mark.parametrize('change,say', [(dict(opt='lion'), "pretrain.opt is 'lion': one of sgd"), (dict(opt=[]), 'pretrain.opt is []'), (dict(opt={}), 'pretrain.opt is {}'), (dict(lr=[]), 'pretrain.lr is []'),
-    (dict(lr=[.1, 'x']), "pretrain.lr is [0.1, 'x']: a number above 0"), (dict(opt=dict(sgd=0)), "pretrain.opt is {'sgd': 0}"), (dict(opt=dict(lion=.1)), "'lion'"), (dict(opt='adam', momentum=.9), 'adam takes none'),
-    (dict(checkpoints=[0]), 'pretrain.checkpoints is [0]'), (dict(checkpoints=['last']), "or 'best'"), (dict(lr=dict(a=.1)), 'pretrain.lr is')])
+@pytest.mark.parametrize('change,say', [(dict(opt='lion'), "pretrain.opt is 'lion': one of sgd"),
+    (dict(opt=[]), 'pretrain.opt is []'), (dict(opt={}), 'pretrain.opt is {}'), (dict(lr=[]), 'pretrain.lr is []'),
+    (dict(lr=[.1, 'x']), "pretrain.lr is [0.1, 'x']: a number above 0"),
+    (dict(opt=dict(sgd=0)), "pretrain.opt is {'sgd': 0}"), (dict(opt=dict(lion=.1)), "'lion'"),
+    (dict(opt='adam', momentum=.9), 'adam takes none'),
+    (dict(checkpoints=[0]), 'pretrain.checkpoints is [0]'), (dict(checkpoints=['last']), "or 'best'"),
+    (dict(lr=dict(a=.1)), 'pretrain.lr is')])
 def test_what_cannot_be_tried_is_refused_in_one_line(change, say):
     with pytest.raises(ExperimentError) as e: check_recipe(recipe(change))
     assert say in str(e.value) and '\n' not in str(e.value)
 
 def test_forms_that_are_taken():
-    for change in (dict(lr=[.1]), dict(opt=['sgd', 'adam'], lr=.1), dict(opt=dict(sgd=.5, adam=[.001, .003])), dict(opt=['sgd', 'adam'], momentum=.9)): check_recipe(recipe(change))
-    assert candidates(merged(recipe(dict(opt=dict(sgd=[.1]))), dict(pretrain=dict(opt=dict(adam=[.003]))))['pretrain'])==[('adam', .003)]
+    for change in (dict(lr=[.1]), dict(opt=['sgd', 'adam'], lr=.1), dict(opt=dict(sgd=.5, adam=[.001, .003])),
+        dict(opt=['sgd', 'adam'], momentum=.9)):
+        check_recipe(recipe(change))
+    assert candidates(merged(recipe(dict(opt=dict(sgd=[.1]))),
+        dict(pretrain=dict(opt=dict(adam=[.003]))))['pretrain'])==[('adam', .003)]
 
 def test_momentum_reaches_the_optimiser_that_takes_it():
     res = reconstruct(encoder(opt=['sgd', 'adam'], lr=[.01], momentum=.9, evals=1), digits)[1]
@@ -162,11 +185,13 @@ def test_steps_asked_for_are_steps_taken(steps, evals):
     assert res['steps']==steps and len(res['curve'])==min(steps, evals)
 
 def test_heads_take_the_steps_asked_for_and_look_when_a_net_of_its_own_does(monkeypatch):
-    t = plan(digits, find_recipe('barletta', 'smoke', study='frozen') | dict(finetune=dict(opt='adam', lr=.01, bs=16, steps=20, evals=7, keep='last')), ['random'], [64], 1)[0]
+    t = plan(digits, find_recipe('barletta', 'smoke', study='frozen') |
+        dict(finetune=dict(opt='adam', lr=.01, bs=16, steps=20, evals=7, keep='last')), ['random'], [64], 1)[0]
     ours = classify(t, digits)[1]
     monkeypatch.setattr('aepretrain_nb.experiment.stack.together', lambda *_: None)
     own = classify(t, digits)[1]
-    assert ours['steps']==own['steps']==20 and len(ours['curve'])==7 and ours['curve']==own['curve'] and ours['confusion']==own['confusion']
+    assert ours['steps']==own['steps']==20 and len(ours['curve'])==7 and ours['curve']==own['curve']
+    assert ours['confusion']==own['confusion']
 
 def test_a_look_more_or_less_does_not_change_what_is_learnt():
     nets = [classify(fit(finetune=dict(steps=20, evals=n, keep='last')), digits)[0] for n in (1, 3)]
@@ -174,7 +199,8 @@ def test_a_look_more_or_less_does_not_change_what_is_learnt():
 
 def test_looks_rise_and_end_at_the_budget():
     for steps in (1, 7, 20, 1000):
-        for evals in (1, 2, 3, 7, 20): assert looks(steps, evals)==sorted(set(looks(steps, evals))) and looks(steps, evals)[-1]==steps
+        for evals in (1, 2, 3, 7, 20):
+            assert looks(steps, evals)==sorted(set(looks(steps, evals))) and looks(steps, evals)[-1]==steps
 
 # Nets that know the global stream only
 
@@ -187,12 +213,15 @@ class Decoder(nn.Conv2d):
     def __init__(self, encoder, c, h, w, gen=None): super().__init__(4, c, 3, padding=1)
     def forward(self, code, encoder=None): return super().forward(code.z)
 
-def plain_head(encoder, c, h, w, n_out, gen=None): return nn.Sequential(nn.Flatten(), nn.Dropout(.5), nn.Linear(4*h*w, n_out))
+def plain_head(encoder, c, h, w, n_out, gen=None):
+    return nn.Sequential(nn.Flatten(), nn.Dropout(.5), nn.Linear(4*h*w, n_out))
 here = f'{__name__}:'
 def nets(encoder='Coder', head='plain_head', **kw):
-    return dict(encoder=dict(make=here+encoder, **kw), decoder=dict(make=here+'Decoder', out_act='identity'), head=dict(make=here+head))
+    return dict(encoder=dict(make=here+encoder, **kw), decoder=dict(make=here+'Decoder', out_act='identity'),
+        head=dict(make=here+head))
 frozen = dict(change=dict(finetune=dict(freeze=['encoder.'])))
-plain = recipe(dict(lr=.1), **nets(), arms=dict(pretrained=dict(steps=['reconstruct', 'classify']), random=dict(steps=['classify']),
+plain = recipe(dict(lr=.1), **nets(), arms=dict(pretrained=dict(steps=['reconstruct', 'classify']),
+    random=dict(steps=['classify']),
     frozen=dict(steps=['classify']) | frozen))
 
 def weights(t):
@@ -201,7 +230,8 @@ def weights(t):
 
 def test_seeds_move_nets_that_ignore_gen():
     t = plan(digits, plain, ['random'], [50], [0])[0]
-    (enc,head),(enc1,head1),(enc2,head2) = weights(t),weights(replace(t, seeds=t.seeds | dict(encoder=1))),weights(replace(t, seeds=t.seeds | dict(head=1)))
+    (enc,head),(enc1,head1),(enc2,head2) = weights(t),weights(replace(t, seeds=t.seeds |
+        dict(encoder=1))),weights(replace(t, seeds=t.seeds | dict(head=1)))
     assert not torch.equal(enc, enc1) and torch.equal(head, head1)
     assert torch.equal(enc, enc2) and not torch.equal(head, head2)
     torch.manual_seed(99)
@@ -209,7 +239,8 @@ def test_seeds_move_nets_that_ignore_gen():
 
 def test_the_random_start_is_what_pre_training_started_from():
     a,b = (plan(digits, plain, [k], [50], [0])[0] for k in ('pretrained', 'random'))
-    assert torch.equal(build_autoencoder(a.parents[0], digits).encoder.weight, build_classifier(b, digits).encoder.weight)
+    assert torch.equal(build_autoencoder(a.parents[0], digits).encoder.weight,
+        build_classifier(b, digits).encoder.weight)
 
 def stem(c, h, w, gen=None):
     "torchvision's, which knows no `gen`"
@@ -221,7 +252,8 @@ def test_the_encoder_seed_moves_torchvision_nets():
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 def test_heads_that_ignore_gen_do_not_depend_on_their_company():
-    r = plain | nets(head='bare_head') | dict(finetune=plain['finetune'] | dict(opt='adam', lr=.01), seeds=dict(one_encoder='all'))
+    r = plain | nets(head='bare_head') | dict(finetune=plain['finetune'] | dict(opt='adam', lr=.01),
+        seeds=dict(one_encoder='all'))
     ts = plan(digits, r, ['frozen'], [50, 100], 2)
     for (net,_),t in zip(train_heads(ts, digits), ts):
         alone = classify(t, digits)[0]
@@ -236,14 +268,16 @@ class Breaks(Coder):
         if self.training: raise KINDS[BREAK[0]]('here\nand there')
         return super().forward(x)
 
-def breaking_head(encoder, c, h, w, n_out, gen=None): return nn.Sequential(Stop(), nn.Flatten(), nn.Linear(4*h*w, n_out))
+def breaking_head(encoder, c, h, w, n_out, gen=None):
+    return nn.Sequential(Stop(), nn.Flatten(), nn.Linear(4*h*w, n_out))
 
 class Stop(nn.Module):
     def forward(self, x):
         if self.training: raise KINDS[BREAK[0]]('here\nand there')
         return x
 
-KINDS,BREAK = {k.__name__: k for k in (IndexError, TypeError, KeyError, AssertionError, AttributeError, NotImplementedError, ZeroDivisionError, OSError, KeyboardInterrupt)},['IndexError']
+KINDS,BREAK = {k.__name__: k for k in (IndexError, TypeError, KeyError, AssertionError, AttributeError,
+    NotImplementedError, ZeroDivisionError, OSError, KeyboardInterrupt)},['IndexError']
 
 @pytest.mark.parametrize('kind', ['IndexError', 'TypeError', 'KeyError', 'AssertionError', 'AttributeError'])
 def test_any_error_in_a_net_fails_its_step(kind):
@@ -277,7 +311,8 @@ class Sometimes(Coder):
 def test_an_error_in_one_arm_ends_that_fit_and_not_the_grid(tmp_path):
     BREAK[0] = 'IndexError'
     random = plain['arms']['random']
-    r = plain | nets('Sometimes', bad=False) | dict(arms=dict(broken=random | dict(change=dict(encoder=dict(bad=True))), random=random))
+    r = plain | nets('Sometimes', bad=False) | dict(arms=dict(broken=random | dict(change=dict(encoder=dict(bad=True))),
+        random=random))
     res = compare(digits, recipe=r, labels=[50], seeds=2, store=tmp_path/'s', progress=False)
     assert list(res.rows.arm)==['random']*2 and list(res.missing.arm)==['broken']*2
     assert res.missing.reason.str.contains('IndexError: .*here').all()
@@ -287,7 +322,8 @@ class Never(Coder):
 
 def test_a_net_that_never_works_is_refused_before_anything_is_run():
     t = plan(digits, plain | nets('Never'), ['random'], [50], [0])[0]
-    with pytest.raises(ExperimentError, match='random cannot classify images of 1x8x8 .IndexError: too many layers'): rehearse([t], digits)
+    with pytest.raises(ExperimentError, match='random cannot classify images of 1x8x8 .IndexError: too many layers'):
+        rehearse([t], digits)
 
 # Scores
 
@@ -298,7 +334,8 @@ def test_scores_are_scikit_learns():
         s = count_scores(torch.tensor(confusion_matrix(y, p, labels=range(k))))
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            want = (accuracy_score(y, p), balanced_accuracy_score(y, p), f1_score(y, p, labels=np.unique(y), average='macro', zero_division=0))
+            want = (accuracy_score(y, p), balanced_accuracy_score(y, p),
+                f1_score(y, p, labels=np.unique(y), average='macro', zero_division=0))
         assert (s['accuracy'], s['balanced'], s['f1'])==pytest.approx([100*v for v in want], abs=1e-4)
 
 def test_scores_of_nothing(): assert all(np.isnan(v) for v in count_scores(torch.zeros(3, 3)).values())
@@ -315,17 +352,20 @@ def test_a_constant_answer_is_visible(arm, change):
     res = carry_out(plan(s, r, [arm], [100], 1)[0], s)[1]
     assert res['n_test']==210 and np.sum(res['confusion'])==210 and 90<res['chance']<100
     found = count_scores(torch.tensor(res['confusion']))
-    assert {k: res[k] for k in ('balanced', 'f1')}=={k: found[k] for k in ('balanced', 'f1')} and res['value']==found['accuracy']
+    assert {k: res[k] for k in ('balanced', 'f1')}=={k: found[k] for k in ('balanced', 'f1')}
+    assert res['value']==found['accuracy']
     if arm=='random_default': assert (res['balanced'], np.count_nonzero(np.sum(res['confusion'], 0)))==(50, 1)
 
 def test_confusion_is_counted_where_accuracy_is_even_with_dropout_on():
-    t = plan(digits, plain | dict(finetune=plain['finetune'] | dict(dropout_on=True, opt='adam', lr=.01, steps=100, evals=1)), ['random'], [200], 1)[0]
+    t = plan(digits, plain | dict(finetune=plain['finetune'] |
+        dict(dropout_on=True, opt='adam', lr=.01, steps=100, evals=1)), ['random'], [200], 1)[0]
     res = classify(t, digits)[1]
     assert np.trace(res['confusion'])/5==pytest.approx(res['value'], abs=1e-3) and res['value']>50
 
 def test_chance_is_that_of_the_test_images_wherever_validation_is_from():
     y = torch.tensor([0]*40 + [1]*20 + [2]*20)
-    s = Splits('own', ImageSet(torch.zeros(80, 1, 8, 8).byte(), y), ImageSet(torch.zeros(9, 1, 8, 8).byte(), torch.arange(3).repeat(3)))
+    s = Splits('own', ImageSet(torch.zeros(80, 1, 8, 8).byte(), y),
+        ImageSet(torch.zeros(9, 1, 8, 8).byte(), torch.arange(3).repeat(3)))
     for kw in ({}, dict(valid='extra', n_valid=20), dict(valid='test')):
         res = classify(plan(s, recipe(labels=kw), ['random_default'], [40], 1)[0], s)[1]
         assert (res['chance'], res['n_test'])==(33.3333, 9)
@@ -333,23 +373,32 @@ def test_chance_is_that_of_the_test_images_wherever_validation_is_from():
 # Seeds, labels, arms
 
 def test_numbers_and_names_in_all_their_forms():
-    keys = lambda r=smoke,**kw: [t.key for t in plan(digits, r, **dict(arms=['pretrained'], labels=[50], seeds=[0]) | kw)]
-    same = [dict(labels=50), dict(labels=np.int64(50)), dict(labels=np.array([50])), dict(labels=(50,)), dict(seeds=1), dict(seeds=np.int64(1)), dict(seeds=np.arange(1)), dict(seeds=range(1)), dict(arms='pretrained')]
+    keys = lambda r=smoke,**kw: [t.key for t in plan(digits, r,
+        **dict(arms=['pretrained'], labels=[50], seeds=[0]) | kw)]
+    same = [dict(labels=50), dict(labels=np.int64(50)), dict(labels=np.array([50])), dict(labels=(50,)), dict(seeds=1),
+        dict(seeds=np.int64(1)), dict(seeds=np.arange(1)), dict(seeds=range(1)), dict(arms='pretrained')]
     assert all(keys(**kw)==keys() for kw in same)
-    few = lambda n,v: compare(digits, 'pretrained', 50, 1, smoke, n_unlabelled=n, n_valid=v, progress=False).rows.key.tolist()
+    few = lambda n,v: compare(digits, 'pretrained', 50, 1, smoke, n_unlabelled=n, n_valid=v,
+        progress=False).rows.key.tolist()
     assert few(np.int64(99), np.int32(9))==few(99, 9)!=keys()
     assert all(type(o) is int for run in seed_list(np.arange(2)) for o in run)
 
-@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'), (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'no size twice'), (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
-    (dict(seeds=0), 'seeds is 0'), (dict(seeds=[]), 'seeds is []'), (dict(seeds=True), 'seeds is True'), (dict(seeds=2.5), 'seeds is 2.5'), (dict(seeds=[1, 1.5]), 'whole numbers'),
-    (dict(arms='pretrain'), "unknown arm 'pretrain'; did you mean 'pretrained'"), (dict(arms=[]), 'no arms'), (dict(arms=[3]), 'unknown arm 3')])
+@pytest.mark.parametrize('kw,say', [(dict(labels=[]), 'labels is []'),
+    (dict(labels=0), 'labels is 0: whole numbers from 1'), (dict(labels=[50, 50]), 'no size twice'),
+    (dict(labels=50.5), 'labels is 50.5'), (dict(labels='50'), "labels is '50'"),
+    (dict(seeds=0), 'seeds is 0'), (dict(seeds=[]), 'seeds is []'), (dict(seeds=True), 'seeds is True'),
+    (dict(seeds=2.5), 'seeds is 2.5'), (dict(seeds=[1, 1.5]), 'whole numbers'),
+    (dict(arms='pretrain'), "unknown arm 'pretrain'; did you mean 'pretrained'"), (dict(arms=[]), 'no arms'),
+    (dict(arms=[3]), 'unknown arm 3')])
 def test_forms_that_are_refused_in_one_line(kw, say):
-    with pytest.raises(ExperimentError) as e: plan(digits, smoke, **dict(arms=['pretrained'], labels=[50], seeds=1) | kw)
+    with pytest.raises(ExperimentError) as e:
+        plan(digits, smoke, **dict(arms=['pretrained'], labels=[50], seeds=1) | kw)
     assert say in str(e.value) and '\n' not in str(e.value)
 
 def test_a_checkpoint_that_never_comes_is_refused():
     arms = dict(a=dict(steps=['reconstruct', dict(do='classify', at=3)]))
-    with pytest.raises(ExperimentError, match='checkpoint 3, which never comes: pretrain.evals is 2'): plan(digits, recipe(dict(checkpoints=[1, 3], evals=2)) | dict(arms=arms), labels=[50], seeds=1)
+    with pytest.raises(ExperimentError, match='checkpoint 3, which never comes: pretrain.evals is 2'):
+        plan(digits, recipe(dict(checkpoints=[1, 3], evals=2)) | dict(arms=arms), labels=[50], seeds=1)
 
 def test_checkpoints_without_best_serve_arms_that_start_from_the_end(tmp_path):
     def at(look): return frozen | dict(steps=['reconstruct', dict(do='classify', at=look)])

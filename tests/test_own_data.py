@@ -1,4 +1,5 @@
-"Own images: what is taken, what is refused in one line, what is said before anything is trained, and that workers see the same data"
+"""Own images: what is taken, what is refused in one line, what is said before anything is trained, and that workers see
+the same data"""
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -34,7 +35,9 @@ X,Y = bars(80)
 TX,TY = bars(40, seed=1)
 ABCD = list('abcd')
 
-def own(train=None, test=None, **kw): return Splits('own', ImageSet(X, Y, ABCD) if train is None else train, ImageSet(TX, TY, ABCD) if test is None else test, **kw)
+def own(train=None, test=None, **kw):
+    return Splits('own', ImageSet(X, Y, ABCD) if train is None else train,
+        ImageSet(TX, TY, ABCD) if test is None else test, **kw)
 def says(f, *words):
     "`f` raises a `DataError` of one line that holds `words`"
     with pytest.raises(DataError) as e: f()
@@ -74,7 +77,8 @@ class Held(Dataset): data,targets = X,Y
     (TensorDataset(torch.zeros(3)), ['TensorDataset']),
     ([np.zeros((3,8,8)), np.zeros((3,9,8))], ['not all of one size']),
     (np.array([dict(), dict()]), ['array of objects', 'np.stack(list(x))']),
-    (None, ['a NoneType is no array of images']), (DataLoader(TensorDataset(torch.zeros(3))), ['a DataLoader is no array']),
+    (None, ['a NoneType is no array of images']),
+    (DataLoader(TensorDataset(torch.zeros(3))), ['a DataLoader is no array']),
     (Held(), ['ImageSet(data.data, data.targets)']),
     (np.zeros((2,3,4,4), complex), ['complex'])])
 def test_images_that_are_refused(x, words): says(lambda: ImageSet(x, name='mine'), 'mine', *words)
@@ -100,7 +104,8 @@ def test_channels_last_is_told_from_channels_first(h, w, c, as_array):
     says(lambda: ImageSet(last), 'channels last', 'transpose' if as_array else 'permute')
     assert ImageSet(last, layout='nhwc').digest==ImageSet(first).digest and ImageSet(last, layout='nchw').shape==(h,w,c)
 
-@pytest.mark.parametrize('x', [X, X[:,0], FLOAT/255, (FLOAT/255).astype('float64'), X.astype('uint16')*257, X[:,::-1,::-1], X.astype('>u2'), list(X),
+@pytest.mark.parametrize('x', [X, X[:,0], FLOAT/255, (FLOAT/255).astype('float64'), X.astype('uint16')*257,
+    X[:,::-1,::-1], X.astype('>u2'), list(X),
     X[:,:,:1,:1], np.zeros((0,3,8,8), 'float32')])
 def test_images_that_are_taken(x):
     s = ImageSet(x)
@@ -111,13 +116,15 @@ def test_layout_is_a_word_of_two(): says(lambda: ImageSet(X, layout='chw'), "lay
 # Labels, classes, groups
 
 WORDS = np.array(['dog','cat','emu','cat'])
-@pytest.mark.parametrize('y', [WORDS, WORDS.tolist(), tuple(WORDS), WORDS.astype(object), pd.Series(WORDS), pd.Series(WORDS).astype('category'), pd.Series(WORDS, dtype='string')])
+@pytest.mark.parametrize('y', [WORDS, WORDS.tolist(), tuple(WORDS), WORDS.astype(object), pd.Series(WORDS),
+    pd.Series(WORDS).astype('category'), pd.Series(WORDS, dtype='string')])
 def test_labels_in_words(y):
     s = ImageSet(X[:4], y)
     assert (s.y.tolist(), s.classes, s.task)==([1,0,2,0], ['cat','dog','emu'], 'classify')
     assert ImageSet(X[:4], y, ['emu','dog','cat']).y.tolist()==[1,2,0,2]
 
-@pytest.mark.parametrize('y', [[1.,0.,2.,0.], np.array([1,0,2,0], 'uint8'), pd.Series([1,0,2,0], dtype='Int64'), [np.int64(1),0,2,0], torch.tensor([1.,0,2,0]), [torch.tensor(i) for i in (1,0,2,0)]])
+@pytest.mark.parametrize('y', [[1.,0.,2.,0.], np.array([1,0,2,0], 'uint8'), pd.Series([1,0,2,0], dtype='Int64'),
+    [np.int64(1),0,2,0], torch.tensor([1.,0,2,0]), [torch.tensor(i) for i in (1,0,2,0)]])
 def test_labels_in_numbers(y):
     s = ImageSet(X[:4], y)
     assert (s.y.tolist(), s.y.dtype, s.classes)==([1,0,2,0], torch.int64, ['0','1','2'])
@@ -125,22 +132,32 @@ def test_labels_in_numbers(y):
 def test_true_and_false_are_classes(): assert ImageSet(X[:2], np.array([True,False])).y.tolist()==[1,0]
 
 @pytest.mark.parametrize('y,kw,words', [
-    (['a',None,'b','a'], {}, ['image 1 is missing']), (['a','','b','a'], {}, ['image 1 is missing']), (pd.Series(['a',np.nan,'b','a']), {}, ['image 1 is missing']),
-    ([0,None,1,2], {}, ['image 1 is missing']), ([0,float('nan'),1,2], {}, ['nan (at 1) is no whole number']), ([0,1.5,1,2], {}, ['1.5 (at 1) is no whole number']),
-    (['a','b','c','a'], dict(classes=['a','b']), ["'c' is none of the classes a, b"]), ([[0],[1],[2],[1]], {}, ['y.ravel()']),
-    ([0,1,2,3], dict(classes=['a','b','c']), ['0..2, found 0..3']), ([0,1,0,1], dict(classes=['a','a']), ["'a' is named twice"]), ([0,1,0,1], dict(classes='ab'), ['a list of names']),
-    (np.eye(4)[:,:3], dict(classes=['a','b']), ['(4, 2)', '(4, 3)']), (np.zeros((4,8,8), int), {}, ['(4, 16, 16)']), ([[0],[1,2],[0],[1]], {}, ['targets of images', 'size']),
-    (np.arange(4)%2, dict(task='multi-label'), ['needs targets of shape', 'got (4,)']), ([0,-1,0,1], {}, ['found -1..1']),
-    ([[255,0]]*4, {}, ['found 255 and no 1: write y/255']), ([[1,-1]]*4, {}, ['0 or 1, found -1..1']), ([[1,np.nan]]*4, {}, ['0 or 1']), ([[1,254]]*4, {}, ['found 1..254'])])
+    (['a',None,'b','a'], {}, ['image 1 is missing']), (['a','','b','a'], {}, ['image 1 is missing']),
+    (pd.Series(['a',np.nan,'b','a']), {}, ['image 1 is missing']),
+    ([0,None,1,2], {}, ['image 1 is missing']), ([0,float('nan'),1,2], {}, ['nan (at 1) is no whole number']),
+    ([0,1.5,1,2], {}, ['1.5 (at 1) is no whole number']),
+    (['a','b','c','a'], dict(classes=['a','b']), ["'c' is none of the classes a, b"]),
+    ([[0],[1],[2],[1]], {}, ['y.ravel()']),
+    ([0,1,2,3], dict(classes=['a','b','c']), ['0..2, found 0..3']),
+    ([0,1,0,1], dict(classes=['a','a']), ["'a' is named twice"]), ([0,1,0,1], dict(classes='ab'), ['a list of names']),
+    (np.eye(4)[:,:3], dict(classes=['a','b']), ['(4, 2)', '(4, 3)']), (np.zeros((4,8,8), int), {}, ['(4, 16, 16)']),
+    ([[0],[1,2],[0],[1]], {}, ['targets of images', 'size']),
+    (np.arange(4)%2, dict(task='multi-label'), ['needs targets of shape', 'got (4,)']),
+    ([0,-1,0,1], {}, ['found -1..1']),
+    ([[255,0]]*4, {}, ['found 255 and no 1: write y/255']), ([[1,-1]]*4, {}, ['0 or 1, found -1..1']),
+    ([[1,np.nan]]*4, {}, ['0 or 1']), ([[1,254]]*4, {}, ['found 1..254'])])
 def test_labels_that_are_refused(y, kw, words): says(lambda: ImageSet(X[:4], y, **kw), *words)
 
 def test_groups_by_name_are_the_same_in_every_part():
     a,b = ImageSet(X[:4], groups=['ann','bob','ann','cid']),ImageSet(X[:2], groups=np.array(['cid','eve']))
-    assert a.groups[0]==a.groups[2] and len(a.groups.unique())==3 and set(a.groups.tolist()) & set(b.groups.tolist())=={int(a.groups[3])}
-    assert ImageSet(X[:3], groups=[np.int32(4),np.int64(4),7]).groups.tolist()==[4,4,7] and ImageSet(X[:2], groups=[1.,2.]).groups.tolist()==[1,2]
+    assert a.groups[0]==a.groups[2] and len(a.groups.unique())==3
+    assert set(a.groups.tolist()) & set(b.groups.tolist())=={int(a.groups[3])}
+    assert ImageSet(X[:3], groups=[np.int32(4),np.int64(4),7]).groups.tolist()==[4,4,7]
+    assert ImageSet(X[:2], groups=[1.,2.]).groups.tolist()==[1,2]
     says(lambda: ImageSet(X[:2], groups=[1.5,2]), '1.5 (at 0) is no whole number')
 
-@pytest.mark.parametrize('make,words', [(lambda: Splits('own', X, ImageSet(TX, TY)), ['train is of type ndarray']), (lambda: Splits('own', ImageSet(X, Y), (TX, TY)), ['test is of type tuple']),
+@pytest.mark.parametrize('make,words', [(lambda: Splits('own', X, ImageSet(TX, TY)), ['train is of type ndarray']),
+    (lambda: Splits('own', ImageSet(X, Y), (TX, TY)), ['test is of type tuple']),
     (lambda: own(unlabelled=X), ['unlabelled is of type ndarray'])])
 def test_parts_are_image_sets(make, words): says(make, 'own', *words)
 
@@ -153,12 +170,14 @@ def test_classes_are_matched_by_name(order, task):
     masks = lambda y: np.broadcast_to(y[:,None,None], (len(y),16,16)).copy()
     form = {'classify': lambda y: y, 'multi-label': hot, 'segment': masks}[task]
     at = np.array([order.index(c) for c in ABCD])
-    straight,turned = (own(ImageSet(X, form(Y), ABCD), ImageSet(TX, form(y), names)) for y,names in ((TY, ABCD), (at[TY], order)))
+    straight,turned = (own(ImageSet(X, form(Y), ABCD), ImageSet(TX, form(y), names))
+        for y,names in ((TY, ABCD), (at[TY], order)))
     assert torch.equal(turned.test.y, straight.test.y) and turned.test.classes==ABCD and turned.digest==straight.digest
     assert [('matched by name' in w) for w in check_splits(turned).warnings]==[True]*(order!=ABCD)
 
 def test_other_names_of_the_same_images_score_the_same():
-    r = find_recipe('kohlbrenner', 'digits', encoder=dict(width=.1), head=dict(width=.1), pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
+    r = find_recipe('kohlbrenner', 'digits', encoder=dict(width=.1), head=dict(width=.1),
+        pretrain=dict(steps=20, evals=1), finetune=dict(steps=100, evals=2))
     run = lambda test: compare(own(test=test), ['random_paper'], [40], 1, r, progress=False).rows.value.tolist()
     assert run(ImageSet(TX, TY, ABCD))==run(ImageSet(TX, 3-TY, list('dcba')))!=[0.]
 
@@ -173,7 +192,8 @@ def test_a_test_set_with_fewer_classes_or_without_names():
 
 def test_a_class_that_only_test_has_is_refused():
     five = bars(40, 5, seed=1)
-    says(lambda: check_splits(Splits('own', ImageSet(X, Y), ImageSet(*five))), 'own: there are test images of class 4, but no training image')
+    says(lambda: check_splits(Splits('own', ImageSet(X, Y), ImageSet(*five))),
+        'own: there are test images of class 4, but no training image')
     says(lambda: check_splits(own(test=ImageSet(*five, list('abcde')))), 'class e')
     says(lambda: check_splits(own(test=ImageSet(TX, TY, list('ABCD')))), 'class A, B, C, D', 'a, b, c, d')
     says(lambda: check_splits(own(ImageSet(X, Y, list('abcde')), ImageSet(*five, list('abcde')))), 'class e')
@@ -181,10 +201,12 @@ def test_a_class_that_only_test_has_is_refused():
 def test_wrong_data_is_said_before_anything_is_trained_or_written(tmp_path):
     "In one line, and `compare` leaves no folder behind; what is odd is among the warnings of the result"
     s = Splits('own', ImageSet(X, Y), ImageSet(*bars(40, 5, seed=1)))
-    says(lambda: compare(s, ['random'], [40], 2, store=tmp_path/'s', progress=False), 'own: there are test images of class 4')
+    says(lambda: compare(s, ['random'], [40], 2, store=tmp_path/'s', progress=False),
+        'own: there are test images of class 4')
     assert not (tmp_path/'s').exists()
     leak = own(test=ImageSet(np.concatenate([TX, X[:2]]), np.r_[TY, Y[:2]], ABCD))
-    res = compare(leak, ['random_paper'], [4], 1, find_recipe('kohlbrenner', 'smoke'), store=tmp_path/'t', progress=False)
+    res = compare(leak, ['random_paper'], [4], 1, find_recipe('kohlbrenner', 'smoke'), store=tmp_path/'t',
+        progress=False)
     for words in ('2 of 42 test images are among the training images', '4 labels leave none to train on'):
         assert any(words in w for w in res.warnings) and words in res.text()
     assert any('2 of 42' in w for w in read_results(tmp_path/'t').warnings)
@@ -200,7 +222,8 @@ def test_a_declared_class_without_images_is_a_warning():
     (lambda: own(unlabelled=ImageSet(X[...,:8])), ['those of unlabelled 3x16x8']),
     (lambda: own(unlabelled=lambda: ImageSet(X[:,:1])), ['those of unlabelled 1x16x16']),
     (lambda: own(ImageSet(X)), ['train has no labels']), (lambda: own(test=ImageSet(TX)), ['test has no labels']),
-    (lambda: own(test=ImageSet(TX, TY, ABCD).take([])), ['test is empty']), (lambda: own(unlabelled=ImageSet(X).take([])), ['unlabelled is empty']),
+    (lambda: own(test=ImageSet(TX, TY, ABCD).take([])), ['test is empty']),
+    (lambda: own(unlabelled=ImageSet(X).take([])), ['unlabelled is empty']),
     (lambda: own(ImageSet(X, Y, ABCD).take([])), ['train is empty']),
     (lambda: own(test=ImageSet(TX, np.eye(4)[TY], ABCD)), ['the task of train is classify, that of test multi-label']),
     (lambda: own(folds=[[0,1],[80]]), ['fold 1', '0 to 79'])])
@@ -224,7 +247,8 @@ def test_repeated_images_are_found_as_by_comparing_all_with_all(n, m, u, seed):
     tr,te,un = (torch.randint(0, 2, (k,1,1,3), generator=g).to(torch.uint8)*255 for k in (n,m,u))
     s = Splits('own', ImageSet(tr, torch.zeros(n)), ImageSet(te, torch.zeros(m)), ImageSet(un))
     first = lambda x, o: next((j for j,z in enumerate(o) if torch.equal(x, z)), None)
-    slow = {(i,part,j) for part,o in (('train',tr), ('unlabelled',un)) for i,x in enumerate(te) if (j := first(x, o)) is not None}
+    slow = {(i,part,j) for part,o in (('train',tr), ('unlabelled',un))
+        for i,x in enumerate(te) if (j := first(x, o)) is not None}
     found = check_splits(s)
     if not torch.equal(tr, un): assert set(found.same[['test','part','index']].itertuples(index=False, name=None))==slow
     assert found.twice=={i: j for i,x in enumerate(tr) if (j := first(x, tr))<i}
@@ -234,28 +258,36 @@ def test_a_leak_is_counted_listed_and_said_whatever_the_type(kind):
     x = X.astype('uint16')*257 if kind=='uint16' else X if kind=='uint8' else (X/255).astype(kind)
     test = ImageSet(np.concatenate([TX, X[[5,9]]]), np.r_[TY, Y[5], 3-Y[9]], ABCD)
     found = check_splits(own(ImageSet(x, Y, ABCD), test))
-    assert found.same.test.tolist()==[40,41] and found.same['index'].tolist()==[5,9] and found.same.labels_agree.tolist()==[True,False]
-    assert found.warnings==['2 of 42 test images are among the training images, too: number 40, 41; 1 with another label'] and 'number 40, 41' in repr(found)
+    assert found.same.test.tolist()==[40,41] and found.same['index'].tolist()==[5,9]
+    assert found.same.labels_agree.tolist()==[True,False]
+    assert found.warnings==['2 of 42 test images are among the training images, too: number 40, 41; 1 with another '
+        'label']
+    assert 'number 40, 41' in repr(found)
 
 def test_test_images_that_an_autoencoder_sees_are_said():
-    assert ['among the unlabelled images' in w for w in check_splits(own(unlabelled=ImageSet(np.concatenate([X, TX[:3]])))).warnings]==[True]
+    assert ['among the unlabelled images' in w
+        for w in check_splits(own(unlabelled=ImageSet(np.concatenate([X, TX[:3]])))).warnings]==[True]
     far = own(unlabelled=ImageSet(np.concatenate([255-X, TX[[4,2]]])))
     assert check_splits(far).warnings==['2 of 40 test images are among the unlabelled images, too: number 2, 4']
     other = Splits('other', ImageSet(TX, TY), ImageSet(X, Y))
-    assert ['40 of 40 test images are among the unlabelled images of other' in w for w in check_splits(own(), others=[other]).warnings]==[True]
+    assert ['40 of 40 test images are among the unlabelled images of other' in w
+        for w in check_splits(own(), others=[other]).warnings]==[True]
 
 def test_training_images_that_repeat_are_counted():
     s = own(ImageSet(np.concatenate([X, X[:3]]), np.r_[Y, Y[:2], 3-Y[2]], ABCD))
     assert check_splits(s).warnings==['3 of 83 training images occur before, 1 of them with another label']
 
-@pytest.mark.parametrize('name,repeats,twice', [('mnist',0,0), ('fashion_mnist',0,0), ('cifar10',0,0), ('cifar100',10,14)])
+@pytest.mark.parametrize('name,repeats,twice',
+    [('mnist',0,0), ('fashion_mnist',0,0), ('cifar10',0,0), ('cifar100',10,14)])
 def test_what_real_data_sets_repeat(name, repeats, twice, real):
     found = check_splits(dataset(name, real))
     assert (len(found.same), len(found.twice), len(found.warnings))==(repeats, twice, 2*(repeats>0))
 
 def test_nearly_black_images_are_a_warning():
     black = (X/255).astype('uint8')
-    assert ['images of train are nearly black' in w for w in check_splits(own(ImageSet(np.maximum(black, Y[:,None,None,None]==0), Y, ABCD))).warnings if 'occur' not in w]==[True]
+    assert ['images of train are nearly black' in w
+        for w in check_splits(own(ImageSet(np.maximum(black, Y[:,None,None,None]==0), Y, ABCD))).warnings
+        if 'occur' not in w]==[True]
 
 # Sizes
 
@@ -268,8 +300,10 @@ def test_a_size_that_leaves_a_class_without_labels_is_said(k):
         assert bool(got)==(left<k)
         if got: assert f'{n} labels leave none to train on of class' in got[0]
         y = s.train.y
-        assert (len(y[split_valid(label_subset(y, n, 0, digest=s.train.digest), y, 0, digest=s.train.digest)[0]].unique())<k)==bool(got)
-    assert check_splits(s, labels=[k], valid='extra', n_valid=k).warnings==check_splits(s, labels=[k], valid='test').warnings==[]
+        assert (len(y[split_valid(label_subset(y, n, 0, digest=s.train.digest), y, 0,
+            digest=s.train.digest)[0]].unique())<k)==bool(got)
+    assert check_splits(s, labels=[k], valid='extra', n_valid=k).warnings==check_splits(s, labels=[k],
+        valid='test').warnings==[]
     says(lambda: check_splits(s, labels=[k-1]), f'{k-1} labels asked for')
 
 # What identifies the data
@@ -289,9 +323,11 @@ def test_groups_are_part_of_both():
 
 def test_other_class_names_train_the_same_nets(tmp_path):
     r = find_recipe('kohlbrenner', 'smoke')
-    run = lambda names, at: compare(Splits('own', ImageSet(X, Y, names), ImageSet(TX, TY, names)), ['pretrained','random_paper'], [40], 1, r, store=tmp_path/at, progress=False)
+    run = lambda names, at: compare(Splits('own', ImageSet(X, Y, names), ImageSet(TX, TY, names)),
+        ['pretrained','random_paper'], [40], 1, r, store=tmp_path/at, progress=False)
     a,b = run(ABCD, 'a'),run(list('wxyz'), 'b')
-    assert a.rows.value.tolist()==b.rows.value.tolist() and a.encoders.value.tolist()==b.encoders.value.tolist() and not set(a.rows.key) & set(b.rows.key)
+    assert a.rows.value.tolist()==b.rows.value.tolist() and a.encoders.value.tolist()==b.encoders.value.tolist()
+    assert not set(a.rows.key) & set(b.rows.key)
 
 def test_a_named_data_set_has_the_digest_of_its_content():
     s = dataset('digits')
@@ -316,25 +352,31 @@ def test_a_change_in_place_is_another_data_set():
 
 # Workers
 
-KINDS = dict(uint8=X, uint16=X.astype('uint16')*257, float32=FLOAT/255, float64=X/255, grey=X[:,:1], insisted=X.transpose(0,2,3,1))
+KINDS = dict(uint8=X, uint16=X.astype('uint16')*257, float32=FLOAT/255, float64=X/255, grey=X[:,:1],
+    insisted=X.transpose(0,2,3,1))
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('target', ['classes','multi-hot','masks'])
 def test_what_a_file_keeps_is_all(tmp_path, kind, target):
     x,layout = KINDS[kind],'nchw' if kind=='insisted' else None
-    y = {'classes': Y, 'multi-hot': np.eye(4)[Y], 'masks': np.random.default_rng(0).integers(0, 4, (80, *x.shape[2:]))}[target]
-    part = lambda i, **kw: ImageSet(x[i], y[i], list('abcdefg') if target!='multi-hot' else ABCD, layout=layout, name='mine', **kw)
-    s = Splits('digits', part(slice(0,50), groups=np.arange(50)//5), part(slice(50,80)), ImageSet(x[20:60], layout=layout), folds=[[0,4], [3]], derived=True)
+    y = {'classes': Y, 'multi-hot': np.eye(4)[Y],
+        'masks': np.random.default_rng(0).integers(0, 4, (80, *x.shape[2:]))}[target]
+    part = lambda i, **kw: ImageSet(x[i], y[i], list('abcdefg') if target!='multi-hot' else ABCD, layout=layout,
+        name='mine', **kw)
+    s = Splits('digits', part(slice(0,50), groups=np.arange(50)//5), part(slice(50,80)),
+        ImageSet(x[20:60], layout=layout), folds=[[0,4], [3]], derived=True)
     f = tmp_path/'own.safetensors'
     keep_splits(s, f)
     got = read_splits(f)
-    assert got.digest==s.digest and (got.name, got.derived, [o.tolist() for o in got.folds])==('digits', True, [[0,4],[3]])
+    assert got.digest==s.digest
+    assert (got.name, got.derived, [o.tolist() for o in got.folds])==('digits', True, [[0,4],[3]])
     for k in ('train','test','unlabelled'):
         a,b = getattr(s, k),getattr(got, k)
         assert torch.equal(a.x, b.x) and (a.x.dtype, a.classes, a.task, a.name)==(b.x.dtype, b.classes, b.task, b.name)
         for t,u in ((a.y, b.y), (a.groups, b.groups)): assert t is u is None or torch.equal(t, u) and t.dtype==u.dtype
 
-@pytest.mark.parametrize('words', ['[]', '{}', 'null', '{"name": "a", "folds": 3, "train": {}, "test": {}, "unlabelled": {}, "derived": false}'])
+@pytest.mark.parametrize('words', ['[]', '{}', 'null',
+    '{"name": "a", "folds": 3, "train": {}, "test": {}, "unlabelled": {}, "derived": false}'])
 def test_images_of_a_file_that_was_edited_are_refused_by_its_name(tmp_path, words):
     f = tmp_path/'own.safetensors'
     keep_splits(Splits('mine', ImageSet(X, Y, list('abcd')), ImageSet(TX, TY, list('abcd')), ImageSet(X)), f)
@@ -343,16 +385,20 @@ def test_images_of_a_file_that_was_edited_are_refused_by_its_name(tmp_path, word
     with pytest.raises(BrokenFile, match='own.safetensors holds no images of a store'): read_splits(f)
 
 def test_workers_and_readers_get_own_data_whatever_it_is_called(tmp_path):
-    "Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy after its digest was taken"
+    """Named like a known set, float, with groups, seven declared classes of which four occur, and changed by NumPy
+    after its digest was taken"""
     a = (X/255).astype('float32')
     seven = list('abcdefg')
-    s = Splits('digits', ImageSet(a, Y, seven, groups=np.arange(80)//4), ImageSet(TX, TY, seven), ImageSet(X[:60]), folds=[list(range(40))])
+    s = Splits('digits', ImageSet(a, Y, seven, groups=np.arange(80)//4), ImageSet(TX, TY, seven), ImageSet(X[:60]),
+        folds=[list(range(40))])
     before = s.digest
     a[:3] = 0
     r = find_recipe('kohlbrenner', 'smoke')
-    runs = {ex: compare(s, ['pretrained','random_paper'], [40], 1, r, store=tmp_path/str(ex), executor=ex, progress=False) for ex in (None, 'processes:1')}
+    runs = {ex: compare(s, ['pretrained','random_paper'], [40], 1, r, store=tmp_path/str(ex), executor=ex,
+        progress=False) for ex in (None, 'processes:1')}
     own,away = runs.values()
-    assert not len(own.missing) and not len(away.missing) and own.rows.key.tolist()==away.rows.key.tolist() and s.fresh()!=before
+    assert not len(own.missing) and not len(away.missing) and own.rows.key.tolist()==away.rows.key.tolist()
+    assert s.fresh()!=before
     losses = lambda res: [res.store.get(t.key)['losses'] for o in res.steps for t in chain(o)]
     assert losses(own)==losses(away) and own.rows.value.tolist()==away.rows.value.tolist()
     read = read_results(tmp_path/'processes:1')

@@ -32,7 +32,8 @@ def imagenet(tmp_path):
     for part,n in dict(train=5, val=2).items():
         for k,wnid in enumerate(wnids):
             (tmp_path/'imagenet'/part/wnid).mkdir(parents=True)
-            for i in range(n): Image.new('RGB', (30, 20), (80*k, 10*i, 0)).save(tmp_path/'imagenet'/part/wnid/f'{i}.JPEG', quality=100)
+            for i in range(n):
+                Image.new('RGB', (30, 20), (80*k, 10*i, 0)).save(tmp_path/'imagenet'/part/wnid/f'{i}.JPEG', quality=100)
     torch.save((wnids, []), tmp_path/'imagenet'/'meta.bin')
     return tmp_path
 
@@ -47,26 +48,31 @@ def test_what_is_missing_says_where_it_belongs_in_one_line(name, tmp_path, capsy
 
 def test_voc07_is_what_torchvision_reads(voc):
     sp = VOC(voc).splits(size=32)
-    assert (sp.name, sp.train.task, len(sp.train), len(sp.test), sp.train.classes)==('voc07', 'multi-label', 20, 20, VOC_CLASSES)
-    for o,part in ((tvd.VOCDetection(voc, '2007', 'trainval'), sp.train), (tvd.VOCDetection(voc, '2007', 'test'), sp.test)):
+    assert (sp.name, sp.train.task, len(sp.train), len(sp.test),
+        sp.train.classes)==('voc07', 'multi-label', 20, 20, VOC_CLASSES)
+    for o,part in ((tvd.VOCDetection(voc, '2007', 'trainval'), sp.train),
+        (tvd.VOCDetection(voc, '2007', 'test'), sp.test)):
         for i in (0, 3, 11):
             im,said = o[i]
             easy,hard = ({t['name'] for t in said['annotation']['object'] if t['difficult']==d} for d in '01')
-            for mark,names in ((1, easy), (255, hard-easy)): assert {VOC_CLASSES[k] for k in (part.y[i]==mark).nonzero()[:,0]}==names
+            for mark,names in ((1, easy), (255, hard-easy)):
+                assert {VOC_CLASSES[k] for k in (part.y[i]==mark).nonzero()[:,0]}==names
             want = np.asarray(im.resize((32, 32), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
             assert np.abs(part.x[i].numpy().astype(int)-want).mean()<2
 
 @pytest.mark.parametrize('difficult,mark', [('1', 255), ('10', 1), ('01', 1), ('0', 1), ('11', 255), ('', 0)])
 def test_a_class_shown_in_difficult_things_alone_is_marked(difficult, mark, tmp_path):
     f,cat = tmp_path/'a.xml','<object><name>cat</name><difficult>0</difficult></object>'
-    f.write_text(f'<annotation>{cat}' + ''.join(f'<object><name>dog</name><difficult>{d}</difficult></object>' for d in difficult) + '</annotation>')
+    f.write_text(f'<annotation>{cat}' + ''.join(f'<object><name>dog</name><difficult>{d}</difficult></object>'
+        for d in difficult) + '</annotation>')
     y = dict(zip(VOC_CLASSES, things_shown(f).tolist()))
     assert y.pop('dog')==mark and {k: v for k,v in y.items() if v}==dict(cat=1)
 
 def lists_of(voc, part):
     "What the devkit's lists of the classes say: 1, 0 or -1 for each image"
     folder = voc/'VOCdevkit/VOC2007/ImageSets/Main'
-    return torch.tensor([[int(line.split()[1]) for line in (folder/f'{c}_{part}.txt').read_text().splitlines()] for c in VOC_CLASSES]).T
+    return torch.tensor([[int(line.split()[1]) for line in (folder/f'{c}_{part}.txt').read_text().splitlines()]
+        for c in VOC_CLASSES]).T
 
 def by_the_devkit(out, gt, points):
     "The devkit's evaluation of one class: 0 is neither a hit nor a miss"
@@ -92,7 +98,8 @@ def test_scores_are_those_of_the_devkit(voc):
         assert tally.scores()[name]==pytest.approx(np.mean(each), abs=1e-3)
         if not points: assert tally.each==pytest.approx(each, abs=1e-3)
     counted = (gt!=0).sum(0)
-    assert task_of('multi-label').chance(VOC(voc).splits(size=16).test.y)['map']==pytest.approx(100*((gt>0).sum(0)/counted).mean().item(), abs=1e-3)
+    assert task_of('multi-label').chance(VOC(voc).splits(size=16).test.y)['map']==pytest.approx(100*(
+        (gt>0).sum(0)/counted).mean().item(), abs=1e-3)
 
 def test_difficult_things_neither_train_nor_score_a_net(voc):
     "A net is the same, and scored the same, whatever would have been said of what does not count"
@@ -104,12 +111,14 @@ def test_difficult_things_neither_train_nor_score_a_net(voc):
     x,y = next(iter(judged_dl(step, sp.test)))
     with torch.no_grad(): out = net.eval()(x)
     gt = lists_of(voc, 'test')
-    assert found['each']==pytest.approx([by_the_devkit(out[:,c], gt[:,c], None) for c in range(20)], abs=1e-3) and math.isfinite(found['value'])
+    assert found['each']==pytest.approx([by_the_devkit(out[:,c], gt[:,c], None) for c in range(20)], abs=1e-3)
+    assert math.isfinite(found['value'])
     loss = task_of('multi-label').loss()
     grads = torch.autograd.grad(loss(z := out.clone().requires_grad_(), y), z)[0]
     assert (grads[y==255]==0).all() and (grads[y!=255]!=0).all()
     assert loss(out, y)==loss(out + 5*(y==255), y)
-    assert found['chance']==pytest.approx(np.mean([100*((c==1).sum()/(c!=255).sum()).item() for c in sp.test.y.T if (c==1).any()]), abs=1e-3)
+    assert found['chance']==pytest.approx(np.mean([100*((c==1).sum()/(c!=255).sum()).item()
+        for c in sp.test.y.T if (c==1).any()]), abs=1e-3)
 
 def test_voc12_has_masks_and_what_does_not_count(voc):
     sp = VOC(voc).splits('2012', 90)
@@ -136,18 +145,22 @@ def test_a_broken_voc_is_named(voc, tmp_path):
 def test_imagenet_is_what_torchvision_lists(imagenet):
     sp = ImageNet(imagenet).splits(size=16)
     o = tvd.ImageNet(imagenet/'imagenet', 'train')
-    assert sp.train.y.tolist()==o.targets and sp.train.classes==['n00000001 crane', 'n00000002 crane', 'n00000003 truck']
+    assert sp.train.y.tolist()==o.targets
+    assert sp.train.classes==['n00000001 crane', 'n00000002 crane', 'n00000003 truck']
     assert len(sp.test)==6 and (sp.train.x[:,0].float().mean((1,2))-80*sp.train.y).abs().max()<3
 
 def test_synsets_are_picked_by_a_list(imagenet):
     (imagenet/'imagenet'/'vehicles.txt').write_text('n00000003 truck\n')
     sp = ImageNet(imagenet).splits('vehicles', 4, 16)
-    assert (sp.name, len(sp.train), len(sp.unlabelled), sp.train.classes, len(sp.test))==('imagenet_vehicles', 4, 4, ['n00000003 truck'], 2)
+    assert (sp.name, len(sp.train), len(sp.unlabelled), sp.train.classes, len(sp.test))==('imagenet_vehicles', 4, 4,
+        ['n00000003 truck'], 2)
     (imagenet/'imagenet'/'vehicles.txt').write_text('n00000009\n')
     with pytest.raises(DataError, match="no class 'n00000009'"): ImageNet(imagenet).splits('vehicles', 4, 16)
 
-@pytest.mark.parametrize('harm,match', [(lambda f: (f/'meta.bin').unlink(), 'no meta.bin in'), (lambda f: shutil.rmtree(f/'val'), 'no val in'),
-    (lambda f: (f/'meta.bin').write_bytes(b'x'), 'imagenet in'), (lambda f: [o.unlink() for o in (f/'train'/'n00000002').iterdir()], 'imagenet in')])
+@pytest.mark.parametrize('harm,match', [(lambda f: (f/'meta.bin').unlink(), 'no meta.bin in'),
+    (lambda f: shutil.rmtree(f/'val'), 'no val in'),
+    (lambda f: (f/'meta.bin').write_bytes(b'x'), 'imagenet in'),
+    (lambda f: [o.unlink() for o in (f/'train'/'n00000002').iterdir()], 'imagenet in')])
 def test_a_broken_imagenet_ends_in_one_line(imagenet, harm, match):
     harm(imagenet/'imagenet')
     with pytest.raises(DataError, match=match) as e: ImageNet(imagenet).splits(size=16)
@@ -186,7 +199,8 @@ def test_animals_vehicles_and_the_stand_in_of_cifar10():
         assert (len(sp.train), len(sp.test), len(sp.unlabelled))==(src.train, src.test, src.unlabelled)
         assert {sp.train.classes[i] for i in sp.train.y.unique()}==set(words) and sp.as_loaded()
     sp,src = dataset('stl10_standin', real),DATASETS['stl10_standin']
-    assert (len(sp.train), len(sp.test), len(sp.unlabelled), [len(o) for o in sp.folds])==(src.train, src.test, src.unlabelled, [1000]*10)
+    assert (len(sp.train), len(sp.test), len(sp.unlabelled), [len(o) for o in sp.folds])==(src.train, src.test,
+        src.unlabelled, [1000]*10)
     assert sp.name=='stl10_standin' and sp.content==StandIn(real).splits().content
 
 def test_a_part_needs_its_classes(tmp_path):

@@ -50,7 +50,8 @@ def test_aggregate(rows):
     assert all(o.least==min(picked(rows, arm=a, labels=n)) for (a, n),o in t.iterrows())
     assert aggregate(rows, 'arm', n=('value', 'size')).index[0]=='trained'
 
-@pytest.mark.parametrize('make', [lambda d: across(d, 'valu'), lambda d: across(d, by='arms'), lambda d: across(d, of='date'),
+@pytest.mark.parametrize('make', [lambda d: across(d, 'valu'), lambda d: across(d, by='arms'),
+    lambda d: across(d, of='date'),
     lambda d: aggregate(d, ['arm', 'label'], n=('value', 'size')), lambda d: aggregate(d, 'arm', n=('valu', 'size'))])
 def test_a_column_that_is_not_there(rows, make):
     with pytest.raises(AnswerError, match="no column '.*' among the rows; did you mean"): make(rows)
@@ -59,7 +60,8 @@ def test_a_column_that_is_not_there(rows, make):
 
 BY_HAND = re.compile(r'\.(pivot|pivot_table|unstack|melt|groupby|sort_values|merge)\(|\bcrosstab\(')
 
-@pytest.mark.parametrize('page', sorted(NOTEBOOKS.glob('papers/*.ipynb')) + sorted(NOTEBOOKS.glob('*.ipynb')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('page', sorted(NOTEBOOKS.glob('papers/*.ipynb')) + sorted(NOTEBOOKS.glob('*.ipynb')),
+    ids=lambda p: p.stem)
 def test_no_page_sorts_or_pivots_by_hand(page):
     "What is exported may; what a page shows is read by `across`, `aggregate` and `Results`"
     shown = (c for c in read_nb(page).cells if c.cell_type=='code' and not re.match(r'#\| exports?\b', c.source))

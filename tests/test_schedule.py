@@ -1,4 +1,5 @@
-"Schedules beyond the notebook's examples: one budget over depths and fractions, clean targets, frozen bytes, repeatability, decaying rates."
+"""Schedules beyond the notebook's examples: one budget over depths and fractions, clean targets, frozen bytes,
+repeatability, decaying rates."""
 import math, copy, json, pytest, torch
 from dataclasses import asdict, replace
 from fastai.callback.core import Callback
@@ -10,7 +11,8 @@ from aepretrain_nb.data.corrupt import Gaussian, Masking
 from aepretrain_nb.data.named import dataset
 from aepretrain_nb.data.loader import image_dls
 from aepretrain_nb.nets.staged import DenseEncoder, StagedAE
-from aepretrain_nb.train.schedule import (Phase, PhaseCB, PhaseNet, budget, de_novo, draw_schedule, find_n, gradual, hybrid, input_noise_frozen, joint,
+from aepretrain_nb.train.schedule import (Phase, PhaseCB, PhaseNet, budget, de_novo, draw_schedule, find_n, gradual,
+    hybrid, input_noise_frozen, joint,
     run_schedule, stacked)
 
 digits = dataset('digits').unlabelled
@@ -20,7 +22,8 @@ def names(depth, c='l'): return [f'{c}{i+1}' for i in range(depth)]
 def dense(depth=2, seed=0, width=9): return StagedAE(DenseEncoder(64, [width]*depth), (1,8,8), seed=seed)
 def conv(depth=2, seed=0, act='sigmoid', pool='max'):
     stride = 2 if pool=='stride' else 1
-    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, stride, padding=1), act, pool=pool, norm=nn.BatchNorm2d(i+2)) for i in range(depth)}
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, stride, padding=1), act, pool=pool, norm=nn.BatchNorm2d(i+2))
+        for i in range(depth)}
     return StagedAE(ConvEncoder(stages), (1,8,8), seed=seed)
 def state(m): return {k: v.clone() for k,v in m.state_dict().items()}
 def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -33,7 +36,8 @@ def test_one_budget(depth, first, n):
     for f in (0, .1, .25, 1/3, .5, .75, .9, 1): assert budget(hybrid(ns, first, n, f)) == want
     for s in (stacked, gradual, input_noise_frozen): assert budget(s(ns, first, n)) == want
     assert abs(budget(de_novo(ns, first, n))-want) <= depth
-    assert {budget(joint(s(ns, first, n), ns, 5))-budget(s(ns, first, n)) for s in (stacked, gradual, de_novo)} == {5*depth}
+    assert {budget(joint(s(ns, first, n), ns, 5))-budget(s(ns, first, n))
+        for s in (stacked, gradual, de_novo)} == {5*depth}
 
 def test_split_of_the_paper():
     for f in (0, .25, .5, .75, 1):
@@ -43,7 +47,8 @@ def test_split_of_the_paper():
 @pytest.mark.parametrize('depth', range(1, 5))
 def test_plain_json(depth):
     ns = names(depth)
-    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4), joint(de_novo(ns,3,4), ns, 2, lr=.5)):
+    for s in (stacked(ns,3,4), gradual(ns,3,4,'chain',(1.,.1)), hybrid(ns,3,4,.5), input_noise_frozen(ns,3,4),
+        joint(de_novo(ns,3,4), ns, 2, lr=.5)):
         assert [Phase(**d) for d in json.loads(json.dumps([asdict(p) for p in s]))]==s
 
 def seen(ae, phase, noise):
@@ -54,14 +59,17 @@ def seen(ae, phase, noise):
         def before_batch(self): self.images = self.learn.yb[0]
         def after_pred(self):
             if self.training: self.rows.append((self.learn.xb[0], self.learn.yb[0], self.images))
-    see,learn = See(),S.ImageLearner(dls(), PhaseNet(ae, phase), S.ReconLoss('bce','sigmoid'), S.torch_opt('sgd'), bar=False,
-                                     splitter=lambda m: [list(g.parameters()) for g in m.groups()], cbs=PhaseCB(ae, phase, noise, 0, .0, 5))
+    see,learn = See(),S.ImageLearner(dls(), PhaseNet(ae, phase), S.ReconLoss('bce','sigmoid'), S.torch_opt('sgd'),
+        bar=False,
+                                     splitter=lambda m: [list(g.parameters()) for g in m.groups()],
+                                     cbs=PhaseCB(ae, phase, noise, 0, .0, 5))
     ae.eval()
     with learn.no_logging(): learn.fit(1, cbs=see)
     return see.rows
 
 @pytest.mark.parametrize('build', (dense, conv))
-@pytest.mark.parametrize('make', (stacked, gradual, input_noise_frozen, de_novo, lambda n,a,b: joint(stacked(n,a,b), n, 5), lambda n,a,b: hybrid(n,a,b,.5)))
+@pytest.mark.parametrize('make', (stacked, gradual, input_noise_frozen, de_novo,
+    lambda n,a,b: joint(stacked(n,a,b), n, 5), lambda n,a,b: hybrid(n,a,b,.5)))
 def test_targets_are_clean_and_noise_is_where_it_should_be(build, make):
     ae,pixels = build(3),{o.numpy().tobytes() for o in digits.take(range(100)).x.float().div_(255)}
     for p in make(names(3), 5, 4):
@@ -85,10 +93,12 @@ def test_frozen_is_frozen(build, make):
         before = state(ae)
         run_schedule(ae, [p], dls(), lr=.02, every=4)
         after = state(ae)
-        learns = [f'encoder.stages.{n}.' for n in p.train]+[f'downs.{k}.' for k in ae.route(ae.level(p.top), ae.level(p.target), p.decoder)]
+        learns = [f'encoder.stages.{n}.' for n in p.train]+[f'downs.{k}.'
+            for k in ae.route(ae.level(p.top), ae.level(p.target), p.decoder)]
         for k in before:
             if not k.startswith(tuple(learns)): assert torch.equal(before[k], after[k]), (p.name, k)
-        for l in learns: assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith(l)), (p.name, l)
+        for l in learns:
+            assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith(l)), (p.name, l)
 
 @pytest.mark.parametrize('steps,every', [(12, 5), (5, 5), (3, 5), (11, 1)])
 def test_steps_are_counted(steps, every, monkeypatch):
@@ -132,7 +142,8 @@ def test_factor_zero_is_frozen_and_one_is_plain():
 def test_factor_decays(monkeypatch):
     lrs = []
     real = torch.optim.SGD.step
-    monkeypatch.setattr(torch.optim.SGD, 'step', lambda self, *a, **k: (lrs.append([g['lr'] for g in self.param_groups]), real(self, *a, **k))[1])
+    monkeypatch.setattr(torch.optim.SGD, 'step',
+        lambda self, *a, **k: (lrs.append([g['lr'] for g in self.param_groups]), real(self, *a, **k))[1])
     run_schedule(dense(), gradual(names(2), 5, 5, factor=(1., 0.)), dls(), lr=.1, every=2)
     assert [l[0] for l in lrs[5:]]==pytest.approx([.1, .075, .05, .025, 0.])
     assert all(l[1:]==[.1, .1] for l in lrs[5:])
@@ -152,20 +163,26 @@ def test_fresh_decoder():
     assert torch.equal(old.downs['2_0'].layer.weight, dense().downs['2_0'].layer.weight)
     assert not torch.equal(ae.downs['2_0'].layer.weight, old.downs['2_0'].layer.weight)
 
-@pytest.mark.parametrize('pool,size', [(p,s) for p in ('max','stride') for s in ((8,8), (29,29), (68,65), (1,13), (13,1))])
+@pytest.mark.parametrize('pool,size', [(p,s) for p in ('max','stride')
+    for s in ((8,8), (29,29), (68,65), (1,13), (13,1))])
 def test_both_decoders_reach_every_size(pool, size):
-    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, 2 if pool=='stride' else 1, padding=1), 'scaled_tanh', pool=pool) for i in range(3)}
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, 2 if pool=='stride' else 1, padding=1), 'scaled_tanh',
+        pool=pool) for i in range(3)}
     ae,x = StagedAE(ConvEncoder(stages), (1,*size), 'scaled_tanh'),torch.rand(2,1,*size)
     for top in names(3):
         for d in ('chain','direct'): assert ae(x, d, top).shape==x.shape
 
 def tied(depth=3, seed=0, spec=None):
-    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, padding=1), 'scaled_tanh', pool='max' if i<2 else None) for i in range(depth)}
-    return StagedAE(ConvEncoder(stages), (1,8,8), 'scaled_tanh', seed, spec or dict(dist='normal', std=.3, bias=.1), tied=True)
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, padding=1), 'scaled_tanh', pool='max' if i<2 else None)
+        for i in range(depth)}
+    return StagedAE(ConvEncoder(stages), (1,8,8), 'scaled_tanh', seed, spec or dict(dist='normal', std=.3, bias=.1),
+        tied=True)
 
-@pytest.mark.parametrize('pool,size', [(p,s) for p in ('max','stride') for s in ((8,8), (29,29), (68,65), (1,13), (13,1))])
+@pytest.mark.parametrize('pool,size', [(p,s) for p in ('max','stride')
+    for s in ((8,8), (29,29), (68,65), (1,13), (13,1))])
 def test_tied_is_the_tied_autoencoder(pool, size):
-    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, 2 if pool=='stride' else 1, padding=1), 'scaled_tanh', pool=pool) for i in range(3)}
+    stages = {f'l{i+1}': ConvStage(nn.Conv2d(i+1, i+2, 3, 2 if pool=='stride' else 1, padding=1), 'scaled_tanh',
+        pool=pool) for i in range(3)}
     enc,x = ConvEncoder(stages),torch.rand(2,1,*size)
     ae = StagedAE(enc, (1,*size), 'scaled_tanh', tied=True)
     assert torch.equal(ae(x, 'tied'), Autoencoder(enc, TiedDecoder(enc))(x))
@@ -173,7 +190,8 @@ def test_tied_is_the_tied_autoencoder(pool, size):
 
 def test_tied_trains_as_the_tied_autoencoder():
     ae = tied(); twin = copy.deepcopy(ae)
-    run_schedule(ae, [Phase('all', tuple(names(3)), 'l3', 7, decoder='tied')], dls(), None, 'mse', .5, S.torch_opt('sgd'), reduction='mean', every=7)
+    run_schedule(ae, [Phase('all', tuple(names(3)), 'l3', 7, decoder='tied')], dls(), None, 'mse', .5,
+        S.torch_opt('sgd'), reduction='mean', every=7)
     d = dls().train.new(shuffle=True, steps=7, seed=S.seed_of(0, 'phase', 'all'))
     opt = torch.optim.SGD(twin.parameters(), .5)
     for x,_ in d:
@@ -185,9 +203,11 @@ def test_tied_phases_move_what_learns_and_no_other_filters(make):
     ae = tied()
     for p in make(names(3), 6, 5, decoder='tied'):
         assert p.decoder=='tied'
-        before = state(ae); run_schedule(ae, [p], dls(), loss='mse', reduction='mean', lr=.5, every=3); after = state(ae)
+        before = state(ae); run_schedule(ae, [p], dls(), loss='mse', reduction='mean', lr=.5, every=3)
+        after = state(ae)
         moved = {k for k in before if not torch.equal(before[k], after[k])}
-        assert moved=={k for k in before if k.split('.')[2] in p.train} | {f'downs.{k}.bias' for k in ae.route(ae.level(p.top), ae.level(p.target), 'tied')}, p.name
+        assert moved=={k for k in before if k.split('.')[2] in p.train} | {f'downs.{k}.bias'
+            for k in ae.route(ae.level(p.top), ae.level(p.target), 'tied')}, p.name
 
 def test_tied_copies_hang_together_and_renew():
     ae = tied(); twin = copy.deepcopy(ae)
@@ -203,11 +223,14 @@ def test_tied_copies_hang_together_and_renew():
 def test_one_budget_counted_in_steps_of_a_convolutional_net(depth, decoder, monkeypatch):
     spent = {}
     real = torch.optim.SGD.step
-    for k,make in {'stacked': stacked, 'gradual': gradual, 'frozen': input_noise_frozen, 'de_novo': de_novo, **{f: f for f in (.1, .3, .5, .9)}}.items():
+    for k,make in {'stacked': stacked, 'gradual': gradual, 'frozen': input_noise_frozen, 'de_novo': de_novo,
+        **{f: f for f in (.1, .3, .5, .9)}}.items():
         ae = tied(depth)
         own = {id(p): n for n,s in ae.encoder.stages.items() for p in s.parameters()}
         count = []
-        monkeypatch.setattr(torch.optim.SGD, 'step', lambda self, *a, **kw: (count.append(len({own[id(p)] for g in self.param_groups for p in g['params'] if id(p) in own and p.grad is not None})), real(self, *a, **kw))[1])
+        monkeypatch.setattr(torch.optim.SGD, 'step',
+            lambda self, *a, **kw: (count.append(len({own[id(p)] for g in self.param_groups
+            for p in g['params'] if id(p) in own and p.grad is not None})), real(self, *a, **kw))[1])
         chain = dict(decoder='tied') if decoder=='tied' else {}
         plan = hybrid(names(depth), 4, 5, k, **chain) if isinstance(make, float) else make(names(depth), 4, 5, **chain)
         run_schedule(ae, plan, dls(), loss='mse', reduction='mean', every=50)
@@ -216,7 +239,8 @@ def test_one_budget_counted_in_steps_of_a_convolutional_net(depth, decoder, monk
     assert max(spent.values())-min(spent.values()) <= depth
 
 def test_other_noise_losses_and_activations():
-    for act in ('relu','scaled_tanh'): run_schedule(conv(2, act=act), hybrid(names(2), 4, 4, .5), dls(), Gaussian(.1), 'mse', 1e-3)
+    for act in ('relu','scaled_tanh'):
+        run_schedule(conv(2, act=act), hybrid(names(2), 4, 4, .5), dls(), Gaussian(.1), 'mse', 1e-3)
     run_schedule(dense(), stacked(names(2), 4, 4), dls(), None)
 
 def test_divergence_shows():
@@ -227,9 +251,11 @@ def test_wrong_input_in_one_line():
     with pytest.raises(ValueError, match='PReLU'): StagedAE(DenseEncoder(64, [4], nn.PReLU()), (1,8,8))
     for bad in (dict(corrupt=Masking(.1)), dict(norm=(.5,.5))):
         with pytest.raises(ValueError, match='clean images'): run_schedule(dense(), gradual(['l1'], 1, 1), dls(**bad))
-    with pytest.raises(ValueError, match='validation images'): run_schedule(dense(), gradual(['l1'], 1, 1), image_dls(digits.take(range(40)), target='x'))
+    with pytest.raises(ValueError, match='validation images'):
+        run_schedule(dense(), gradual(['l1'], 1, 1), image_dls(digits.take(range(40)), target='x'))
     with pytest.raises(ValueError, match="no stage 'l7'"): run_schedule(dense(), gradual(['l1','l7'], 1, 1), dls())
-    with pytest.raises(ValueError, match='chain, direct or tied'): PhaseNet(dense(), Phase('p', ('l1',), 'l1', 1, decoder='other'))
+    with pytest.raises(ValueError, match='chain, direct or tied'):
+        PhaseNet(dense(), Phase('p', ('l1',), 'l1', 1, decoder='other'))
     with pytest.raises(ValueError, match='at least 1'): Phase('p', ('l1',), 'l1', 0)
     with pytest.raises(ValueError, match='from 0 to 1'): hybrid(['l1','l2'], 1, 1, 1.5)
 

@@ -64,7 +64,8 @@ def test_weights_are_shared():
     with torch.no_grad(): net.head[-1].weight.zero_()
     assert torch.equal(logits(slides, x)[0], net.head[-1].bias)
 
-@pytest.mark.parametrize('head,words', [(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 'begins with AdaptiveAvgPool2d'),
+@pytest.mark.parametrize('head,words',
+    [(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 'begins with AdaptiveAvgPool2d'),
     (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)), 'has a BatchNorm1d')])
 def test_what_is_no_convolution(head, words):
     with pytest.raises(ValueError, match=words): Convolutional(Classifier(nn.Identity(), head), (2, 2))

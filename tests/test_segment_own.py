@@ -1,4 +1,5 @@
-"Folders of images and masks as people have them: layouts, numbers, sizes, parts, what is refused; compared and looked at from the command line"
+"""Folders of images and masks as people have them: layouts, numbers, sizes, parts, what is refused; compared and looked
+at from the command line"""
 import importlib
 import numpy as np, pandas as pd, pytest, torch
 from pathlib import Path
@@ -53,15 +54,18 @@ def says(f, *words):
 
 # Layouts
 
-LAYOUTS = [('images/{}.png','masks/{}.png'), ('img/{}.png','labels/{}_mask.png'), ('Images/{}.png','Annotations/{}.PNG'), ('JPEGImages/{}.png','SegmentationClass/{}.png'),
+LAYOUTS = [('images/{}.png','masks/{}.png'), ('img/{}.png','labels/{}_mask.png'),
+    ('Images/{}.png','Annotations/{}.PNG'), ('JPEGImages/{}.png','SegmentationClass/{}.png'),
     ('{}.png','masks/{}.png'), ('images/a/{}.png','masks/a/{}.png'), ('images/{}.png','labels/{}_P.png')]
 
 @pytest.mark.parametrize('image,mask', LAYOUTS)
 def test_layouts_without_parts(tmp_path, image, mask):
     own = read_masked(folder(tmp_path, image=image, mask=mask))
-    assert own.account.parts==dict(train=8, test=2) and not len(own.account.skipped) and any('test images were drawn' in o for o in own.account.notes)
+    assert own.account.parts==dict(train=8, test=2) and not len(own.account.skipped)
+    assert any('test images were drawn' in o for o in own.account.notes)
 
-@pytest.mark.parametrize('image,mask', [('{p}/images/{{}}.png','{p}/masks/{{}}.png'), ('images/{p}/{{}}.png','masks/{p}/{{}}.png'), ('{p}/{{}}.png','{p}annot/{{}}.png'),
+@pytest.mark.parametrize('image,mask', [('{p}/images/{{}}.png','{p}/masks/{{}}.png'),
+    ('images/{p}/{{}}.png','masks/{p}/{{}}.png'), ('{p}/{{}}.png','{p}annot/{{}}.png'),
     ('{p}_images/{{}}.png','{p}_labels/{{}}.png'), ('images/{p}/{{}}.png','masks/{{}}.png')])
 def test_layouts_with_parts(tmp_path, image, mask):
     for k,(p,n) in enumerate(dict(train=6, val=3, test=4).items()):
@@ -70,7 +74,8 @@ def test_layouts_with_parts(tmp_path, image, mask):
             save(x, tmp_path/image.format(p=p).format(i))
             save(y, tmp_path/mask.format(p=p).format(i))
     own = read_masked(tmp_path)
-    assert own.account.parts==dict(train=9, test=4) and any('the 3 images of the validation part train' in o for o in own.account.notes)
+    assert own.account.parts==dict(train=9, test=4)
+    assert any('the 3 images of the validation part train' in o for o in own.account.notes)
     y = dict(zip(own.given.table.name, own.masks))
     assert np.array_equal(y[image.format(p='test').format(20)], scene(20)[1])
 
@@ -102,15 +107,22 @@ def test_every_file_that_is_left_over_is_named(tmp_path):
     (tmp_path/'masks'/'notes.txt').write_text('x')
     own = read_masked(tmp_path)
     said = why(own)
-    assert said['masks/99.png']=='a mask without an image' and said['depth/0.png']=='in a folder neither of images nor of masks'
-    assert said['masks/0.png']=='a mask of 5x16 for an image of 12x16' and said['masks/1.png'].startswith('a picture in colours')
-    assert said['masks/2.png']=='a mask in which no pixel counts' and said['masks/3.png'] and "ending '.txt'" in said['masks/notes.txt']
+    assert said['masks/99.png']=='a mask without an image'
+    assert said['depth/0.png']=='in a folder neither of images nor of masks'
+    assert said['masks/0.png']=='a mask of 5x16 for an image of 12x16'
+    assert said['masks/1.png'].startswith('a picture in colours')
+    assert said['masks/2.png']=='a mask in which no pixel counts' and said['masks/3.png']
+    assert "ending '.txt'" in said['masks/notes.txt']
     assert own.account.parts==dict(train=3, test=1, unlabelled=8) and len(own.splits().unlabelled)==11
     says(lambda: read_masked(tmp_path, strict=True), 'files cannot be taken')
 
-@pytest.mark.parametrize('make,words', [(lambda p: folder(p, 6, 0), 'holds no masks'), (lambda p: folder(p, 3, image='masks/x{}.png'), 'holds no images'),
-    (lambda p: folder(p, change=lambda y, i: np.stack([y*200, y, y], -1)), 'a picture in colours: classes are numbers from 0'), (lambda p: folder(p, change=lambda y, i: y*0), 'nothing to tell apart'),
-    (lambda p: folder(p, change=lambda y, i: y*(100 + i%2)), 'number the classes 0, 1, 2'), (lambda p: folder(p, mask='masks/{}.jpg'), 'JPEG alters'), (lambda p: p/'none', 'from a folder'),
+@pytest.mark.parametrize('make,words', [(lambda p: folder(p, 6, 0), 'holds no masks'),
+    (lambda p: folder(p, 3, image='masks/x{}.png'), 'holds no images'),
+    (lambda p: folder(p, change=lambda y, i: np.stack([y*200, y, y], -1)),
+    'a picture in colours: classes are numbers from 0'),
+    (lambda p: folder(p, change=lambda y, i: y*0), 'nothing to tell apart'),
+    (lambda p: folder(p, change=lambda y, i: y*(100 + i%2)), 'number the classes 0, 1, 2'),
+    (lambda p: folder(p, mask='masks/{}.jpg'), 'JPEG alters'), (lambda p: p/'none', 'from a folder'),
     (lambda p: folder(p, image='test/images/{}.png', mask='test/masks/{}.png'), 'no image to train on has a mask')])
 def test_refusals(tmp_path, make, words): says(lambda: read_masked(make(tmp_path)).splits(), words)
 
@@ -126,8 +138,11 @@ def test_masks_that_nobody_asked_for_are_noticed(tmp_path):
 @pytest.mark.parametrize('form', ['palette', 'grey', 'rgb', 'la', 'bit', 'deep'])
 def test_forms_of_a_mask(tmp_path, form):
     y = scene(0)[1]
-    forms = dict(palette=lambda: save(y, tmp_path/'a.png', [0,0,0,255,0,0]), grey=lambda: save(y, tmp_path/'a.png'), rgb=lambda: save(np.stack([y]*3, -1), tmp_path/'a.png'),
-        la=lambda: save(np.stack([y, y*0+255], -1), tmp_path/'a.png'), bit=lambda: Image.fromarray(y*255).convert('1').save(tmp_path/'a.png'), deep=lambda: save(y.astype('uint16'), tmp_path/'a.png'))
+    forms = dict(palette=lambda: save(y, tmp_path/'a.png', [0,0,0,255,0,0]), grey=lambda: save(y, tmp_path/'a.png'),
+        rgb=lambda: save(np.stack([y]*3, -1), tmp_path/'a.png'),
+        la=lambda: save(np.stack([y, y*0+255], -1), tmp_path/'a.png'),
+        bit=lambda: Image.fromarray(y*255).convert('1').save(tmp_path/'a.png'),
+        deep=lambda: save(y.astype('uint16'), tmp_path/'a.png'))
     forms[form]()
     assert np.array_equal(read_mask(tmp_path/'a.png'), y)
 
@@ -144,8 +159,10 @@ def test_names_and_what_does_not_count(tmp_path):
     assert read_masked(tmp_path).splits().train.classes==['0','1','2']
     (tmp_path/'codes.txt').write_text('ground\nsquare\nVoid\n')
     own = read_masked(tmp_path, ignored='Void')
-    assert own.splits().train.classes==['ground','square'] and set(np.unique(own.masks))<={0,1,255} and (own.masks[...,:2]==255).all() and 'codes.txt' not in why(own)
-    assert np.array_equal(read_masked(tmp_path, ignored=2).masks, own.masks) and '12.5 % of all do not' in own.account.text() and list(own.account.classes.index)==['ground','square']
+    assert own.splits().train.classes==['ground','square'] and set(np.unique(own.masks))<={0,1,255}
+    assert (own.masks[...,:2]==255).all() and 'codes.txt' not in why(own)
+    assert np.array_equal(read_masked(tmp_path, ignored=2).masks, own.masks)
+    assert '12.5 % of all do not' in own.account.text() and list(own.account.classes.index)==['ground','square']
     says(lambda: read_masked(tmp_path, ignored='Viod'), "did you mean 'Void'?")
     (tmp_path/'codes.txt').write_text('ground\nsquare\n')
     says(lambda: read_masked(tmp_path), 'masks hold the number 2, and 2 classes are named', 'ignored=2')
@@ -191,8 +208,10 @@ def test_large_images_keep_their_shape(tmp_path):
 X,Y = (np.stack(o) for o in zip(*map(scene, range(12))))
 X = X.transpose(0, 3, 1, 2)
 
-@pytest.mark.parametrize('data,parts', [(lambda: (X, Y), dict(train=10, test=2)), (lambda: dict(x_train=X[:8], y_train=Y[:8], x_test=X[8:], y_test=Y[8:]), dict(train=8, test=4)),
-    (lambda: dict(train=(X[:8], Y[:8]), test=(torch.from_numpy(X[8:]), torch.from_numpy(Y[8:]).long()), unlabelled=X[:3]+1), dict(train=8, test=4, unlabelled=3)),
+@pytest.mark.parametrize('data,parts', [(lambda: (X, Y), dict(train=10, test=2)),
+    (lambda: dict(x_train=X[:8], y_train=Y[:8], x_test=X[8:], y_test=Y[8:]), dict(train=8, test=4)),
+    (lambda: dict(train=(X[:8], Y[:8]), test=(torch.from_numpy(X[8:]), torch.from_numpy(Y[8:]).long()),
+    unlabelled=X[:3]+1), dict(train=8, test=4, unlabelled=3)),
     (lambda: (X, np.where(np.arange(12)[:,None,None]<6, -1, Y.astype(int))), dict(train=5, test=1, unlabelled=6))])
 def test_arrays(data, parts): assert read_masked(data()).account.parts==parts
 
@@ -201,7 +220,9 @@ def test_a_file_of_arrays(tmp_path):
     own = read_masked(tmp_path/'a.npz')
     assert own.splits().train.classes==['ground','square'] and own.account.asked[-2:]==['--task','segment']
 
-@pytest.mark.parametrize('data,words', [(lambda: (X, Y[:,1:]), 'for images of shape'), (lambda: (X, Y/2), 'whole numbers'), (lambda: (X, Y.astype(int)*300), 'up to 300'), (lambda: X, 'gives no masks'), (lambda: dict(x=X, y=Y, classes=['a','a']), "'a' is named twice")])
+@pytest.mark.parametrize('data,words', [(lambda: (X, Y[:,1:]), 'for images of shape'),
+    (lambda: (X, Y/2), 'whole numbers'), (lambda: (X, Y.astype(int)*300), 'up to 300'), (lambda: X, 'gives no masks'),
+    (lambda: dict(x=X, y=Y, classes=['a','a']), "'a' is named twice")])
 def test_arrays_that_do_not_fit(data, words): says(lambda: read_masked(data()), words)
 
 # Asked
@@ -214,21 +235,28 @@ def test_a_comparison_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(['compare', 'squares', *SMALL, '--arms', 'both,neither', '--labels', 'all', '--out', 'o'])==0
     said = capsys.readouterr()
     rows = pd.read_csv('o/results.csv')
-    assert list(rows.arm)==['both','neither'] and set(rows.labels)=={14} and set(rows.metric)=={'miou'} and set(rows.encoder)=={'pretrained','random'}
-    assert 'mean IoU' in said.out and 'squares/images' not in said.out and '14 train, 4 test, 6 unlabelled' in said.err and (tmp_path/'o'/'report.html').exists()
+    assert list(rows.arm)==['both','neither'] and set(rows.labels)=={14} and set(rows.metric)=={'miou'}
+    assert set(rows.encoder)=={'pretrained','random'}
+    assert 'mean IoU' in said.out and 'squares/images' not in said.out and '14 train, 4 test, 6 unlabelled' in said.err
+    assert (tmp_path/'o'/'report.html').exists()
     res = read_results('o')
-    assert res.about['command']=='aepretrain compare squares --task segment --recipe segment --setting smoke --arms both,neither --labels all --seeds 1'
+    assert res.about['command']==('aepretrain compare squares --task segment --recipe segment --setting smoke '
+        '--arms both,neither --labels all --seeds 1')
     assert main(['predict', 'o', 'squares/images', '-o', 'drawn.csv'])==0 and '24 masks: ' in capsys.readouterr().out
     new = fitted('o').read('squares/images')
-    assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]), fitted('o').masks(new.images))
+    assert np.array_equal(np.stack([read_mask(tmp_path/'drawn'/n) for n in new.table.file]),
+        fitted('o').masks(new.images))
     files = {o: o.read_bytes() for o in Path('squares/images').iterdir()}
-    assert main(['predict', 'o', 'squares/images', '-o', 'squares/images'])==2 and 'is one of the images' in capsys.readouterr().err
+    assert main(['predict', 'o', 'squares/images', '-o', 'squares/images'])==2
+    assert 'is one of the images' in capsys.readouterr().err
     assert {o: o.read_bytes() for o in Path('squares/images').iterdir()}==files
     for n in ('0.png', '0.jpg'): save(scene(0)[0], tmp_path/'twice'/n)
-    assert main(['predict', 'o', 'twice', '-o', 'shared'])==2 and '0.png would be the mask of several images' in capsys.readouterr().err and not Path('shared').exists()
+    assert main(['predict', 'o', 'twice', '-o', 'shared'])==2
+    assert '0.png would be the mask of several images' in capsys.readouterr().err and not Path('shared').exists()
     assert main(['export', 'o', '-o', 'net'])==main(['embed', 'o', 'squares/images', '-o', 'f.npz'])==0
     assert pick_arms(segment_recipe(), 'file:net/model.safetensors')['file:model']['steps']==['segment']
-    again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o', progress=False)
+    again = compare('squares', ['both', 'neither'], 'all', task='segment', setting='smoke', seeds=1, store='o',
+        progress=False)
     pd.testing.assert_series_equal(again.rows.seconds, rows.seconds)  # nothing was done again
 
 def test_python_asks_the_same():
@@ -246,8 +274,10 @@ def test_a_look(tmp_path, monkeypatch, capsys):
     assert look_at((X, Y), task='segment').account.warnings==[]
     with pytest.raises(DataError, match='for images of your own'): look_at('digits', task='segment')
 
-@pytest.mark.parametrize('args,words', [(['--task', 'segment', '--ignored', 'x'], 'ignored is'), (['--task', 'segment', '--labels', '99'], '99 labels asked for'), (['--task', 'draw'], 'invalid choice'),
-    (['--task', 'segment', '--columns', 'file=a'], 'columns are those of a table'), (['--task', 'segment', '--size', '4x'], 'HEIGHTxWIDTH'), ([], 'say task segment')])
+@pytest.mark.parametrize('args,words', [(['--task', 'segment', '--ignored', 'x'], 'ignored is'),
+    (['--task', 'segment', '--labels', '99'], '99 labels asked for'), (['--task', 'draw'], 'invalid choice'),
+    (['--task', 'segment', '--columns', 'file=a'], 'columns are those of a table'),
+    (['--task', 'segment', '--size', '4x'], 'HEIGHTxWIDTH'), ([], 'say task segment')])
 def test_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, args, words):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path/'squares', 10)
@@ -272,8 +302,10 @@ def test_the_guide_is_recorded(tmp_path, monkeypatch):
     tool = importlib.import_module('camvid')
     assert tool.record(tmp_path/'CamVid', tmp_path/'store', small, tmp_path)==0
     res = Results.read(tmp_path/'camvid.csv')
-    assert (res.metric, res.labels, res.arms, res.told('n_test'))==('miou', [15], ['both','encoder','neither'], 5) and len(res.encoders)==4
-    assert '--ignored Void' in res.told('command') and '11 classes' in res.told('images') and set(res.verdict().table.control)=={'encoder','neither'}
+    assert (res.metric, res.labels, res.arms, res.told('n_test'))==('miou', [15], ['both','encoder','neither'], 5)
+    assert len(res.encoders)==4
+    assert '--ignored Void' in res.told('command') and '11 classes' in res.told('images')
+    assert set(res.verdict().table.control)=={'encoder','neither'}
 
 # What a reading of the whole found
 
@@ -301,7 +333,8 @@ def test_masks_are_put_where_the_net_looked(augment):
     x = next(iter(judged_dl(fit.step, splits.test.unlabelled(), target='x')))[0]
     with torch.no_grad(): seen = fit.net(x).argmax(1)
     assert x.shape[2:]==(16,16) and masks.shape==(len(splits.test), 24, 24)
-    if 'resized' in augment: back = torch.nn.functional.interpolate(seen[None].float(), (24,24), mode='nearest-exact')[0]
+    if 'resized' in augment:
+        back = torch.nn.functional.interpolate(seen[None].float(), (24,24), mode='nearest-exact')[0]
     else: back = torch.nn.functional.pad(seen, (4,4,4,4), value=255)
     assert torch.equal(masks.long(), back.long())
 
@@ -313,7 +346,8 @@ def test_hand_drawn_masks_are_never_drawn_over(tmp_path):
     before = {f: f.read_bytes() for f in (home/'masks').iterdir()}
     assert main(['predict', str(store), str(home/'images'), '-o', str(home/'masks')])==2
     assert {f: f.read_bytes() for f in (home/'masks').iterdir()}==before
-    for _ in range(2): assert main(['predict', str(store), str(home), '-o', str(tmp_path/'drawn')])==0  # again over its own
+    # again over its own
+    for _ in range(2): assert main(['predict', str(store), str(home), '-o', str(tmp_path/'drawn')])==0
     assert len(list((tmp_path/'drawn').rglob('*.png')))==10 # of images alone, not of their masks
 
 def test_an_encoder_is_pretrained_on_images_not_on_masks(tmp_path):

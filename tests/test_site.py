@@ -1,4 +1,5 @@
-"What `tools/docs.py` makes of notebooks for the site: the menu, tables, descriptions of pictures. test_docs_browser looks at the result."
+"""What `tools/docs.py` makes of notebooks for the site: the menu, tables, descriptions of pictures. test_docs_browser
+looks at the result."""
 import importlib, json, re
 from pathlib import Path
 
@@ -28,11 +29,14 @@ def test_a_notebook_without_a_place_is_an_error(site):
 
 def test_the_first_page_names_every_other():
     said = (ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')
-    pages = {str(p.relative_to(ROOT/'nbs')) for p in (ROOT/'nbs').rglob('*.ipynb') if not re.search(r'(^|/)\.', str(p.relative_to(ROOT/'nbs')))}
-    assert len(pages)>100 and [p for p in sorted(pages-{'index.ipynb'}) if not re.search(rf'\({re.escape(p)}[)#]', said)]==[]
+    pages = {str(p.relative_to(ROOT/'nbs'))
+        for p in (ROOT/'nbs').rglob('*.ipynb') if not re.search(r'(^|/)\.', str(p.relative_to(ROOT/'nbs')))}
+    assert len(pages)>100
+    assert [p for p in sorted(pages-{'index.ipynb'}) if not re.search(rf'\({re.escape(p)}[)#]', said)]==[]
 
 def test_numbers_stand_right_and_words_left(docs):
-    d = pd.DataFrame(dict(arm=['random', None], mean=[1.5, None], gain=['+0.2 [-0.1, 0.5]', '']), ['a', 'b']).rename_axis('run')
+    d = pd.DataFrame(dict(arm=['random', None], mean=[1.5, None], gain=['+0.2 [-0.1, 0.5]', '']),
+        ['a', 'b']).rename_axis('run')
     d['said'] = ['short', 'a sentence of more than thirty-two letters']
     html = docs.aligned(d.to_html())
     classes = [re.findall(r'<td(?: class="(\w+)")?>', r) for r in re.findall(r'<tr.*?</tr>', html, re.S) if '<td' in r]
@@ -40,13 +44,16 @@ def test_numbers_stand_right_and_words_left(docs):
     assert re.findall(r'<th class="word">(\w+)', html)==['arm', 'said']
     assert docs.aligned('<p>no table</p>')=='<p>no table</p>'
 
-@pytest.mark.parametrize('text,columns', [('one line of words\nand another', False), ('a  1\nb  2', True), ('    def f():\n        return  1', False), ('name  value', False)])
+@pytest.mark.parametrize('text,columns',
+    [('one line of words\nand another', False), ('a  1\nb  2', True), ('    def f():\n        return  1', False),
+    ('name  value', False)])
 def test_text_in_columns_is_not_wrapped(docs, text, columns):
     assert docs.in_columns(dict(text=text)) is columns is docs.in_columns(dict(data={'text/plain': text}))
 
 @pytest.mark.parametrize('given,made', [
     ('see [[`a`](x.html#a)](b.ipynb), [`c`](d)', 'see [`a`](b.ipynb), [`c`](d)'),
-    ('[the [`a`](x) of it](b)', '[the `a` of it](b)'), ('[[`a`](x) and [`b`](y)](z)', '[`a` and `b`](z)'), ('[`a`](x) and [b](y)', '[`a`](x) and [b](y)')])
+    ('[the [`a`](x) of it](b)', '[the `a` of it](b)'), ('[[`a`](x) and [`b`](y)](z)', '[`a` and `b`](z)'),
+    ('[`a`](x) and [b](y)', '[`a`](x) and [b](y)')])
 def test_a_name_within_a_link_is_none_of_its_own(docs, given, made): assert docs.unnested(given)==made
 
 def picture_cell(source, n): return AttrDict(source=source, id='abc', outputs=[{'data': {'image/png': ''}}]*n)

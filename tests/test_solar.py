@@ -1,4 +1,5 @@
-"A user's case from table to tables: solar cells by link, a score for unequal classes, subgroups, and what is recorded of it"
+"""A user's case from table to tables: solar cells by link, a score for unequal classes, subgroups, and what is recorded
+of it"""
 import importlib, shutil, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -11,7 +12,8 @@ from aepretrain_nb.data.own import own_images, read_own
 from aepretrain_nb.experiment.subgroups import column_of, rescored, subgroups_of
 
 ROOT = Path(__file__).resolve().parents[1]
-FEW = '--setting smoke --set pretrain.steps=4 --set finetune.steps=8 --set finetune.evals=2 --labels 60 --seeds 2 --score balanced'.split()
+FEW = ('--setting smoke --set pretrain.steps=4 --set finetune.steps=8 --set finetune.evals=2 '
+    '--labels 60 --seeds 2 --score balanced').split()
 
 @pytest.fixture(scope='module')
 def cells(tmp_path_factory): return made_cells(tmp_path_factory.mktemp('made')/'cells', 120, size=16)
@@ -43,7 +45,8 @@ def package(cells, tmp_path, monkeypatch):
     shutil.copytree(cells.parent/'images', data/'images')
     (data.parent/'__init__.py').write_text('')
     degrees = ['0.0', '0.3333333333333333', '0.6666666666666666', '1.0']
-    lines = [f'images/{f.name}  {degrees[i%4]:18}  {"mono" if i%8<4 else "poly"}' for i,f in enumerate(sorted((data/'images').iterdir()))]
+    lines = [f'images/{f.name}  {degrees[i%4]:18}  {"mono" if i%8<4 else "poly"}'
+        for i,f in enumerate(sorted((data/'images').iterdir()))]
     (data/'labels.csv').write_text('\n'.join(lines)+'\n')
     monkeypatch.setattr(sys, 'path', [str(tmp_path/'site'), *[p for p in sys.path if 'elpv' not in p]])
     importlib.invalidate_caches()
@@ -60,8 +63,10 @@ def test_photographs_are_reached_by_a_link_and_labelled_at_one_half(package, tmp
     table = solar_cells(tmp_path/'solar')
     assert table==solar_cells(tmp_path/'solar') and (tmp_path/'solar'/'images').resolve()==package/'images'
     t = pd.read_csv(table)
-    assert list(t)==['file', 'label', 'type', 'certainty'] and list(t)==list(pd.read_csv(made_cells(tmp_path/'made', 8, size=16)))
-    assert t.label[:4].tolist()==['functional']*2+['defective']*2 and t.certainty[:4].tolist()==['certain', 'uncertain', 'uncertain', 'certain']
+    assert list(t)==['file', 'label', 'type', 'certainty']
+    assert list(t)==list(pd.read_csv(made_cells(tmp_path/'made', 8, size=16)))
+    assert t.label[:4].tolist()==['functional']*2+['defective']*2
+    assert t.certainty[:4].tolist()==['certain', 'uncertain', 'uncertain', 'certain']
     a = read_own(table, cache=False).account
     assert sum(a.parts.values())==120 and not len(a.skipped) and a.classes.loc['defective'].sum()==60
 
@@ -74,11 +79,14 @@ def test_photographs_that_are_not_there(tmp_path, monkeypatch):
 
 def test_validation_and_rows_go_by_the_score_that_was_asked_for(solar):
     rows = solar.rows
-    assert set(rows.metric)=={'balanced'} and set(rows.chance)=={50} and (rows.value==rows.balanced).all() and solar.metric=='balanced'
-    assert rows.valid.between(0, 100).all() and set(solar.curves.valid.round(6))<={round(100*(a/4+b/8)/2, 6) for a in range(5) for b in range(9)}
+    assert set(rows.metric)=={'balanced'} and set(rows.chance)=={50} and (rows.value==rows.balanced).all()
+    assert solar.metric=='balanced'
+    assert rows.valid.between(0, 100).all()
+    assert set(solar.curves.valid.round(6))<={round(100*(a/4+b/8)/2, 6) for a in range(5) for b in range(9)}
 
 def test_a_leak_shows_that_validation_has_the_score_of_the_test(cells, tmp_path):
-    assert main(['compare', str(cells), *FEW, '--arms', 'random', '--set', 'labels.valid=test', '--out', str(tmp_path/'o')])==0
+    assert main(['compare', str(cells), *FEW, '--arms', 'random', '--set', 'labels.valid=test', '--out',
+        str(tmp_path/'o')])==0
     rows = Results.read(tmp_path/'o').rows
     assert (rows.valid-rows.value).abs().max()<1e-3 and (rows.value==rows.balanced).all()
 
@@ -114,7 +122,8 @@ def test_the_command_tells_each_subgroup(solar, cells, capsys):
     assert 'mono: random at labels=60' in together and 'poly: random at labels=60' in together
     assert set(Results.read(solar.folder/'subgroups-type.csv', subgroup='poly').rows.subgroup)=={'poly'}
 
-@pytest.mark.parametrize('argv,words', [(['--by', 'typ'], "did you mean 'type'"), (['--by', 'type', '--size', '8'], 'results of other images')])
+@pytest.mark.parametrize('argv,words', [(['--by', 'typ'], "did you mean 'type'"),
+    (['--by', 'type', '--size', '8'], 'results of other images')])
 def test_subgroups_that_cannot_be_told(solar, cells, capsys, argv, words):
     assert words in refused(capsys, 'subgroups', solar.folder, cells, *argv)
 
@@ -135,14 +144,16 @@ def test_the_tool_records_what_the_guide_reads(tmp_path, monkeypatch, capsys):
     asked = [o for o in FEW if o not in ('--score', 'balanced')]
     assert tool.record(lambda f: made_cells(f, 120, size=16), tmp_path/'store', 16, asked, tmp_path/'out')==0
     fits = Results.read(tmp_path/'out'/'solar.csv')
-    assert len(fits.rows)==6 and len(fits.encoders)==2 and 'compare cells.csv' in fits.told('command') and '--size 16' in fits.told('command')
+    assert len(fits.rows)==6 and len(fits.encoders)==2 and 'compare cells.csv' in fits.told('command')
+    assert '--size 16' in fits.told('command')
     mono = Results.read(tmp_path/'out'/'solar_subgroups.csv', by='type', subgroup='mono')
     assert set(mono.rows.key)==set(fits.rows.key) and len(fits.curves)
 
 def test_the_recorded_rows_are_whole():
     rows,by = recorded('solar'),recorded('solar_subgroups')
     fits = rows[rows.kind=='fit']
-    assert fits.groupby(['arm', 'labels']).head_seed.nunique().eq(5).all() and fits.labels.nunique()==3 and fits.arm.nunique()==3
+    assert fits.groupby(['arm', 'labels']).head_seed.nunique().eq(5).all() and fits.labels.nunique()==3
+    assert fits.arm.nunique()==3
     assert set(fits.metric)=={'balanced'} and set(by.key)==set(fits.key)
     parts = by.groupby(['by', 'key']).n_test.sum()
     assert parts.eq(fits.n_test.iloc[0]).all() and {'mono', 'poly'}<=set(by.subgroup)

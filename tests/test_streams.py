@@ -13,7 +13,8 @@ def pair(n=30, m=50, **kw):
     labelled,unlabelled = ImageSet(images(n), torch.arange(n)%3, list('abc')),ImageSet(images(m))
     return ImageDL(labelled, 4, seed=5, **kw), ImageDL(unlabelled, 16, seed=6, target='x', corrupt=Gaussian(.1), **kw)
 
-def same(a, b): return all(torch.equal(p, q) for one,two in zip(a, b) for p,q in zip((*one[0],*one[1]), (*two[0],*two[1])))
+def same(a, b):
+    return all(torch.equal(p, q) for one,two in zip(a, b) for p,q in zip((*one[0],*one[1]), (*two[0],*two[1])))
 
 def test_each_stream_is_what_it_is_alone():
     a,b = pair()
@@ -49,7 +50,8 @@ def test_named_batches_hold_the_same():
 
 def test_wrong_requests():
     a,b = pair()
-    for kw,words in ((dict(labelled=b), "labelled: ImageSet"), (dict(unlabelled=a), "give target='x'"), (dict(steps=0), 'steps is 0'), (dict(steps=2.5), 'steps is 2.5')):
+    for kw,words in ((dict(labelled=b), "labelled: ImageSet"), (dict(unlabelled=a), "give target='x'"),
+        (dict(steps=0), 'steps is 0'), (dict(steps=2.5), 'steps is 2.5')):
         with pytest.raises(DataError, match=words): JointDL(**dict(labelled=a, unlabelled=b, steps=3)|kw)
     with pytest.raises(DataError, match='labelled: .* has no images'): JointDL(a.new(a.dataset.take([])), b, steps=3)
     assert JointDL(a, b, 3, seed=4).labelled.seed==seed_of(4, 'labelled')

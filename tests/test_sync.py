@@ -8,10 +8,13 @@ ROOT = Path(__file__).resolve().parents[1]
 NBS = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not any(o[0] in '._' for o in p.relative_to(ROOT).parts)]
 MODULES = sorted((ROOT/'aepretrain_nb').rglob('*.py'))
 every = pytest.mark.parametrize('nb', NBS, ids=lambda p: p.relative_to(ROOT/'nbs').with_suffix('').as_posix())
-DIRECTIVES = {'default_exp','export','exporti','exports','exportd','exec_doc','hide','hide_line','slow','notest','eval','echo','output','include','code-fold','code-summary',
+DIRECTIVES = {'default_exp','export','exporti','exports','exportd','exec_doc','hide','hide_line','slow','notest','eval',
+    'echo','output','include','code-fold','code-summary',
     'filter_stream','skip_showdoc','fig-alt'}
 
-def cells(nb, kind='code'): return [(i,c,''.join(c['source'])) for i,c in enumerate(json.loads(nb.read_text(encoding='utf-8'))['cells']) if c['cell_type']==kind]
+def cells(nb, kind='code'):
+    return [(i,c,''.join(c['source'])) for i,c in enumerate(json.loads(nb.read_text(encoding='utf-8'))['cells'])
+        if c['cell_type']==kind]
 def outputs(nb): return [(i,o) for i,c,_ in cells(nb) for o in c['outputs']]
 
 def body(src):
@@ -67,7 +70,8 @@ def test_no_public_name_stands_in_two_modules():
     seen = {}
     for m in re.findall(r'from \.([\w.]+) import', (ROOT/'aepretrain_nb'/'all.py').read_text(encoding='utf-8')):
         tree = ast.parse((ROOT/'aepretrain_nb'/f'{m.replace(".", "/")}.py').read_text(encoding='utf-8'))
-        names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id=='__all__')
+        names = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign)
+            and o.targets[0].id=='__all__')
         for n in names: assert seen.setdefault(n, m)==m, f'{n} is in {seen[n]} and in {m}'
 
 def test_every_picture_says_what_is_seen_on_it():
@@ -84,7 +88,8 @@ def test_directives_are_ones_that_nbdev_reads(nb):
     for i,_,src in cells(nb):
         old = re.findall(r'^#\s*(?:default_exp|export\w*|hide\w*|slow|notest|cuda|skip)\b.{0,20}$', src, re.M)
         assert not old, f'cell {i}: {old[0]!r} does nothing, write #|'
-        for d in re.findall(r'^\s*#\s*\|\s*([\w-]+)', src, re.M): assert d in DIRECTIVES, f'cell {i}: unknown directive {d}'
+        for d in re.findall(r'^\s*#\s*\|\s*([\w-]+)', src, re.M):
+            assert d in DIRECTIVES, f'cell {i}: unknown directive {d}'
 
 @every
 def test_imports_stand_in_cells_of_their_own(nb):
@@ -98,10 +103,12 @@ def test_pages_are_light_and_clean(nb):
     assert len(json.dumps([o for _,o in outs])) < 1_000_000
     for i,c,_ in cells(nb): assert c['execution_count'] is None, f'cell {i}'
     for i,o in outs:
-        txt = json.dumps({k:v for k,v in o.get('data', {}).items() if not k.startswith('image/')}) + ''.join(o.get('text', []))
+        txt = json.dumps({k:v for k,v in o.get('data', {}).items()
+            if not k.startswith('image/')}) + ''.join(o.get('text', []))
         assert o['output_type']!='error' and 'Traceback (most recent' not in txt, f'cell {i} holds an error'
         assert o.get('name')!='stderr', f'cell {i} holds a warning: {txt[:200]}'
-        assert not re.search(r'(?<![\w.:/])/(?:home|Users|root|tmp|work|usr|opt|var)/', txt), f'cell {i} holds a path of one machine'
+        assert not re.search(r'(?<![\w.:/])/(?:home|Users|root|tmp|work|usr|opt|var)/',
+            txt), f'cell {i} holds a path of one machine'
 
 @every
 def test_nothing_that_only_quarto_knows(nb):

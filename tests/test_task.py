@@ -4,7 +4,8 @@ import numpy as np, pytest, torch
 from fastai.data.core import DataLoaders
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score, top_k_accuracy_score
+from sklearn.metrics import (accuracy_score, average_precision_score, f1_score, jaccard_score, recall_score,
+    top_k_accuracy_score)
 from torch import nn
 from torch.nn import functional as F
 from aepretrain_nb.data.loader import image_dls
@@ -294,7 +295,8 @@ def test_several_labels_that_all_count_are_trained_as_by_pytorch_to_the_bit():
     out.requires_grad_()
     for how in ('mean', 'none'):
         ours,theirs = labels_loss(out, hits, how),F.binary_cross_entropy_with_logits(out, hits, reduction=how)
-        assert torch.equal(ours, theirs) and torch.equal(*(torch.autograd.grad(o.mean(), out)[0] for o in (ours, theirs)))
+        assert torch.equal(ours, theirs)
+        assert torch.equal(*(torch.autograd.grad(o.mean(), out)[0] for o in (ours, theirs)))
 
 def test_what_does_not_count_adds_nothing_to_a_sum_over_all_pairs():
     out,hits = problem('multi-label', 30, 4, 0)
@@ -304,7 +306,8 @@ def test_what_does_not_count_adds_nothing_to_a_sum_over_all_pairs():
     assert labels_loss(out, y).item()==pytest.approx(each[~marked].sum().item()/120, rel=1e-6)
     assert labels_loss(out, torch.full_like(y, 255))==0
     a,b = (tallied(task_of('multi-label'), out, o, [7, 23]) for o in (y, hits))
-    assert a.scores()!=b.scores() and a.scores()==tallied(task_of('multi-label'), out.masked_fill(marked, 99.), y, [30]).scores()
+    assert a.scores()!=b.scores()
+    assert a.scores()==tallied(task_of('multi-label'), out.masked_fill(marked, 99.), y, [30]).scores()
 
 @pytest.mark.parametrize('ignore', [255, 2])
 def test_pixels_that_are_not_known_teach_nothing(ignore):

@@ -1,4 +1,5 @@
-"Tasks beside classification, from tiny images to a verdict in their own units; and what was tried for a rate can be audited."
+"""Tasks beside classification, from tiny images to a verdict in their own units; and what was tried for a rate can be
+audited."""
 import pytest, torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,9 +15,12 @@ from aepretrain_nb.nets.encoder import levels
 from aepretrain_nb.train.task import task_of
 
 here = f'{__name__}:'
-ON = dict(pretrained=dict(steps=['reconstruct', 'classify']), hasty=dict(steps=['classify'], change=dict(finetune=dict(steps=1, evals=1))))
-BASE = dict(name='tasks', setting='smoke', encoder=dict(make='conv', widths=[6, 8], norm=False), decoder=dict(make='mirror', out_act='sigmoid'), head=dict(make='linear'),
-    pretrain=dict(opt='adam', lr=.01, bs=32, steps=30, evals=2), finetune=dict(opt='adam', lr=.01, bs=16, steps=60, evals=3),
+ON = dict(pretrained=dict(steps=['reconstruct', 'classify']),
+    hasty=dict(steps=['classify'], change=dict(finetune=dict(steps=1, evals=1))))
+BASE = dict(name='tasks', setting='smoke', encoder=dict(make='conv', widths=[6, 8], norm=False),
+    decoder=dict(make='mirror', out_act='sigmoid'), head=dict(make='linear'),
+    pretrain=dict(opt='adam', lr=.01, bs=32, steps=30, evals=2),
+    finetune=dict(opt='adam', lr=.01, bs=16, steps=60, evals=3),
     images={}, labels=dict(n=[80]), seeds=dict(n=4), arms=ON)
 
 def pictures(n, seed, size=8):
@@ -33,7 +37,8 @@ def pictures(n, seed, size=8):
 def splits(kind):
     def part(n, seed):
         x,halves,mask = pictures(n, seed)
-        return ImageSet(x, halves, ['up', 'down']) if kind=='multi-label' else ImageSet(x, mask, ['ground', 'up', 'down'])
+        return ImageSet(x, halves, ['up', 'down']) if kind=='multi-label' else ImageSet(x, mask,
+            ['ground', 'up', 'down'])
     return Splits('bars', part(160, 0), part(60, 1))
 
 class MaskHead(nn.Module):
@@ -49,16 +54,19 @@ def masks(encoder, c, h, w, n_out, gen=None): return MaskHead(levels(encoder, c,
 def done(request, tmp_path_factory):
     head = dict(make=here+'masks') if request.param=='segment' else dict(make='linear')
     policy = dict(labels=dict(n=[80], policy='uniform'))
-    return request.param,compare(splits(request.param), recipe=BASE | policy | dict(head=head), store=tmp_path_factory.mktemp('t')/'s', progress=False)
+    return request.param,compare(splits(request.param), recipe=BASE | policy | dict(head=head),
+        store=tmp_path_factory.mktemp('t')/'s', progress=False)
 
 METRIC = {'multi-label': ('map', 'map11', 'mean average precision'), 'segment': ('miou', 'pixel', 'mean IoU')}
 
 def test_rows_and_words_are_those_of_the_task(done):
     kind,res = done
     metric,other,title = METRIC[kind]
-    assert len(res.rows)==8 and not len(res.missing) and set(res.rows.metric)=={metric} and set(res.rows.unit)=={'%'} and set(res.rows.better)=={'higher'}
+    assert len(res.rows)==8 and not len(res.missing) and set(res.rows.metric)=={metric} and set(res.rows.unit)=={'%'}
+    assert set(res.rows.better)=={'higher'}
     ours = res.rows[res.rows.arm=='pretrained'] # of masks, one may call everything paper
-    assert res.rows[other].between(0, 100).all() and (ours.value>=ours.chance).all() and (ours.value>ours.chance).sum()>1
+    assert res.rows[other].between(0, 100).all() and (ours.value>=ours.chance).all()
+    assert (ours.value>ours.chance).sum()>1
     row, = res.verdict().table.itertuples()
     assert row.diff>0 and title in res.text() and 'points' in res.text() and row.verdict!='hurts'
     assert read_results(res.store.path, trust=__name__).text()==res.text()
@@ -81,14 +89,18 @@ def test_another_score_of_the_task_can_be_asked_for(done):
     assert set(again.rows.metric)=={other} and again.rows.value.tolist()==res.rows[other].tolist()
 
 def test_a_head_of_another_task_is_refused_before_anything_is_run(tmp_path):
-    with pytest.raises(ExperimentError, match='pretrained cannot classify images of 1x8x8') as e: compare(splits('segment'), recipe=BASE | dict(labels=dict(n=[80], policy='uniform')), store=tmp_path/'s', progress=False)
+    with pytest.raises(ExperimentError, match='pretrained cannot classify images of 1x8x8') as e:
+        compare(splits('segment'), recipe=BASE | dict(labels=dict(n=[80], policy='uniform')), store=tmp_path/'s',
+            progress=False)
     assert '\n' not in str(e.value) and not (tmp_path/'s').exists()
 
 # Arms that end with an autoencoder
 
 def test_reconstruction_arms_are_judged_by_their_error_and_lower_is_better(tmp_path):
-    arms = dict(long=dict(steps=['reconstruct']), short=dict(steps=['reconstruct'], change=dict(pretrain=dict(steps=1, evals=1))))
-    res = compare(splits('multi-label'), recipe=BASE | dict(arms=arms), seeds=4, treatment='long', store=tmp_path/'s', progress=False)
+    arms = dict(long=dict(steps=['reconstruct']),
+        short=dict(steps=['reconstruct'], change=dict(pretrain=dict(steps=1, evals=1))))
+    res = compare(splits('multi-label'), recipe=BASE | dict(arms=arms), seeds=4, treatment='long', store=tmp_path/'s',
+        progress=False)
     assert set(res.rows.metric)=={'mse'} and set(res.rows.better)=={'lower'} and len(res.rows)==8
     row, = res.verdict().table.itertuples()
     assert row.diff<0 and row.verdict=='helps' and 'squared error' in res.text()
@@ -109,7 +121,8 @@ def test_every_rate_that_was_tried_is_kept_and_an_end_is_named(tmp_path, how):
     tried = {o['lr']: (o['valid'], -o['valid_loss']) for o in t}
     assert set(tried)<=set(rates) and (set(tried)==set(rates) or 'seek' in how) and len(t)==len(tried)
     best = res.rows.lr.item()
-    assert [o['lr'] for o in t if o['chosen']]==[best] and tried[best][0]==max(v for v,_ in tried.values())==res.rows.valid.item()
+    assert [o['lr'] for o in t if o['chosen']]==[best]
+    assert tried[best][0]==max(v for v,_ in tried.values())==res.rows.valid.item()
     neighbours = [v for v in rates if abs(rates.index(v)-rates.index(best))==1]
     assert set(neighbours)<=set(tried) and res.rows.edge.item()==(best in (rates[0], rates[-1]))
 
@@ -117,6 +130,7 @@ def test_what_was_tried_for_an_autoencoder_is_kept_too(tmp_path):
     r = merged(smoke, dict(pretrain=dict(opt=dict(sgd=[.1, .5], adam=[.003]))))
     res = compare(digits, ['pretrained'], [50], 1, r, store=tmp_path/'s', progress=False)
     record = res.store.get(res.steps[0].parents[0].key)
-    assert [(o['opt'], o['lr']) for o in record['tuning']]==[('sgd', .1), ('sgd', .5), ('adam', .003)] and sum(o['chosen'] for o in record['tuning'])==1
+    assert [(o['opt'], o['lr']) for o in record['tuning']]==[('sgd', .1), ('sgd', .5), ('adam', .003)]
+    assert sum(o['chosen'] for o in record['tuning'])==1
     assert min(record['tuning'], key=lambda o: o['mse'])['chosen'] and record['row']['edge'] is True
     assert res.encoders.tried.item()=='sgd:0.1 0.5; adam:0.003'

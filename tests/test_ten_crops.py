@@ -18,7 +18,8 @@ from aepretrain_nb.train.task import task_of
 digits = dataset('digits')
 def several(o): return ImageSet(o.x, torch.stack([o.y%2, o.y//5, 1-o.y%3%2], 1), layout='nchw')
 DATA = {'classify': digits, 'multi-label': Splits('several', several(digits.train), several(digits.test))}
-OWN = dict(images=dict(augment=dict(size=7)), labels=dict(n=[60], policy='uniform'), seeds=dict(n=1), finetune=dict(steps=12, evals=1, lr=.01))
+OWN = dict(images=dict(augment=dict(size=7)), labels=dict(n=[60], policy='uniform'), seeds=dict(n=1),
+    finetune=dict(steps=12, evals=1, lr=.01))
 RECIPE = merged(default_recipe('smoke', 'digits') | dict(arms=dict(random=dict(steps=['classify']))), OWN)
 
 def over_torchvisions(net, norm, images):

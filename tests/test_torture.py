@@ -21,7 +21,8 @@ def small(monkeypatch, no_pictures):
     "One grid of four fits and two autoencoders, fewer cases, no pictures."
     for name in ('frozen', 'rates'): monkeypatch.delitem(grid.GRIDS, name)
     for name in ('auto', 'frozen', 'own'): monkeypatch.delitem(edits.CALLS, name)
-    monkeypatch.setattr(grid, 'USUAL', 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'.split())
+    few = '--setting smoke --labels 50 --seeds 2 --arms pretrained,random_default'
+    monkeypatch.setattr(grid, 'USUAL', f'compare digits --recipe kohlbrenner {few}'.split())
     monkeypatch.setattr(races, 'ADOPTIONS', 5)
     monkeypatch.setattr(torture.determinism, 'WAYS', [torture.determinism.order])
 
@@ -61,9 +62,12 @@ def test_halves_of_files_are_noticed(tmp_path):
     assert grid.unclean(tmp_path)==['.b.json is left over', 'a.json is half written']
 
 @pytest.mark.parametrize('main,what', [
-    (lambda argv: 1/0, 'ZeroDivisionError in '), (lambda argv: 3, 'exit code 3'), (lambda argv: 2, 'exit code 2 in 0 lines'),
-    (lambda argv: Path('left.txt').write_text('') and 0 or 2, 'exit code 2 in 0 lines'), (lambda argv: Path('../../outside.txt').write_text('') or 0, 'outside.txt was written'),
-    (lambda argv: print('aepretrain: no', file=__import__('sys').stderr) or Path('left.txt').write_text('') or 2, 'refused, but left.txt was written')])
+    (lambda argv: 1/0, 'ZeroDivisionError in '), (lambda argv: 3, 'exit code 3'),
+    (lambda argv: 2, 'exit code 2 in 0 lines'),
+    (lambda argv: Path('left.txt').write_text('') and 0 or 2, 'exit code 2 in 0 lines'),
+    (lambda argv: Path('../../outside.txt').write_text('') or 0, 'outside.txt was written'),
+    (lambda argv: print('aepretrain: no', file=__import__('sys').stderr) or Path('left.txt').write_text('') or 2,
+    'refused, but left.txt was written')])
 def test_a_bad_answer_is_noticed(tmp_path, monkeypatch, main, what):
     own = tmp_path/'house'
     own.mkdir()

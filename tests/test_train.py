@@ -1,4 +1,5 @@
-"The learner's promise, beyond the notebook's one example: the stock Learner's bytes, for every optimiser and with layers that keep state or draw noise."
+"""The learner's promise, beyond the notebook's one example: the stock Learner's bytes, for every optimiser and with
+layers that keep state or draw noise."""
 import matplotlib.pyplot as plt, numpy as np, pytest, torch
 from PIL import Image
 from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException
@@ -25,17 +26,20 @@ digits = dataset('digits')
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.3), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.3),
+        nn.Flatten(), nn.Linear(64, 10))
 
 def fit(cls, opt, cbs=(), epochs=2, **kw):
     dls = image_dls(digits.train.take(range(200)), digits.train.take(range(200, 300)), bs=16, seed=3)
     model = net()
-    learn = cls(dls, model, F.cross_entropy, torch_opt(opt, **kw), lr=.01, cbs=list(cbs), metrics=accuracy, train_bn=False, wd_bn_bias=True)
+    learn = cls(dls, model, F.cross_entropy, torch_opt(opt, **kw), lr=.01, cbs=list(cbs), metrics=accuracy,
+        train_bn=False, wd_bn_bias=True)
     torch.manual_seed(1)
     with learn.no_bar(), learn.no_logging(): learn.fit(epochs)
     return learn
 
-def same(a, b): return all(torch.equal(p, q) for p,q in zip(a.model.state_dict().values(), b.model.state_dict().values()))
+def same(a, b):
+    return all(torch.equal(p, q) for p,q in zip(a.model.state_dict().values(), b.model.state_dict().values()))
 
 @pytest.mark.parametrize('opt', OPTIMISERS)
 def test_bytes_of_the_stock_learner(opt):
@@ -91,7 +95,8 @@ def learner(cls=ImageLearner, cbs=(), **kw):
     return cls(dls, net(), F.cross_entropy, torch_opt('sgd'), lr=.1, cbs=list(cbs), metrics=accuracy, **kw)
 
 def broken_off(learn, kind, after=6, **kw):
-    with learn.no_logging(), learn.no_bar(), pytest.raises(kind): learn.fit(3, cbs=[Break(kind, after), *kw.pop('cbs', ())], **kw)
+    with learn.no_logging(), learn.no_bar(), pytest.raises(kind):
+        learn.fit(3, cbs=[Break(kind, after), *kw.pop('cbs', ())], **kw)
 
 def quiet(learn, n=1, lr=None, **kw):
     with learn.no_logging(), learn.no_bar(): learn.fit(n, lr, **kw)
@@ -130,7 +135,8 @@ def test_best_weights_of_a_broken_fit_do_not_come_back(kind, cls):
 def test_a_sparsity_hook_is_there_once_and_gone_at_the_end(kind, cls):
     enc = ConvEncoder(dict(c1=ConvStage(nn.Conv2d(1, 4, 3, padding=1))))
     ae = Autoencoder(enc, TiedDecoder(enc))
-    learn = cls(image_dls(digits.unlabelled.take(range(64)), digits.unlabelled.take(range(64)), bs=16, target='x'), ae, ReconLoss(), torch_opt('sgd'), lr=.1, cbs=[SparsityCB(.1)])
+    learn = cls(image_dls(digits.unlabelled.take(range(64)), digits.unlabelled.take(range(64)), bs=16, target='x'), ae,
+        ReconLoss(), torch_opt('sgd'), lr=.1, cbs=[SparsityCB(.1)])
     broken_off(learn, kind)
     heard = []
     class Hooks(Callback):
@@ -172,7 +178,8 @@ names = [f'digit {i}' for i in range(10)]
 
 def trained(**kw):
     named = [ImageSet(o.x, o.y, names) for o in (digits.train, digits.test)]
-    learn = ImageLearner(image_dls(*named, bs=64, norm=(.3, .35), **kw), net(), F.cross_entropy, torch_opt('adam'), lr=.01, metrics=accuracy, bar=False)
+    learn = ImageLearner(image_dls(*named, bs=64, norm=(.3, .35), **kw), net(), F.cross_entropy, torch_opt('adam'),
+        lr=.01, metrics=accuracy, bar=False)
     with learn.no_logging(): learn.fit(2)
     return learn
 
@@ -219,7 +226,8 @@ def test_an_exported_learner_answers_as_before(fitted, tmp_path):
 def test_an_autoencoder_predicts_its_reconstruction(tmp_path):
     enc = ConvEncoder(dict(c1=ConvStage(nn.Conv2d(1, 4, 3, padding=1))))
     ae = Autoencoder(enc, TiedDecoder(enc))
-    learn = ImageLearner(image_dls(digits.unlabelled.take(range(64)), digits.unlabelled.take(range(64, 96)), bs=16, target='x'), ae, ReconLoss(), bar=False, path=tmp_path)
+    learn = ImageLearner(image_dls(digits.unlabelled.take(range(64)), digits.unlabelled.take(range(64, 96)), bs=16,
+        target='x'), ae, ReconLoss(), bar=False, path=tmp_path)
     learn.export('ae.pkl')
     with pytest.warns(UserWarning, match='insecure'): again = load_learner(tmp_path/'ae.pkl')
     x = digits.test.x[0]

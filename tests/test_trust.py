@@ -1,4 +1,5 @@
-"What is read is what was verified, what is filed is what was seen, and no file of a folder runs because the folder names it"
+"""What is read is what was verified, what is filed is what was seen, and no file of a folder runs because the folder
+names it"""
 import hashlib, json, os, pickle, shutil, subprocess, sys
 from contextlib import suppress
 from dataclasses import replace
@@ -49,7 +50,8 @@ def test_a_file_that_is_not_the_official_one_is_refused_before_it_is_parsed(name
 def cifar(tmp_path, monkeypatch):
     "A tiny tree in CIFAR's layout, with a reader that holds its digests"
     x,folder = np.arange(2*3072, dtype=np.uint8).reshape(2, 3072),tmp_path/'tiny'
-    files = dict(train=dict(data=x, labels=[0, 1]), test=dict(data=x[::-1], labels=[1, 0]), names=dict(names=['a', 'b']))
+    files = dict(train=dict(data=x, labels=[0, 1]), test=dict(data=x[::-1], labels=[1, 0]),
+        names=dict(names=['a', 'b']))
     folder.mkdir()
     for k,v in files.items(): (folder/k).write_bytes(pickle.dumps(v))
     def known(k): return [k, hashlib.md5((folder/k).read_bytes()).hexdigest()]
@@ -94,7 +96,8 @@ def test_the_kept_faces_of_ckplus_are_arrays_or_made_again(tmp_path):
 
 # What was seen
 
-ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, recipe='kohlbrenner', setting='smoke', progress=False)
+ONE = dict(arms=['pretrained', 'random_default'], labels=50, seeds=1, recipe='kohlbrenner', setting='smoke',
+    progress=False)
 
 def own():
     d = dataset('digits')
@@ -108,7 +111,8 @@ def seen(tmp_path_factory):
     compare(splits, store=store, **ONE | dict(arms=['random_default']))
     return splits,store
 
-EDITS = dict(pixel=lambda s: s.train.x, test=lambda s: s.test.x, unlabelled=lambda s: s.unlabelled.x, label=lambda s: s.train.y,
+EDITS = dict(pixel=lambda s: s.train.x, test=lambda s: s.test.x, unlabelled=lambda s: s.unlabelled.x,
+    label=lambda s: s.train.y,
     group=lambda s: s.train.groups, fold=lambda s: s.folds[0])
 
 @pytest.mark.parametrize('what', EDITS)
@@ -125,7 +129,8 @@ def test_one_number_that_was_changed_in_memory_makes_other_data(seen, what):
     assert splits.fresh()==own().digest
 
 @pytest.mark.parametrize('edit', [
-    lambda s: s.train.x.numpy().fill(7), lambda s: setattr(s, 'folds', [torch.arange(50)]), lambda s: s.train.classes.__setitem__(0, 'zero'),
+    lambda s: s.train.x.numpy().fill(7), lambda s: setattr(s, 'folds', [torch.arange(50)]),
+    lambda s: s.train.classes.__setitem__(0, 'zero'),
     lambda s: setattr(s, 'train', s.train.take(range(900)))], ids=['pixels', 'folds', 'class', 'part'])
 def test_a_named_data_set_that_was_edited_does_not_go_by_its_name(edit):
     "Whether or not its digest was asked for before"
@@ -143,11 +148,12 @@ def test_a_named_data_set_that_was_edited_does_not_go_by_its_name(edit):
 def kept(tmp_path_factory):
     "A store of two arms, filled from the command line"
     store = tmp_path_factory.mktemp('kept')/'s'
-    line = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default --out'
-    assert main([*line.split(), str(store)])==0
+    line = 'compare digits --recipe kohlbrenner --setting smoke --labels 50 --seeds 1 --arms pretrained,random_default'
+    assert main([*line.split(), '--out', str(store)])==0
     return store
 
-CODE = 'from pathlib import Path\nPath(__file__).with_name("RAN").write_text("")\ndef f(*args, **kwargs): raise KeyError\n'
+CODE = ('from pathlib import Path\nPath(__file__).with_name("RAN").write_text("")\n'
+    'def f(*args, **kwargs): raise KeyError\n')
 
 @pytest.fixture
 def folder(kept, tmp_path, monkeypatch):
@@ -188,21 +194,24 @@ def otherwise(step, **parts):
     return replace(step, net=net, start=start, **{k: v for k,v in parts.items() if k!='net'})
 
 EVIL = dict(make='evilmod:f')
-STEPS = dict(encoder=dict(net=dict(encoder=EVIL)), decoder=dict(net=dict(decoder=EVIL)), head=dict(net=dict(head=EVIL)), do=dict(do='evilmod:f'))
+STEPS = dict(encoder=dict(net=dict(encoder=EVIL)), decoder=dict(net=dict(decoder=EVIL)), head=dict(net=dict(head=EVIL)),
+    do=dict(do='evilmod:f'))
 
 def recipe_with(**own):
     def f(o): o['recipe'] |= own
     return f
 
 RECIPES = dict(name=dict(name='evilmod:f'), view=dict(view='evilmod:f'), encoder=dict(encoder=EVIL),
-    steps=dict(arms=dict(pretrained=dict(steps=['evilmod:f']))), template=dict(arms=dict(pretrained=dict(steps=[dict(do='evilmod:f')]))))
+    steps=dict(arms=dict(pretrained=dict(steps=['evilmod:f']))),
+    template=dict(arms=dict(pretrained=dict(steps=[dict(do='evilmod:f')]))))
 
 def says_trust(folder, capsys):
     "Report and `read_results` name the module in one line, and it has not run"
     capsys.readouterr()
     assert main(['report', '.'])==2
     err = capsys.readouterr().err
-    assert err.count('\n')==1 and "names 'evilmod:f'" in err and '--trust evilmod' in err and "trust=('evilmod',)" in err
+    assert err.count('\n')==1 and "names 'evilmod:f'" in err and '--trust evilmod' in err
+    assert "trust=('evilmod',)" in err
     with pytest.raises(ExperimentError, match='evilmod:f'): read_results(folder)
     assert not ran(folder)
 
@@ -242,20 +251,23 @@ def own_head(encoder, c, h, w, n_out, gen=None):
     return head_of('linear')(encoder, c, h, w, n_out, gen=gen)
 
 def test_names_of_nets_and_of_files_are_no_modules():
-    assert paths_in(dict(encoder=dict(make='timm:resnet18'), arms={'file:a': dict(steps=['classify'], start='file:b')}))==set()
+    assert paths_in(dict(encoder=dict(make='timm:resnet18'),
+        arms={'file:a': dict(steps=['classify'], start='file:b')}))==set()
 
 @pytest.mark.slow
 def test_the_folder_of_the_call_is_no_place_for_modules(folder):
     "`python -m` puts it first on the path, before the library's own"
     for name in ('torch', 'numpy', 'timm', 'argparse', 'shlex'): (folder/f'{name}.py').write_text(CODE)
     env = {k: v for k,v in os.environ.items() if k!='PYTHONSAFEPATH'}
-    p = subprocess.run([sys.executable, '-m', 'aepretrain_nb', 'settings'], cwd=folder, env=env, capture_output=True, text=True)
+    p = subprocess.run([sys.executable, '-m', 'aepretrain_nb', 'settings'], cwd=folder, env=env, capture_output=True,
+        text=True)
     assert p.returncode==0 and 'finetune.steps' in p.stdout and not ran(folder), p.stderr
 
 # Records that are not what they say
 
 def table(res): return res.rows.drop(columns=['seconds', 'images_s', 'revision']).to_csv(index=False)
-def record_of(folder, arm): return next(f for f in folder.glob('steps/*.json') if json.loads(f.read_text())['step'].get('arm')==arm)
+def record_of(folder, arm):
+    return next(f for f in folder.glob('steps/*.json') if json.loads(f.read_text())['step'].get('arm')==arm)
 
 def edit_value(o): o['row']['value'] = 99.9
 def edit_step(o): o['step']['seeds']['head'] = 7
@@ -270,11 +282,13 @@ def test_an_edited_record_is_named_left_out_by_a_report_and_made_again_by_a_comp
     before,f = table(read_results(folder)),record_of(folder, 'pretrained')
     change(f, EDITED[what])
     told = read_results(folder)
-    assert set(told.rows.arm)=={'random_default'} and told.missing.arm.tolist()==['pretrained'] and f.name in told.missing.reason[0]
+    assert set(told.rows.arm)=={'random_default'} and told.missing.arm.tolist()==['pretrained']
+    assert f.name in told.missing.reason[0]
     capsys.readouterr()
     res = compare('digits', store=folder, **ONE | dict(progress=True))
     err = capsys.readouterr().err
-    assert f.name in err and ('edited' in err or 'holds the step' in err) and table(res)==table(read_results(folder))==before
+    assert f.name in err and ('edited' in err or 'holds the step' in err)
+    assert table(res)==table(read_results(folder))==before
 
 def test_records_that_changed_places_are_both_named_and_made_again(folder, capsys):
     before = table(read_results(folder))
@@ -283,7 +297,8 @@ def test_records_that_changed_places_are_both_named_and_made_again(folder, capsy
     a.write_bytes(y); b.write_bytes(x)
     res = compare('digits', store=folder, **ONE)
     err = capsys.readouterr().err
-    assert f'{a.name} is broken: it holds the step {b.stem}' in err and f'{b.name} is broken: it holds the step {a.stem}' in err
+    assert f'{a.name} is broken: it holds the step {b.stem}' in err
+    assert f'{b.name} is broken: it holds the step {a.stem}' in err
     assert table(res)==before
 
 def test_a_record_without_a_seal_is_read_as_long_as_its_step_has_its_name(folder):
@@ -294,9 +309,11 @@ def test_a_record_without_a_seal_is_read_as_long_as_its_step_has_its_name(folder
 # Pickles
 
 READERS = dict(report=lambda: read_results('.').pictures(2), tables=lambda: Results.read('.').pictures(2),
-    resume=lambda: compare('digits', store='.', **ONE), borrow=lambda: compare('digits', store='other', reuse=['.'], **ONE))
+    resume=lambda: compare('digits', store='.', **ONE),
+    borrow=lambda: compare('digits', store='other', reuse=['.'], **ONE))
 
-@pytest.mark.parametrize('what', ['weights/*.safetensors', 'steps/*.json', 'plan/*.json', 'experiment.json', 'pictures.npz'])
+@pytest.mark.parametrize('what', ['weights/*.safetensors', 'steps/*.json', 'plan/*.json', 'experiment.json',
+    'pictures.npz'])
 def test_pickles_in_a_folder_are_never_loaded(folder, what):
     "Whoever meets one says so in a line, or makes the file again"
     for read in READERS.values():

@@ -31,9 +31,12 @@ def trials(n=3, sizes=(10, 100, 1000)):
 
 def pictures(ax=None):
     x = rng.uniform(size=(5, 1, 4, 6))
-    return dict(show_images=lambda ax: show_images(x, ax=ax), show_reconstructions=lambda ax: show_reconstructions(x, x/2, ax=ax),
-        label_curve=lambda ax: label_curve(trials(), scale=100, ax=ax), forest=lambda ax: forest(differences(trials()), scale=100, ax=ax),
-        confusion=lambda ax: confusion([0, 1, 1], [0, 1, 0], ax=ax), curves=lambda ax: curves(trials(), scale=100, ax=ax))
+    return dict(show_images=lambda ax: show_images(x, ax=ax),
+        show_reconstructions=lambda ax: show_reconstructions(x, x/2, ax=ax),
+        label_curve=lambda ax: label_curve(trials(), scale=100, ax=ax),
+        forest=lambda ax: forest(differences(trials()), scale=100, ax=ax),
+        confusion=lambda ax: confusion([0, 1, 1], [0, 1, 0], ax=ax),
+        curves=lambda ax: curves(trials(), scale=100, ax=ax))
 
 @pytest.mark.parametrize('name', pictures())
 def test_draws_where_it_is_told(name):
@@ -64,10 +67,12 @@ def test_tile_puts_every_image_in_its_place(n, ncol, h, w):
 @pytest.mark.parametrize('shape', [(4, 5, 6), (4, 1, 5, 6), (4, 3, 5, 6), (4, 7, 5, 6)])
 def test_any_images(kind, shape):
     x = (rng.uniform(size=shape)*255).astype('uint8')
-    v = {'uint8': x, 'float32': x.astype('float32')/255, 'tensor': torch.tensor(x), 'grad': torch.tensor(x/255., requires_grad=True)}[kind]
+    v = {'uint8': x, 'float32': x.astype('float32')/255, 'tensor': torch.tensor(x),
+        'grad': torch.tensor(x/255., requires_grad=True)}[kind]
     before = v.copy() if isinstance(v, np.ndarray) else v.detach().clone()
     got = show_images(v, ncol=4).images[0].get_array()
-    want = x/255 if x.ndim==3 else x[:, 0]/255 if shape[1]==1 else np.moveaxis(x/255, 1, -1) if shape[1]==3 else (x/255).mean(1)
+    want = x/255 if x.ndim==3 else x[:, 0]/255 if shape[1]==1 else np.moveaxis(x/255, 1,
+        -1) if shape[1]==3 else (x/255).mean(1)
     np.testing.assert_allclose(got[:, :6], want[0], atol=1e-6)
     assert (before==v).all()
 
@@ -101,7 +106,8 @@ def test_label_curve_draws_means_intervals_and_runs():
         want = [interval(v) for _, v in df[df.arm==a].groupby('labels').value]
         np.testing.assert_allclose(l.get_ydata(), [m for m, *_ in want])
     lo = ax.collections[0].get_paths()[0].vertices[:, 1].min()
-    assert np.isclose(lo, min(l for _, l, _ in [interval(v) for _, v in df[df.arm=='pretrained'].groupby('labels').value]))
+    assert np.isclose(lo,
+        min(l for _, l, _ in [interval(v) for _, v in df[df.arm=='pretrained'].groupby('labels').value]))
     assert sum(len(l.get_xdata()) for l in ax.lines if l.get_label().startswith('_'))==len(df)
 
 @pytest.mark.parametrize('n,sizes', [(1, (10, 100)), (3, (50,)), (1, (50,)), (2, range(10, 200, 10))])
@@ -159,10 +165,13 @@ def test_wrong_shapes_say_which():
     with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_images(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r'not \(2, 3\)'): show_filters(np.zeros((2, 3)))
 
-@pytest.mark.parametrize('arms', ['abcdef', ['pretrained', *'abc', 'random', 'frozen_random'], ['random', 'random_default', 'random_matched', 'frozen_random']])
+@pytest.mark.parametrize('arms', ['abcdef', ['pretrained', *'abc', 'random', 'frozen_random'],
+    ['random', 'random_default', 'random_matched', 'frozen_random']])
 def test_palette_differs_for_the_colour_blind(arms):
-    "Any two colours of a figure stay apart under full deuteranopia and protanopia (Machado et al. 2009), in linear RGB."
-    see = [np.eye(3), np.array([[.367322, .860646, -.227968], [.280085, .672501, .047413], [-.011820, .042940, .968881]]),
+    """Any two colours of a figure stay apart under full deuteranopia and protanopia (Machado et al. 2009), in linear
+    RGB."""
+    see = [np.eye(3),
+        np.array([[.367322, .860646, -.227968], [.280085, .672501, .047413], [-.011820, .042940, .968881]]),
            np.array([[.152286, 1.052583, -.204868], [.114503, .786281, .099216], [-.003882, -.048116, 1.051998]])]
     cols = np.array([matplotlib.colors.to_rgb(s['color']) for s in arm_styles(arms).values()])**2.2
     for m in see:
@@ -175,15 +184,18 @@ ARMS = 'pretrained', 'sparse', 'random', 'frozen_random', 'random_matched', 'SWW
 
 def of_arms(arms, sizes=(10, 100, 1000), n=3):
     d = pd.MultiIndex.from_product([sizes, arms, range(n)], names=['labels', 'arm', 'seed']).to_frame(index=False)
-    return d.assign(value=rng.uniform(50, 90, len(d)), subset=d.labels.astype(str)+'/'+d.seed.astype(str), valid=60., step=d.labels,
-        unit='%', metric='accuracy', better='higher', encoder=d.arm.where(d.arm.str.contains('SWWAE|pretrained'), 'random'))
+    return d.assign(value=rng.uniform(50, 90, len(d)), subset=d.labels.astype(str)+'/'+d.seed.astype(str), valid=60.,
+        step=d.labels,
+        unit='%', metric='accuracy', better='higher',
+        encoder=d.arm.where(d.arm.str.contains('SWWAE|pretrained'), 'random'))
 
 def looks(ax):
     "Arm -> colour and marker of the legend"
     legend = ax.get_legend()
     return {t.get_text(): h.get_color() for t, h in zip(legend.get_texts(), legend.legend_handles)}
 
-@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')], ids=['label_curve', 'boxes', 'curves'])
+@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')],
+    ids=['label_curve', 'boxes', 'curves'])
 def test_an_arm_keeps_its_look_and_its_place_among_others(draw):
     every = looks(draw(of_arms(ARMS[:5])))
     assert list(every)==['pretrained', 'sparse', 'random', 'random_matched', 'frozen_random'], 'trained, random, frozen'
@@ -196,12 +208,14 @@ def test_arms_beyond_the_palette_still_have_a_look():
     assert len(sty)==30 and len({tuple(s.values()) for s in sty.values()})>=12
 
 @pytest.mark.parametrize('n', [2, 5, 8])
-@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')], ids=['label_curve', 'boxes', 'curves'])
+@pytest.mark.parametrize('draw', [label_curve, boxes, lambda d: curves(d, x='step')],
+    ids=['label_curve', 'boxes', 'curves'])
 def test_no_point_lies_under_the_legend(draw, n):
     ax = draw(of_arms(ARMS[:n]))
     ax.figure.canvas.draw()
     box = ax.get_legend().get_window_extent()
-    points = np.concatenate([ax.transData.transform(np.c_[l.get_xdata(), l.get_ydata()]) for l in ax.lines if len(l.get_xdata())])
+    points = np.concatenate([ax.transData.transform(np.c_[l.get_xdata(), l.get_ydata()])
+        for l in ax.lines if len(l.get_xdata())])
     assert not any(box.contains(*p) for p in points[np.isfinite(points).all(1)])
     assert len(ax.get_legend().get_texts())==n
 

@@ -23,7 +23,8 @@ from aepretrain_nb.experiment.joint import two_streams
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
 from aepretrain_nb.train.transfer import at_rest
-from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations, recipe,
+from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations,
+    recipe,
     variant_steps)
 from aepretrain_nb.papers.zhang_claims import CLAIMS
 
@@ -257,19 +258,22 @@ def test_what_arms_would_undo_is_refused(change, words, study):
 @pytest.mark.parametrize('place', PLACES[1:])
 def test_a_place_moves_the_sae_alone(place):
     arms = find_recipe('zhang', 'smoke', place=place)['arms']
-    seen = {a: {s['decoder']['position'] for s in o['steps'] if s['decoder']} for a,o in arms.items() if 'SAE' in a or 'SWW' in a}
+    seen = {a: {s['decoder']['position'] for s in o['steps'] if s['decoder']} for a,o in arms.items() if 'SAE' in a
+        or 'SWW' in a}
     assert seen=={a: {'switches' if a.startswith('SWWAE') else place} for a in seen}
 
 @pytest.mark.parametrize('what', ['study', 'place', 'setting', 'reading'])
 def test_unknown_words(what):
-    with pytest.raises(ExperimentError, match=f"unknown {what} 'odd'"): find_recipe('zhang', **{'setting': 'smoke', what: 'odd'})
+    with pytest.raises(ExperimentError, match=f"unknown {what} 'odd'"):
+        find_recipe('zhang', **{'setting': 'smoke', what: 'odd'})
 
 # Inversion
 
 def test_decoders_before_the_pool_start_from_the_values_there():
     "Filters that undo the convolutions get all back: nothing of the pool is in between"
     conv = nn.Conv2d(1, 1, 1, bias=False)
-    enc = macro_layers(nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.MaxPool2d(2)))
+    enc = macro_layers(nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(),
+        nn.MaxPool2d(2)))
     dec = ConvsDecoder(enc)
     with torch.no_grad():
         for p in (*enc.parameters(), *dec.parameters()): p.fill_(1.)
@@ -335,7 +339,8 @@ def test_a_newer_version_of_a_recipe_takes_the_place_of_an_older_one(monkeypatch
     "Arm by arm: what the newer version has not run stays"
     monkeypatch.syspath_prepend(Path(__file__).parents[1]/'tools')
     from record import newest
-    rows = pd.DataFrame(dict(recipe='zhang', data='cifar10', arm=['a', 'a', 'b', 'reported'], labels=[1, 1, 1, 1], value=[1, 2, 3, 4],
+    rows = pd.DataFrame(dict(recipe='zhang', data='cifar10', arm=['a', 'a', 'b', 'reported'], labels=[1, 1, 1, 1],
+        value=[1, 2, 3, 4],
         recipe_version=[1, 3, 1, np.nan]))
     assert newest(rows).value.tolist()==[2, 3, 4]
 
@@ -346,7 +351,8 @@ def test_joint_steps_and_their_controls_end_where_their_rate_does():
 def test_unlabelled_images_are_cut_and_mirrored_as_labelled_ones_are():
     step, = plan(digits, recipe(study='semi', images=dict(augment=dict(size=6, flip=True))), ['SWWAE-all-unlabelled'],
         labels=[100], seeds=1)
-    (x,free),_ = two_streams(step, digits, *(digits.train.take(o) for o in labelled(step, digits)[:2])).train.one_batch()
+    (x,free),_ = two_streams(step, digits, *(digits.train.take(o)
+        for o in labelled(step, digits)[:2])).train.one_batch()
     assert x.shape[1:]==free.shape[1:]==(1, 6, 6)
 
 @pytest.mark.parametrize('study', STUDIES)
@@ -447,17 +453,20 @@ def test_a_classifier_that_ends_an_arm_is_not_trained_again(tmp_path, monkeypatc
     assert ran==['classify']*2  # the first, and its further steps
     alone = compare('digits', ['classifier'], store=tmp_path/'alone', **how)
     one,other = (r.rows[r.rows.arm.eq('classifier')].drop(columns=['seconds', 'images_s']) for r in (both, alone))
-    pd.testing.assert_frame_equal(one[sorted(one)].reset_index(drop=True), other[sorted(other)].reset_index(drop=True), check_dtype=False)
+    pd.testing.assert_frame_equal(one[sorted(one)].reset_index(drop=True), other[sorted(other)].reset_index(drop=True),
+        check_dtype=False)
     mine,theirs = (fitted(tmp_path/k, 'classifier') for k in ('both', 'alone'))
     assert mine.said==theirs.said and mine.said['valid_loss']>0
     assert all(torch.equal(v, theirs.net.state_dict()[k]) for k,v in mine.net.state_dict().items())
     assert both.curves[both.curves.arm.eq('classifier')].reset_index(drop=True).equals(alone.curves)
 
-SHORT = [f'--set={k}={v}' for k,v in {'encoder.depth': 2, 'finetune.steps': 2, 'pretrain.steps': 1, 'refit.steps': 1, 'joint.steps': 1,
+SHORT = [f'--set={k}={v}' for k,v in {'encoder.depth': 2, 'finetune.steps': 2, 'pretrain.steps': 1, 'refit.steps': 1,
+    'joint.steps': 1,
     'joint.weight': .1}.items()]
 
 @pytest.mark.slow
-@pytest.mark.parametrize('arms,asked', [('SWWAE-all,further', ['--recipe', 'zhang', *SHORT]), ('joint', ['--method', 'joint',
+@pytest.mark.parametrize('arms,asked', [('SWWAE-all,further', ['--recipe', 'zhang', *SHORT]),
+    ('joint', ['--method', 'joint',
     '--set', 'encoder.depth=2', '--set', 'joint.steps=2', '--set', 'joint.lr=.001'])])
 def test_photographs_of_ones_own_with_a_vgg_of_timm(tmp_path, arms, asked):
     "From files to rows: decoders on a net of the library, and what is told of it"
@@ -468,7 +477,8 @@ def test_photographs_of_ones_own_with_a_vgg_of_timm(tmp_path, arms, asked):
         for i in range(12):
             pixels = np.clip(gen.normal(at, 20, (16, 16, 3)), 0, 255).astype('uint8')
             Image.fromarray(pixels).save(tmp_path/'own'/name/f'{i}.png')
-    line = ['compare', str(tmp_path/'own'), '--setting', 'smoke', '--encoder', 'vgg11_bn', '--labels', '10', '--seeds', '1']
+    line = ['compare', str(tmp_path/'own'), '--setting', 'smoke', '--encoder', 'vgg11_bn', '--labels', '10', '--seeds',
+        '1']
     line += ['--arms', arms, *asked]
     assert main([*line, '--out', str(tmp_path/'out')])==0
     assert ','.join(read_results(tmp_path/'out').rows.arm)==arms

@@ -1,9 +1,11 @@
-"""Record the comparison of the guide `few_masks`: does pre-training help to segment street scenes, where few of them have masks?
+"""Record the comparison of the guide `few_masks`: does pre-training help to segment street scenes, where few of them
+have masks?
 
     python tools/camvid.py STORE [OPTIONS of aepretrain compare, in place of those below]
 
-Reads CamVid in SegNet's folders (train, trainannot, val ...) below the folder of the data sets, AEPRETRAIN_DATA. STORE is a folder that goes on where it
-stopped; the same command again finds what is finished. Writes results/camvid.csv (a row per fit and per autoencoder) and results/camvid_curves.csv.
+Reads CamVid in SegNet's folders (train, trainannot, val ...) below the folder of the data sets, AEPRETRAIN_DATA. STORE
+is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/camvid.csv (a
+row per fit and per autoencoder) and results/camvid_curves.csv.
 """
 import guide  # before torch is imported
 
@@ -14,7 +16,8 @@ from aepretrain_nb.data.named import data_root
 
 CLASSES = 'Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist Void'.split()
 ASKED = '--task segment --ignored Void --size 144x192 --labels 20,60,all --seeds 3'.split()
-SHORT = '--set pretrain.steps=300 --set pretrain.evals=6 --set finetune.steps=100'.split() # about 20 minutes of an idle core
+# about 20 minutes of an idle core
+SHORT = '--set pretrain.steps=300 --set pretrain.evals=6 --set finetune.steps=100'.split()
 
 def linked(camvid, folder):
     "A folder of links to the parts of CamVid, with the names of its classes; gives the folder."

@@ -1,10 +1,12 @@
-"""Render the notebooks as a site in _docs/, without a network: nbdev's processors, then MyST pages in _proc/, then Sphinx with warnings as errors.
+"""Render the notebooks as a site in _docs/, without a network: nbdev's processors, then MyST pages in _proc/, then
+Sphinx with warnings as errors.
 
     python tools/docs.py              _docs/, by way of _proc/
     python tools/docs.py --out DIR    DIR, by way of _proc/ beside it
 """
 import argparse, ast, base64, json, os, re, shutil, struct, sys
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
 from html import unescape
 from itertools import count
@@ -25,9 +27,12 @@ from sync import alts, map_links, notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(__file__).resolve().parent/'site'  # style, scripts, templates
-GROUPS = {  # the menu: a caption and its pages in reading order; a floor stands for its notebooks, a paper (by year) for its further pages
+# the menu: a caption and its pages in reading order; a floor stands for its notebooks, a paper (by year) for its
+# further pages
+GROUPS = {
     'Start': ['index', 'own_images'],
-    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'map', 'faq', 'promises'],
+    'Guides': ['reading_a_report', 'how_many', 'few_masks', 'when_to_stop', 'scaling_out', 'why_default', 'map', 'faq',
+    'promises'],
     'Papers': ['papers/kalmanovich', 'papers/zhang', 'papers/dong', 'papers/kohlbrenner', 'papers/barletta'],
     'Library': ['data', 'nets', 'train', 'experiment', 'answers'],
     'Reference': ['cli', 'compare', 'kept', 'gather', 'again', 'commands', 'names']}
@@ -37,21 +42,28 @@ FLOORS = {
     'train': 'The learner, the transfer of weights, schedules, probes, heads, scores and tasks.',
     'experiment': 'Recipes, steps and plans, what a step does, the store, executors, the search for rates.',
     'answers': 'Statistics, verdicts, figures, results and reports, claims and their ledger.'}
-SHORT = {'index': 'Start here', 'papers/kalmanovich': 'Kalmanovich & Chechik', 'papers/zhang': 'Zhang, Lee & Lee', 'papers/dong': 'Dong et al.',
+SHORT = {'index': 'Start here', 'papers/kalmanovich': 'Kalmanovich & Chechik', 'papers/zhang': 'Zhang, Lee & Lee',
+    'papers/dong': 'Dong et al.',
     'papers/kohlbrenner': 'Kohlbrenner et al.', 'papers/barletta': 'Barletta & De Benedetti'}
-WEIGHTS = dict(Start=8, Guides=6, Papers=3, Library=0, Reference=5)  # of a page's group, beside 15 for a title and 5 for a word in the text
-FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}  # a word of search -> what is meant; of a paper, its author
+# of a page's group, beside 15 for a title and 5 for a word in the text
+WEIGHTS = dict(Start=8, Guides=6, Papers=3, Library=0, Reference=5)
+# a word of search -> what is meant; of a paper, its author
+FIRST = {'compare': 'compare', 'masked': 'experiment/methods', 'segmentation': 'few_masks', 'default': 'why_default'}
 SAMPLE = '_static/sample_report.html'  # a report from recorded rows, made with the site
 SKIP = 'FrontmatterProc', 'insert_warning'  # the title cell stays a cell, so that a paragraph in it is kept
-ICON = '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>
-'''
+ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    '<path d="M1 1v14l7-4V5zM15 1v14l-7-4V5z" fill="#0072b2"/></svg>\n')
 LIGHT = {'scroll-hint': 'rgb(0 0 0 / .3)', 'card': '0px'}
 DARK = {'scroll-hint': 'rgb(255 255 255 / .35)', 'card': '.6rem'}
-CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors', extensions=['myst_nb', 'sphinx-mathjax-offline', 'sphinx_copybutton'], html_theme='furo',
+CONF = dict(project='aepretrain_nb', copyright='aepretrain_nb authors',
+    extensions=['myst_nb', 'sphinx-mathjax-offline', 'sphinx_copybutton'], html_theme='furo',
     nb_execution_mode='off', nb_render_markdown_format='myst', nb_merge_streams=True, nb_ipywidgets_js={},
-    myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence'], myst_heading_anchors=4, myst_dmath_double_inline=True,
-    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_js_files=['site.js'], html_favicon='_static/icon.svg',
-    html_theme_options=dict(top_of_page_buttons=['view'], light_css_variables=LIGHT, dark_css_variables=DARK), templates_path=[str(SITE/'templates')],
+    myst_enable_extensions=['dollarmath', 'amsmath', 'colon_fence'], myst_heading_anchors=4,
+    myst_dmath_double_inline=True,
+    html_title='aepretrain_nb', html_static_path=['_static'], html_css_files=['site.css'], html_js_files=['site.js'],
+    html_favicon='_static/icon.svg',
+    html_theme_options=dict(top_of_page_buttons=['view'], light_css_variables=LIGHT, dark_css_variables=DARK),
+    templates_path=[str(SITE/'templates')],
     copybutton_selector='.highlight pre:not(.cell_output pre)',
     html_copy_source=False, html_show_sphinx=False, html_use_index=False, exclude_patterns=['images/*'])
 
@@ -111,13 +123,15 @@ def in_columns(o):
     return len(re.findall(r'^.*\S {2,}\S.*$', s, re.M))>1
 
 def aligned(html):
-    "A pandas table whose words stand on the left, long ones wrapped, and whose numbers on the right; heads go with their column"
+    """A pandas table whose words stand on the left, long ones wrapped, and whose numbers on the right; heads go with
+    their column"""
     number = re.compile(r'[-+±~<>=\s]*[\d.][\d.,%eE+×/:±\[\]() -]*|(?i:nan|none|<na>)|-|')
     plain = lambda s: unescape(re.sub(r'<.*?>', '', s, flags=re.S)).strip()
     rows = [re.findall(r'<td>(.*?)</td>', r, re.S) for r in re.findall(r'<tr.*?</tr>', html, re.S)]
     columns = [[plain(o) for o in col] for col in zip(*[r for r in rows if r])]
     words = [not all(number.fullmatch(o) for o in col) for col in columns]
-    def cell(m, i): return f'<td class="{"long" if len(plain(m[1]))>32 else "word"}">' if words[i] else m[0].partition('>')[0]+'>'
+    def cell(m, i):
+        return f'<td class="{"long" if len(plain(m[1]))>32 else "word"}">' if words[i] else m[0].partition('>')[0]+'>'
     def row(m):
         n = count()
         if '<td' in m[0]: return re.sub(r'<td>(?=(.*?)</td>)', lambda o: cell(o, next(n)), m[0], flags=re.S)
@@ -174,7 +188,8 @@ class Site:
         if name not in here: here[name] = new + '-2'*(new in here.values())
 
     def symbol(self, c):
-        "Name, link to the source and description of the symbol that a `show_doc` cell shows; what a notebook exports has a link, or the index is old"
+        """Name, link to the source and description of the symbol that a `show_doc` cell shows; what a notebook exports
+        has a link, or the index is old"""
         md = next((text(o.data['text/markdown']) for o in c.outputs if 'text/markdown' in o.get('data', {})), None)
         if md is None: raise ValueError(f'no output of: {c.source}')
         m = re.fullmatch(r'\s*---\s*(?:\[source\]\((.*?)\)(?:\{.*?\})?)?\s*#+ .*?\n(.*)', md, re.S)
@@ -184,24 +199,28 @@ class Site:
         return name, url, m[2].strip()
 
     def doc_cell(self, cs, src, level, shown=False):
-        "`show_doc` cells as a section that symbol links find; where the code is `shown` below, it already tells parameters and purpose"
+        """`show_doc` cells as a section that symbol links find; where the code is `shown` below, it already tells
+        parameters and purpose"""
         names, urls, bodies = zip(*map(self.symbol, cs))
         targets = '\n'.join(f'({self.labels[page(src)][o]})=' for o in names)
         title = ', '.join(f'`{o}`' for o in names)
-        other = ''.join(f'<span id="{o.lower()}"></span>' for o in names if len(names)>1 or not o.isalnum())  # Sphinx turns signs into hyphens
+        # Sphinx turns signs into hyphens
+        other = ''.join(f'<span id="{o.lower()}"></span>' for o in names if len(names)>1 or not o.isalnum())
         link = f'\n\n<a class="symbol-source" href="{urls[0]}">source</a>' if urls[0] else ''
         body = '' if shown else '\n\n' + self.links(plain_types(bodies[0]), src)
         return mk_cell(f'{targets}\n{"#"*level} {title}\n\n{other}{link}{body}', 'markdown')
 
     def url(self, url, sym, src):
-        "Where a link of the notebook `src` leads on the site; nbdev's anchors are lower case, so that the link's text `sym` tells `Name` from `name`"
+        """Where a link of the notebook `src` leads on the site; nbdev's anchors are lower case, so that the link's text
+        `sym` tells `Name` from `name`"""
         if url.startswith(self.home):
             pg, _, anchor = url.removeprefix(self.home).partition('#')
             pg = pg.removesuffix('.md').removesuffix('.html')
             here = self.labels.get(pg, {})
             for a in (anchor.rsplit('.', i)[0] for i in range(anchor.count('.')+1)):
                 same = [n for n in here if n.lower()==a]
-                if same: return '#' + here[next((n for n in same if sym and sym.removesuffix('()').endswith(n)), same[0])]
+                if same:
+                    return '#' + here[next((n for n in same if sym and sym.removesuffix('()').endswith(n)), same[0])]
             if pg not in self.pages: raise ValueError(f'{src}: no page for {url}')
             return f'/{pg}.ipynb'
         if re.match(r'\w+:|#|/', url) or url==SAMPLE: return url
@@ -210,7 +229,8 @@ class Site:
         if to in self.srcs: return f'/{page(to)}.ipynb' + (f'#{anchor}' if anchor else '')
         if not (self.nbs/to).exists(): raise ValueError(f'{src}: the link {url} leads nowhere')
         if to.parts[0]!='..': return f'/{to.as_posix()}'
-        return f'{self.cfg.git_url}/blob/{self.cfg.branch}/' + (self.nbs/to).resolve().relative_to(self.cfg.config_path).as_posix()
+        beside = (self.nbs/to).resolve().relative_to(self.cfg.config_path).as_posix()
+        return f'{self.cfg.git_url}/blob/{self.cfg.branch}/{beside}'
 
     def links(self, s, src): return map_links(s, lambda url,sym: self.url(url, sym, src))
 
@@ -226,7 +246,8 @@ class Site:
         opts = dict(re.findall(r'^#\|\s*([\w-]+):\s*(.*?)\s*$', c.source, re.M))
         if opts.get('include')=='false': return []
         source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
-        tags = [t for k,v,t in (('echo','false','remove-input'), ('output','false','remove-output'), ('code-fold','true','hide-input')) if opts.get(k)==v]
+        tags = [t for k,v,t in (('echo','false','remove-input'), ('output','false','remove-output'),
+            ('code-fold','true','hide-input')) if opts.get(k)==v]
         said,groups = list(self.said[src].get(c.get('id'), [])),[[]]
         if any(in_columns(o) for o in c.get('outputs', [])): tags.append('columns')
         for o in c.get('outputs', []):
@@ -246,12 +267,14 @@ class Site:
         return res
 
     def arrange(self, cells):
-        "Pairs of a cell and the `show_doc` cells that make its heading: those which nbdev added, above the code that they document if it is shown"
+        """Pairs of a cell and the `show_doc` cells that make its heading: those which nbdev added, above the code that
+        they document if it is shown"""
         at = {n: i for i,c in enumerate(cells) for n in defined(c)}
         auto = {self.symbol(c)[0]: c for c in cells if is_doc(c) and c.get('has_sd')}
         moved = {n: c for n,c in auto.items() if n in at}
         for i,c in enumerate(cells):
-            if not any(c is o for o in moved.values()): yield c, [moved[n] for n in dict.fromkeys(defined(c)) if n in moved and at[n]==i]
+            if not any(c is o for o in moved.values()):
+                yield c, [moved[n] for n in dict.fromkeys(defined(c)) if n in moved and at[n]==i]
 
     def cells(self, nb, src):
         "The staged cells of a processed notebook"
@@ -259,7 +282,8 @@ class Site:
         for c,docs in self.arrange(nb.cells):
             if docs: res.append(self.doc_cell(docs, src, level+1, shown=True))
             if c.cell_type=='markdown':
-                for m in re.finditer(r'^(#+) ', re.sub(r'^```.*?^```', '', c.source, flags=re.S|re.M), re.M): level = len(m[1])
+                for m in re.finditer(r'^(#+) ', re.sub(r'^```.*?^```', '', c.source, flags=re.S|re.M), re.M):
+                    level = len(m[1])
                 res.append(mk_cell(self.markdown(c.source, src), 'markdown'))
             elif is_doc(c): res.append(self.doc_cell([c], src, level+1))
             elif c.cell_type=='code': res += self.code_cells(c, src)
@@ -267,7 +291,8 @@ class Site:
 
     def below(self, pg):
         "The pages below a page of the menu: a floor's notebooks, a paper's further pages"
-        return [p for p in self.pages if p.startswith(f'{pg}/' if pg in FLOORS else f'{pg}_' if pg.startswith('papers/') else '/')]
+        return [p for p in self.pages if p.startswith(f'{pg}/' if pg in FLOORS else f'{pg}_' if pg.startswith('papers/')
+            else '/')]
 
     def top(self, group):
         "The pages of a group that there are"
@@ -276,7 +301,8 @@ class Site:
     def grouped(self):
         "Caption -> its pages, those below them too; an error where a notebook stands nowhere"
         res = {g: [o for pg in self.top(g) for o in (pg, *self.below(pg))] for g in GROUPS}
-        if odd := self.pages.keys() - {o for pgs in res.values() for o in pgs}: raise ValueError(f'in no group of tools/docs.py: {", ".join(sorted(odd))}')
+        if odd := self.pages.keys() - {o for pgs in res.values() for o in pgs}:
+            raise ValueError(f'in no group of tools/docs.py: {", ".join(sorted(odd))}')
         return res
 
     def toctree(self, pgs, caption=''):
@@ -297,15 +323,18 @@ class Site:
 
     def names(self):
         "The page of all public names, in the order of the alphabet, each with the page that shows it"
-        rows = sorted(((n, pg, to) for pg,o in self.labels.items() for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
+        rows = sorted(((n, pg, to) for pg,o in self.labels.items()
+            for n,to in o.items() if not re.search(r'(^|\.)_', n)), key=lambda r: (r[0].lower(), r))
         items = '\n'.join(f'- [`{n}`](#{to}) [{SHORT.get(pg) or self.tops[pg][0]}](/{pg}.ipynb)' for n,pg,to in rows)
-        return NAMES.format(items=items, methods=told(METHODS, 'methods', '#the-table'), settings=told(fields_of(default_recipe('quick')).path, 'schema'))
+        return NAMES.format(items=items, methods=told(METHODS, 'methods', '#the-table'),
+            settings=told(fields_of(default_recipe('quick')).path, 'schema'))
 
     def scorer(self):
         "The script that puts results of a search in order"
         weights = {pg: WEIGHTS[g] for g,pgs in self.grouped().items() for pg in pgs}
         js = (SITE/'scorer.js').read_text(encoding='utf-8')
-        return js.replace('GROUPS', json.dumps(weights)).replace('FIRST', json.dumps(FIRST | {pg.split('/')[1]: pg for pg in GROUPS['Papers']}))
+        return js.replace('GROUPS', json.dumps(weights)).replace('FIRST',
+            json.dumps(FIRST | {pg.split('/')[1]: pg for pg in GROUPS['Papers']}))
 
     def stage(self):
         "Write the pages for Sphinx"
@@ -337,7 +366,9 @@ def build(site):
     "Run Sphinx over the staged pages; its exit status"
     from sphinx.application import Sphinx
     work = site.out.parent
-    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None, warningiserror=True)  # myst-nb writes beside html/
+    # myst-nb writes beside html/
+    app = Sphinx(site.out, None, work/'html', work/'doctrees', 'html', confoverrides=site.conf(), status=None,
+        warningiserror=True)
     def source(app, pg, template, context, doctree):
         if pg in site.pages: context['notebook'] = f'{context["notebooks"]}/{site.pages[pg].as_posix()}'
     app.connect('html-page-context', source)
@@ -352,7 +383,8 @@ def main():
     os.chdir(ROOT)
     cfg = get_config()
     out = out or cfg.doc_path
-    if out.exists() and not (out/'objects.inv').exists() and any(out.iterdir()): p.error(f'{out} holds something that is not a site')
+    if out.exists() and not (out/'objects.inv').exists() and any(out.iterdir()):
+        p.error(f'{out} holds something that is not a site')
     work = out.parent/'_proc'
     shutil.rmtree(work, ignore_errors=True)
     site = Site(cfg, work)

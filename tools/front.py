@@ -1,10 +1,12 @@
-"""Record the comparisons of the first page: scikit-learn's digits, as `make demo` has them; photographs of CIFAR-10; and these at 2,000 labels again,
-beside all controls, of which one sees as many images as autoencoder and classifier together.
+"""Record the comparisons of the first page: scikit-learn's digits, as `make demo` has them; photographs of CIFAR-10;
+and these at 2,000 labels again, beside all controls, of which one sees as many images as autoencoder and classifier
+together.
 
     python tools/front.py STORE [OPTIONS of aepretrain compare, such as --processes 2]
 
-STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv, results/photographs.csv,
-results/photographs_equal.csv and results/photographs_longer.csv (a row per fit and per autoencoder), and the curves of each.
+STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/demo.csv,
+results/photographs.csv, results/photographs_equal.csv and results/photographs_longer.csv (a row per fit and per
+autoencoder), and the curves of each.
 """
 import guide  # before torch is imported
 
@@ -18,7 +20,8 @@ ASKED = dict(demo='digits', photographs=_PHOTOGRAPHS,
 
 def record(store, argv=(), asked=ASKED, results=guide.RESULTS):
     "Compare as `asked` says, by name of the tables that are written; gives the first exit code that is not 0, or 0."
-    return next((c for k,words in asked.items() if (c := guide.record(k, store, [*words.split(), *argv], k, results))), 0)
+    return next((c for k,words in asked.items() if (c := guide.record(k, store, [*words.split(), *argv], k, results))),
+        0)
 
 if __name__=='__main__':
     if len(sys.argv)<2: sys.exit(__doc__)

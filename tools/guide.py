@@ -1,6 +1,7 @@
 """What the scripts that record a guide share: a comparison in a folder of its own, and its tables in results/."""
 import os
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
 from contextlib import chdir
 from pathlib import Path
@@ -19,7 +20,8 @@ def tables(res, name):
     return {name: pd.concat([res.rows, res.encoders]).assign(**said), f'{name}_curves': res.curves.round(4)}
 
 def record(name, store, words, out, results=RESULTS, more=None):
-    "Compare within `store`, with the results in its folder `out`, and write the tables, those of `more(res)` too; gives the exit code."
+    """Compare within `store`, with the results in its folder `out`, and write the tables, those of `more(res)` too;
+    gives the exit code."""
     with chdir(store):
         code = main(['compare', *words, '--out', out])
         if code or '--dry-run' in words: return code

@@ -11,9 +11,12 @@ at = Path(aepretrain_nb.__file__).resolve()
 if at.is_relative_to(src): sys.exit(f'imported from the source tree, not from an installed package: {at}')
 names = [m.name for m in pkgutil.walk_packages(aepretrain_nb.__path__, 'aepretrain_nb.')]
 for n in names: importlib.import_module(n)
-want = {'.'.join(p.relative_to(src).with_suffix('').parts) for p in (src/'aepretrain_nb').rglob('*.py') if p.name!='__init__.py'}
+want = {'.'.join(p.relative_to(src).with_suffix('').parts)
+    for p in (src/'aepretrain_nb').rglob('*.py') if p.name!='__init__.py'}
 if lost := want-set(names): sys.exit(f'not in the package: {", ".join(sorted(lost))}')
 data = {p.name for p in (src/'aepretrain_nb'/'reported').glob('*.csv')}
-if lost := data-{p.name for p in files('aepretrain_nb').joinpath('reported').iterdir()}: sys.exit(f'not in the package: {", ".join(sorted(lost))}')
+if lost := data-{p.name for p in files('aepretrain_nb').joinpath('reported').iterdir()}:
+    sys.exit(f'not in the package: {", ".join(sorted(lost))}')
 for o in [*entry_points(group='aepretrain_nb.recipes'), *entry_points(group='nbdev', name='aepretrain_nb')]: o.load()
-print(f'{len(names)} modules and {len(data)} data files imported from an installed package, version {aepretrain_nb.__version__}')
+print(f'{len(names)} modules and {len(data)} data files imported from an installed package, version '
+    f'{aepretrain_nb.__version__}')

@@ -21,10 +21,12 @@ def write(path, results=ROOT/'results'):
 def against(old, new):
     "How each claim came out in two ledgers, those that one of them lacks among them: a row each"
     key = ['paper', 'claim']
-    t = old[[*key, 'outcome', 'setting']].merge(new[[*key, 'outcome', 'scale', 'why']], on=key, how='outer', suffixes=('_old', '_new'), sort=False)
+    t = old[[*key, 'outcome', 'setting']].merge(new[[*key, 'outcome', 'scale', 'why']], on=key, how='outer',
+        suffixes=('_old', '_new'), sort=False)
     t = t.fillna('').assign(before=t.outcome_old.fillna('no such claim'), after=t.outcome_new.fillna('withdrawn'))
     moved = t.setting.where(t.setting.ne(t.scale) & t.setting.ne('') & t.scale.ne(''), '')
-    return t.assign(why=t.why.where(moved.eq(''), 'was told at ' + moved + t.why.map(lambda w: '; ' + w if w else '')))[[*key, 'before', 'after', 'scale', 'why']]
+    return t.assign(why=t.why.where(moved.eq(''),
+        'was told at ' + moved + t.why.map(lambda w: '; ' + w if w else '')))[[*key, 'before', 'after', 'scale', 'why']]
 
 def main(args=None):
     "The command; its exit status is 0"
@@ -38,6 +40,7 @@ def main(args=None):
         return
     t = write(ROOT/'results'/'ledger.csv')
     print(counts(t).to_string(index=False))
-    print(f'results/ledger.csv: {len(t)} claims' + ''.join(f', {k} {n}' for k, n in t.outcome.value_counts(sort=False).items()))
+    print(f'results/ledger.csv: {len(t)} claims' +
+        ''.join(f', {k} {n}' for k, n in t.outcome.value_counts(sort=False).items()))
 
 if __name__=='__main__': main()

@@ -1,13 +1,17 @@
 """Gather finished grids into the recorded results of a paper, from which its page and the ledger read.
 
-    python tools/record.py PAPER [STORE...] [--rows FILE [--reading NAME]] [--root DIR] [--curves SIZES] [--confusion SIZE]
+    python tools/record.py PAPER [STORE...] [--rows FILE [--reading NAME]] [--root DIR] [--curves SIZES]
+        [--confusion SIZE]
 
-Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at all SIZES or the ones named) and
-results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the first seed, its confusion matrix at SIZE; or what a paper's own
-`as_pictured` gives). Rows that were made otherwise come as a CSV FILE, with the reading that they are of where they say none. What is recorded already and is in none of these is kept; without a store it is the reported rows that are written anew.
+Writes results/PAPER.csv (a row per fit and per autoencoder), results/PAPER_curves.csv (validation along each fit, at
+all SIZES or the ones named) and results/PAPER_pictures.npz (images, reconstructions and first-layer filters of the
+first seed, its confusion matrix at SIZE; or what a paper's own `as_pictured` gives). Rows that were made otherwise come
+as a CSV FILE, with the reading that they are of where they say none. What is recorded already and is in none of these
+is kept; without a store it is the reported rows that are written anew.
 """
 import argparse, os
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
 from importlib import import_module
 from pathlib import Path
@@ -25,16 +29,19 @@ RESULTS = Path(__file__).resolve().parents[1]/'results'
 TABLE = 'data', 'reading', 'setting', 'arm', 'labels', 'head_seed', 'encoder_seed'
 
 def learning(curves):
-    "How each fit learned: validation accuracy after a fifth of its steps, how far its validation loss ends above its least, and above its training loss (with dropout)."
+    """How each fit learned: validation accuracy after a fifth of its steps, how far its validation loss ends above its
+    least, and above its training loss (with dropout)."""
     by = ['arm', 'labels', 'seed']
     order = curves.sort_values('step')
     g,first = order.groupby(by),order[order.step<=order.groupby(by).step.transform('max')/5]
     end = g.last()
-    out = dict(early=first.groupby(by).valid.last(), loss_rise=end.valid_loss-g.valid_loss.min(), loss_gap=end.valid_loss-end.train_loss)
+    out = dict(early=first.groupby(by).valid.last(), loss_rise=end.valid_loss-g.valid_loss.min(),
+        loss_gap=end.valid_loss-end.train_loss)
     return pd.DataFrame(out).round(4).rename_axis(['arm', 'labels', 'head_seed']).reset_index()
 
 def moved(res):
-    "What became of the first filters of each fit: how far they moved for their length, and how smooth they were before and after."
+    """What became of the first filters of each fit: how far they moved for their length, and how smooth they were
+    before and after."""
     out = []
     for s in res.steps:
         file = res.store.file('filters', s.key, 'safetensors')
@@ -46,7 +53,8 @@ def moved(res):
     return pd.DataFrame(out, columns=['key', 'change', 'smooth_start', 'smooth_end']).round(4)
 
 def tables(res, paper):
-    "Rows of fits (with how they learned, and what became of their filters) and autoencoders, and curves with what names them; or rows in a paper's own columns."
+    """Rows of fits (with how they learned, and what became of their filters) and autoencoders, and curves with what
+    names them; or rows in a paper's own columns."""
     own = getattr(paper, 'as_recorded', None)
     if own: return own(res), pd.DataFrame()
     who = {k: res.rows[k].iloc[0] for k in ('data', 'reading', 'setting')}
@@ -54,7 +62,8 @@ def tables(res, paper):
     return pd.concat([fits, res.encoders]), res.curves.round(4).assign(**who)
 
 def pictures(res, paper, size=None, root=None, n=8):
-    "Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier at the largest size, confusions at `size`; or a paper's own."
+    """Arrays of the first seed: images, reconstructions, filters of each arm's autoencoder and of each arm's classifier
+    at the largest size, confusions at `size`; or a paper's own."""
     if hasattr(paper, 'as_pictured'): return paper.as_pictured(res)
     out,row,seed = {},res.rows.iloc[0],res.steps[0].seeds.get('head')
     for arm in res.arms:
@@ -75,7 +84,8 @@ def reconstructions(res, step, arm, root, n):
     other = isinstance(first, dict) and first.get('images', {}).get('data')
     seen,norm = reconstructed(step, res.store, dataset(other, root) if other else res.splits, n),step.data.get('norm')
     recon = seen['outputs']*norm[1]+norm[0] if step.fit.get('norm_target') else seen['outputs']
-    drawn = {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy() for k,v in dict(images=seen['images'], reconstructed=recon).items()}
+    drawn = {k: (255*v.clamp(0, 1)).round().byte().contiguous().numpy()
+        for k,v in dict(images=seen['images'], reconstructed=recon).items()}
     return dict(before=seen['before'].numpy().astype(np.float16)) | drawn
 
 def newest(rows):
@@ -89,26 +99,35 @@ def merge(file, new, key):
     "New rows over those in `file` with the same key, sorted; of each arm the newest version."
     old = [pd.read_csv(file)] if file.exists() else []
     d = newest(pd.concat([*old, new]).drop_duplicates(key, keep='last'))
-    write_whole(file, lambda f: d.sort_values([*dict.fromkeys([*key, *(k for k in TABLE if k in d)])] if 'step' in d else [*TABLE], kind='stable').to_csv(f, index=False))
+    order = [*dict.fromkeys([*key, *(k for k in TABLE if k in d)])] if 'step' in d else [*TABLE]
+    write_whole(file, lambda f: d.sort_values(order, kind='stable').to_csv(f, index=False))
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    p.add_argument('paper'), p.add_argument('stores', nargs='*'), p.add_argument('--rows'), p.add_argument('--reading'), p.add_argument('--root'), p.add_argument('--curves'), p.add_argument('--confusion', type=int)
+    p.add_argument('paper')
+    p.add_argument('stores', nargs='*')
+    for option in ('--rows', '--reading', '--root', '--curves'): p.add_argument(option)
+    p.add_argument('--confusion', type=int)
     a = p.parse_args()
     if a.reading and not a.rows: p.error('--reading is that of --rows')
     paper,found = import_module(f'aepretrain_nb.papers.{a.paper}'),[read_results(s, a.root) for s in a.stores]
-    rows,curves = (pd.concat(t) for t in zip(*(tables(r, paper) for r in found))) if found else (pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))]), pd.DataFrame())
+    none = pd.DataFrame(columns=[*dict.fromkeys(('kind', *TABLE, 'metric', 'value', 'mse'))])
+    made = [tables(r, paper) for r in found] or [(none, pd.DataFrame())]
+    rows,curves = (pd.concat(t) for t in zip(*made))
     if a.curves and len(curves): curves = curves[curves.labels.isin([int(n) for n in a.curves.split(',')])]
     said = paper.reported_rows()
     said['key'] = [f'reported-{i}' for i in range(len(said))]
-    squared = rows.metric.eq('mse reconstruction') & rows.mse.isna() if 'mse' in rows else rows.metric.eq('mse reconstruction')
+    squared = rows.metric.eq('mse reconstruction')
+    if 'mse' in rows: squared &= rows.mse.isna()
     rows.loc[squared, 'mse'] = rows.value[squared]
     more = [pd.read_csv(a.rows)] if a.rows else []
     if a.reading: more = [o.assign(reading=o.reading.fillna(a.reading) if 'reading' in o else a.reading) for o in more]
     merge(RESULTS/f'{a.paper}.csv', pd.concat([said, rows, *more]), ['kind', 'arm', 'reading', 'key'])
-    if len(curves): merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
+    if len(curves):
+        merge(RESULTS/f'{a.paper}_curves.csv', curves, ['data', 'reading', 'setting', 'arm', 'labels', 'seed', 'step'])
     file = RESULTS/f'{a.paper}_pictures.npz'
-    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found for k,v in pictures(r, paper, a.confusion, a.root).items()}
+    arrays = (dict(np.load(file)) if file.exists() else {}) | {k: v for r in found
+        for k,v in pictures(r, paper, a.confusion, a.root).items()}
     if arrays: write_whole(file, lambda f: np.savez_compressed(open(f, 'wb'), **{k: arrays[k] for k in sorted(arrays)}))
     print(f'{len(rows)} rows from {len(found)} stores' + ''.join(f', {len(o)} from {a.rows}' for o in more))
 

@@ -2,8 +2,9 @@
 
     python tools/solar.py STORE [OPTIONS of aepretrain compare, such as --processes 2 or --set pretrain.steps=1000]
 
-Needs elpv-dataset (extra `examples`). STORE is a folder that goes on where it stopped; the same command again finds what is finished. Writes results/solar.csv
-(a row per fit and per autoencoder), results/solar_curves.csv and results/solar_subgroups.csv (a row per fit and subgroup of the test images).
+Needs elpv-dataset (extra `examples`). STORE is a folder that goes on where it stopped; the same command again finds
+what is finished. Writes results/solar.csv (a row per fit and per autoencoder), results/solar_curves.csv and
+results/solar_subgroups.csv (a row per fit and subgroup of the test images).
 """
 import guide  # before torch is imported
 
@@ -21,7 +22,8 @@ ASKED = '--score', 'balanced', '--keep', 'all'
 def by_subgroup(res, table, size):
     "Rows by subgroup of the test images, of results beside a table of cells."
     splits = own_images(table, size=size)
-    by = [rescored(res.rows, res.folder, splits, subgroups_of(splits, column_of(table, k))).assign(by=k) for k in ('type', 'certainty')]
+    by = [rescored(res.rows, res.folder, splits, subgroups_of(splits, column_of(table, k))).assign(by=k)
+        for k in ('type', 'certainty')]
     return dict(solar_subgroups=pd.concat(by))
 
 def record(make, store, size, argv, results=guide.RESULTS):

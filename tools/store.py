@@ -5,7 +5,9 @@
 What they read of results/ is noted in tests/stored.csv, so that a test tells where rows have changed since.
 """
 import os
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='module://matplotlib_inline.backend_inline').items(): os.environ.setdefault(k, v)
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE',
+    MPLBACKEND='module://matplotlib_inline.backend_inline').items():
+    os.environ.setdefault(k, v)
 import base64, hashlib, io, multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -36,7 +38,8 @@ def noted():
 
 def note(read):
     "Write down what notebooks read: path -> files"
-    rows = pd.DataFrame([(p.relative_to(ROOT).as_posix(), f.name, digest(f)) for p,fs in read.items() for f in fs], columns=['notebook', 'file', 'digest'])
+    rows = pd.DataFrame([(p.relative_to(ROOT).as_posix(), f.name, digest(f)) for p,fs in read.items() for f in fs],
+        columns=['notebook', 'file', 'digest'])
     if NOTED.exists():
         old = pd.read_csv(NOTED)
         rows = pd.concat([old[~old.notebook.isin([p.relative_to(ROOT).as_posix() for p in read])], rows])
@@ -49,7 +52,8 @@ def small(data):
     if im.mode=='P': return data
     page = Image.new('RGBA', im.size, 'white')
     page.alpha_composite(im.convert('RGBA'))
-    page.convert('RGB').quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(out, 'PNG', optimize=True)
+    page.convert('RGB').quantize(128, method=Image.Quantize.MEDIANCUT,
+        dither=Image.Dither.NONE).save(out, 'PNG', optimize=True)
     return base64.b64encode(out.getvalue()).decode()+'\n' if out.tell()<len(raw) else data
 
 def store(path, slow=False):

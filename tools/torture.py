@@ -4,10 +4,12 @@
     python tools/torture.py 20 kills fuzz    of some kinds only
     python tools/torture.py --only kills:7   one trial again, as the list of failures names it
 
-Prints a table, lists what failed with the command that repeats it, and writes results/torture.csv when every kind was tried. Exit code 1 where something failed.
+Prints a table, lists what failed with the command that repeats it, and writes results/torture.csv when every kind was
+tried. Exit code 1 where something failed.
 """
 import argparse, json, os, random, shutil, sys, tempfile, time
-for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)  # read when torch is imported
+# read when torch is imported
+for k,v in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE').items(): os.environ.setdefault(k, v)
 
 from datetime import date
 from pathlib import Path
@@ -36,7 +38,8 @@ def tortured(kinds, n, seed, file):
             if (kind.name, i) in done: continue
             done[kind.name, i] = o = attempt(kind, i, seed)
             with file.open('a', encoding='utf-8') as f: print(json.dumps(dict(kind=kind.name, i=i) | o), file=f)
-            print(f'[{i+1}/{n}] {kind.name}: {len(o["failed"])} of {o["tried"]} failed, {o["seconds"]:.0f} s', file=sys.stderr)
+            print(f'[{i+1}/{n}] {kind.name}: {len(o["failed"])} of {o["tried"]} failed, {o["seconds"]:.0f} s',
+                file=sys.stderr)
     return done
 
 def rows(kinds, n, done):
@@ -44,14 +47,16 @@ def rows(kinds, n, done):
     out = []
     for kind in kinds:
         mine = [done[kind.name, i] for i in range(n)]
-        tried,failed,seconds = sum(o['tried'] for o in mine),sum(len(o['failed']) for o in mine),sum(o['seconds'] for o in mine)
+        tried,failed,seconds = sum(o['tried'] for o in mine),sum(len(o['failed']) for o in mine),sum(o['seconds']
+            for o in mine)
         out.append(dict(kind=kind.name, what=kind.says, tried=tried, failed=failed, seconds=round(seconds)))
     return out
 
 def processor():
     "What it says in /proc/cpuinfo, where there is one."
     f = Path('/proc/cpuinfo')
-    names = [l.partition(': ')[2] for l in f.read_text().splitlines() if l.startswith('model name')] if f.exists() else []
+    names = [l.partition(': ')[2] for l in f.read_text().splitlines()
+        if l.startswith('model name')] if f.exists() else []
     return names[0] if names else 'unknown'
 
 def main(argv=None):
@@ -68,7 +73,8 @@ def main(argv=None):
     from torture import kinds
     from torture.child import warm
     every = kinds()
-    if unknown := [k for k in a.kinds if k not in every]: p.error(f'no kind {unknown[0]!r}. There are: {", ".join(every)}')
+    if unknown := [k for k in a.kinds if k not in every]:
+        p.error(f'no kind {unknown[0]!r}. There are: {", ".join(every)}')
     warm()
     if a.only:
         name,_,i = a.only.partition(':')
