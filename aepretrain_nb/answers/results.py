@@ -16,7 +16,7 @@ from .differences import differences
 from .doubts import rate_warnings
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder, with_records
-from .saved import keep_arrays, read_csv, read_folder, with_hash
+from .saved import keep_arrays, own_rows, read_csv, read_folder, with_hash
 from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
 from .seeds import plan_warnings
 from .verdict import Verdict, as_one_family, family_lines, verdict
@@ -48,7 +48,7 @@ ABOUT = dict(
 class Results:
     "The tables of a comparison, and what follows from them."
     def __init__(self,
-        rows:pd.DataFrame, # one per scored run: arm, labels, `SEEDS`, value ...
+        rows:pd.DataFrame, # one per scored run: arm, labels, value, `SEEDS` or one `seed` ..., see `own_rows`
         missing:pd.DataFrame=None, # runs without a result: arm, labels, `SEEDS`, reason
         curves:pd.DataFrame=None, # arm, labels, seed, step, valid, train_loss, valid_loss
         encoders:pd.DataFrame=None, # a row per autoencoder that an arm started from
@@ -69,7 +69,7 @@ class Results:
         self.missing = pd.DataFrame(columns=['arm', 'labels', *SEEDS, 'reason']) if missing is None else missing
         self.curves = pd.DataFrame() if curves is None else curves
         self.encoders = pd.DataFrame() if encoders is None else encoders
-        self._take(rows, metric)
+        self._take(own_rows(rows), metric)
         self.arms = list(about.get('arms') or dict.fromkeys(self.every.arm if len(self.every) else ()))
         self.treatment = check_treatment(treatment or plan.get('treatment'), self.arms)
 
@@ -222,7 +222,7 @@ def gains(self:Results,
     margin:float=None # smallest difference that would matter; that of the results by default
 )->pd.DataFrame: # a row per size and arm: labels, treatment, control, diff, low, high, p_holm, verdict, words and more
     "Every arm that does not start at random against the best random start; Holm over all of them."
-    start = self.rows.groupby('arm').encoder.agg(set) if 'encoder' in self.rows else {}
+    start = self.rows.groupby('arm').encoder.agg(set) if 'encoder' in self.rows else {self.treatment: {}}
     return as_one_family([self.verdict(margin, a) for a in self.arms if 'random' not in start.get(a, {'random'})])
 
 # %% ../../nbs/answers/13_results.ipynb #f3dd0524
