@@ -1,5 +1,6 @@
 "Tasks: scores are their judges', in any cut of batches; chance is the best constant answer; a Learner trains as before"
 import math, pickle, random
+from types import SimpleNamespace
 import numpy as np, pytest, torch
 from fastai.data.core import DataLoaders
 from fastai.learner import load_learner
@@ -422,3 +423,9 @@ WRONG = [
 def test_wrong_input_ends_in_one_line(message, wrong):
     with pytest.raises(ValueError) as e: wrong()
     assert message in str(e.value) and '\n' not in str(e.value)
+
+def test_a_column_of_a_score_that_few_classes_lack_is_one_line():
+    column = task_of('classify').metric('top5')
+    column.reset()
+    column.accumulate(SimpleNamespace(pred=torch.randn(4, 2), yb=(torch.tensor([0, 1, 0, 1]),)))
+    with pytest.raises(ValueError, match="has no score 'top5' here: it takes more than five classes"): column.value

@@ -284,12 +284,11 @@ class ScoresCB(Callback):
 class _ScoreMetric(Metric):
     "One score of a task, over all validation images"
     def __init__(self,
-        task:Task, # whose score
-        score:str # its name
-    ): self.task,self.score = task,score
+        task:Task # whose primary score
+    ): self.task = task
 
-    name = property(lambda self: self.score)
-    value = property(lambda self: self.tally.scores()[self.score])
+    name = property(lambda self: self.task.primary)
+    value = property(lambda self: self.tally.scores()[self.name])
     def reset(self):
         "Forget what was added"
         self.tally = self.task.tally()
@@ -309,9 +308,9 @@ class _Accuracy(AvgMetric):
 def metric(self:Task,
     score:str=None # one of `scores`; the primary one if not given
 )->Metric: # for a `Learner`'s `metrics`; its column has the score's name
-    "A score as a column of the recorder; accuracy as a share, as fastai has it, the others in their unit"
+    "A score as a column of the recorder, accuracy as a share, others in their unit; `ValueError` where classes lack it"
     score = self._known(score or self.primary, self.scores, 'score').name
-    return _Accuracy(self) if score=='accuracy' else _ScoreMetric(self, score)
+    return _Accuracy(self) if score=='accuracy' else _ScoreMetric(replace(self, primary=score))
 
 # %% ../../nbs/train/09_task.ipynb #d30010a3
 class Joint:
