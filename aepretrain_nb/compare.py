@@ -261,8 +261,8 @@ def compare(
     if encoder is not None or method is not None or pretrained:
         data = data if isinstance(data, Splits) else dataset(data, root, download)
         found = chosen(found, data.train.shape, encoder, method, name)
-    own = [published(found, data.train.shape[0], root)] if pretrained else []
-    arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *own])
+    fetched = [published(found, data.train.shape[0], root)] if pretrained else []
+    arms = with_files(found, arms, [*([weights] if isinstance(weights, (str, Path)) else weights), *fetched])
     r = _asked(found, precision, score, dict(lr=lr, tune=tune, crossed=crossed, one_encoder=one_encoder, valid=valid,
         n_valid=n_valid, policy=policy, n_unlabelled=n_unlabelled))
     if arms is not None: arms = [arms] if isinstance(arms, str) else list(arms)
