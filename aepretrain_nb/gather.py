@@ -98,7 +98,8 @@ def described(
     splits # of a grid
 )->dict: # plain JSON
     "What a store keeps of the images, for who reads it without them."
-    return dict(images=_images(splits), n_test=len(splits.test), classes=splits.train.n_classes)
+    known = dict(n_test=len(splits.test), pool=len(splits.train), classes=splits.train.n_classes)
+    return dict(images=_images(splits)) | known
 
 def _unique(values): return list(dict.fromkeys(v for v in values if v is not None))
 

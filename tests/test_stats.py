@@ -318,7 +318,8 @@ def test_no_116_points():
     d = paired([96., 97, 96, 96, 97], [10., 10, 10, 10, 87], bounds=(0, 100))
     assert d.high<100<paired([96., 97, 96, 96, 97], [10., 10, 10, 10, 87]).high
     assert interval([10., 10, 10, 10, 87], bounds=(0, 100))[1]>=0
-    assert interval([100.]*3, bounds=(0, 100))==(100, 100, 100) and np.isnan(interval([99.], bounds=(0, 100))[1])
+    for same in ([100.]*3, [99.]):
+        assert np.isnan(interval(same, bounds=(0, 100))[1:]).all(), 'runs that agree say nothing of their spread'
     with pytest.raises(ValueError, match='bounds=\\(0, 1\\), but 6 of 6 values lie outside'):
         paired([96., 97, 96], [10., 10, 87], bounds=(0, 1))
 
@@ -342,13 +343,24 @@ def test_at_chance():
         [500, 500, 1000, 500]).tolist()==[False, True, True, False]
     assert at_chance(10., 10., 500) and not at_chance(15., 10., 500) and at_chance(15., 10., 20)
 
-@pytest.mark.parametrize('chance,n', [(10, 500), (50, 200), (95, 1000)])
-def test_a_constant_answer_is_at_chance(chance, n):
-    "In 97.5 % of test sets, about; one that is right in a tenth more images hardly ever."
-    rng = np.random.default_rng(n)
-    assert at_chance(100*rng.binomial(n, chance/100, 4000)/n, chance, n).mean()>.965
-    better = min(.99, chance/100+.1*(chance<90)+.03*(chance>=90))
+def blind(images, named, rng, n=4000):
+    "Accuracies of nets that call so many images of two classes, whatever they show, of the smaller one"
+    hits = rng.hypergeometric((images==1).sum(), (images==0).sum(), named, n)
+    return 100*((images==0).sum()-named+2*hits)/len(images)
+
+@pytest.mark.parametrize('n', [50, 200, 1000])
+@pytest.mark.parametrize('chance', [50, 70, 90, 96])
+def test_who_does_not_look_is_at_chance(chance, n):
+    "In 97.5 % of test sets, or with two equal classes and few images in 95 %, however often the smaller class is named"
+    images,rng = (np.arange(n)>=n*chance/100).astype(int),np.random.default_rng(n)
+    for named in {1, 2, 3, n//20, n//10, n//3, n//2}:
+        assert at_chance(blind(images, named, rng), chance, n).mean()>(.945 if chance==50 else .975)
+
+@pytest.mark.parametrize('chance,n', [(10, 500), (50, 200), (90, 200), (95, 1000)])
+def test_who_is_right_in_more_images_is_not(chance, n):
+    rng,better = np.random.default_rng(n),min(.99, chance/100+.1*(chance<90)+.04*(chance>=90))
     assert at_chance(100*rng.binomial(n, better, 4000)/n, chance, n).mean()<.25
+    assert not at_chance(100., chance, n)
 
 def test_differences_count_the_runs_at_chance():
     df = table().assign(value=lambda d: 50+d.value, chance=10., n_test=500, metric='accuracy', unit='%')

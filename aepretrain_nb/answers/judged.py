@@ -112,6 +112,7 @@ def _why(row):
 def _unshown(row, p, unit, of):
     "What a row without a shown difference leaves to say."
     if row.low>0 or row.high<0:
+        if getattr(row, 'unbeaten', ''): return f'ahead of {row.control}, but not shown to be ahead of {row.unbeaten}'
         chosen = f' and {row.rivals} controls' if getattr(row, 'rivals', 1)>1 else ''
         corrected = f'not after correction for {row.family} {of}{chosen}'
         test = 'the permutation test does not reject' if p=='p_perm' else corrected
@@ -126,8 +127,7 @@ def _unshown(row, p, unit, of):
 def _say(row, margin, unit, p='p', of='sizes'):
     "The word of a `row`, with the number that makes it honest."
     v, u = row.verdict, f' {unit}' if unit else ''
-    small = margin and -margin<row.low and row.high<margin
-    if v in ('helps', 'hurts'): return f'{v} (by less than {rounded(margin)}{u})' if small else v
+    if v in ('helps', 'hurts'): return f'{v} (by less than {rounded(margin)}{u})' if margin and row.small else v
     if v=='equivalent': return f'equivalent within {rounded(margin)}{u}'
     return f'{v}: {_untrained(row) or _why(row)}' if v=='no verdict' else f'{v}: {_unshown(row, p, unit, of)}'
 
@@ -140,6 +140,12 @@ def _floor_of(what, a, b):
     return smallest_p(a, b if what=='runs' else None)
 
 # %% ../../nbs/answers/06_judged.ipynb #bb5eb77a
+def _same(t, margin, alpha):
+    "`p_equiv` before Holm, and whether a difference is shown to be below the margin, whoever was chosen as control"
+    beyond = tost(t['diff'], t.se, t['df'], margin)*(t.rivals if 'rivals' in t else 1)
+    inside = (t.low>-margin) & (t.high<margin)
+    return t.assign(p_equiv=np.minimum(beyond, 1), small=inside & (2*beyond<=alpha))
+
 def _prepare(t, p, alpha, margin, family):
     "`t` with the columns that words and warnings are made of; each group of `family` is corrected by itself."
     of, tested = t[p].groupby(family), t[p].notna()
@@ -150,8 +156,8 @@ def _prepare(t, p, alpha, margin, family):
     t['can'], t['shown'] = t.reach | (p!='p_perm'), t.p_holm<=alpha
     t['detectable_holm'] = _visible(t, alpha).where(tested)
     if not margin: return t
-    same = pd.Series(tost(t['diff'], t.se, t['df'], margin), t.index).where(tested)
-    return t.assign(p_equiv=same.groupby(family).transform(holm))
+    t = _same(t, margin, alpha)
+    return t.assign(p_equiv=t.p_equiv.where(tested).groupby(family).transform(holm))
 
 # %% ../../nbs/answers/06_judged.ipynb #eba0dd6b
 def judged(

@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from .differences import differences
-from .doubts import rate_warnings
+from .doubts import draw_warnings, few_test_images, origin_warnings, rate_warnings
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder, with_records
 from .saved import keep_arrays, own_rows, read_csv, read_folder, with_hash
 from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
-from .seeds import plan_warnings
+from .seeds import plan_warnings, unplanned
 from .verdict import Verdict, as_one_family, family_lines, verdict
 from .viz import MANY, against_best, label_curve
 from ..data.ground import place, write_whole
@@ -29,6 +29,7 @@ ABOUT = dict(
     data='name of the data set',
     images='what the images are, in words: "1,437 training and 360 test images of 1×8×8, 10 classes; digest 0123"',
     n_test='number of test images',
+    pool='number of training images with a label, which label subsets are drawn from',
     classes='number of classes',
     setting='setting of the recipe, such as "smoke"',
     reading='reading of a paper: "as_written" or "fair"',
@@ -185,17 +186,8 @@ def _rises(res):
 @patch(as_prop=True)
 def warnings(self:Results)->list: # one line each
     "What a reader should know before believing the table."
-    out, rows, gone = list(self.odd), self.rows, self.missing
-    if self.told('valid')=='test' or 'valid_policy' in rows and rows.valid_policy.eq('test').any():
-        out.append('validation looked at the test images (valid=test): a leak, for repeating what others did')
-    if self.told('setting')=='smoke':
-        runs = 'it shows that everything runs; quick gives an answer'
-        out.append(f'setting smoke is too short to learn much: {runs}')
-    for first in gone.head(1).itertuples():
-        out.append(f'the first of {len(gone)} missing trials: {first.arm}, {first.labels} labels: {first.reason}')
-    for column,what in dict(revision='revisions of the code', device='devices', versions='versions of PyTorch').items():
-        names = rows[column].dropna().unique() if column in rows else ()
-        if len(names)>1: out.append(f'rows come from {len(names)} {what}: {", ".join(map(str, names))}')
+    rows, sizes = self.rows, self.labels if len(self.every) else ()
+    out = [*self.odd, *origin_warnings(rows, self.missing, self.told), *draw_warnings(sizes, self.told('pool', None))]
     if self.plan: out += plan_warnings(self.plan)
     if not len(rows): return out
     return out + _constant(rows, self.about.get('classes'), self.records) + rate_warnings(rows) + _rises(self)
@@ -205,15 +197,17 @@ def warnings(self:Results)->list: # one line each
 def verdict(self:Results,
     margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
     treatment:str=None, # the arm to compare; that of the results by default
-    among:bool=False, # judge the headline as one of all comparisons of `gains`, where there are several arms?
+    among:bool=None, # judge it as one of all comparisons of `gains`? By default where no treatment is named
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
-    margin = self.margin if margin is None else margin
+    if margin is None: margin = self.margin
     about = dict(unit=self.score.points, lower=self.score.lower, encoders=pretraining_table(self.encoders))
     v = verdict(self.differences(treatment), margin, extra=self.warnings, **about, **kw)
+    if among is None: among = treatment is None
     every = self.gains(margin) if among else ()
     if len(every) and every.treatment.nunique()>1: v.among = every
+    v.warnings += few_test_images(v.best, self.told('n_test', None), self.metric) + unplanned(v.best, self.plan)
     return v
 
 # %% ../../nbs/answers/13_results.ipynb #6a1b0012

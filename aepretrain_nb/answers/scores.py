@@ -144,11 +144,18 @@ def at_chance(
     value, # accuracy in per cent, scalar or (n,)
     chance, # share of the largest class in per cent, like `value`
     n_test, # number of images that were scored, like `value`
-    conf:float=.975 # confidence that a guess stays below the bound, in (0,1)
+    conf:float=.975, # confidence that a guess stays below the bound, in (0,1)
+    lead=None # per cent by which a constant answer is better than one at random; as for two classes by default
 ) -> np.ndarray: # of bool, like `value`; False where something is not known
-    "Which accuracies are no better than always saying the largest class?"
+    "Which accuracies are no better than an answer that does not look at the image?"
     value, chance, n_test = (np.asarray(x, dtype=float) for x in (value, chance, n_test))
-    return value <= chance + stats.norm.ppf(conf)*(chance*(100-chance)/n_test)**.5
+    lead = np.maximum(2*chance-100, 0) if lead is None else lead
+    luck = 2*stats.norm.ppf(conf)*(chance*(100-chance)/n_test)**.5
+    more = ((luck**2+lead**2)**.5-lead)/2
+    with np.errstate(divide='ignore', invalid='ignore'):
+        by_luck = 100/n_test*np.log(1-conf)/np.log(1-chance/100) # so few images of other classes may be found
+    more = np.where(np.asarray(lead)>0, np.fmax(more, by_luck), more)
+    return (value <= chance+more) & ((value<100) | (chance>=100))
 
 # %% ../../nbs/answers/03_scores.ipynb #b227dc7c
 _FLAG = {True: 1., False: 0., 'True': 1., 'False': 0.}
@@ -161,12 +168,14 @@ def _no_better(df, score, name):
     sign = told.mask(name.isin(_PIXELS), 'higher').map(dict(higher=1., lower=-1.)).astype(float)
     return (sign*(score-df.chance)<=0).astype(float).where((sign*score*df.chance).notna())
 
-def _guessed(df, share, f1, classes):
+def _guessed(df, share, name, classes):
     "Which scores in per cent may be guesses; nan where it is not known"
     n_test = df.n_test if 'n_test' in df else pd.Series(np.nan, df.index)
     if 'n_chance' in df: n_test = df.n_chance.where(df.n_chance.notna(), n_test) # of unequal classes
+    f1 = name=='f1'
     most = df.chance.mask(f1, 100/classes) if classes else df.chance
-    guessed = pd.Series(at_chance(share, most, n_test), df.index)
+    lead = np.where(name.isin(['accuracy', 'error']), np.maximum(2*most-100, 0), 0)
+    guessed = pd.Series(at_chance(share, most, n_test, lead=lead), df.index)
     known = share.notna() & most.notna() & n_test.notna() & (guessed | ~f1 | bool(classes))
     return guessed.astype(float).where(known)
 
@@ -182,7 +191,7 @@ def stuck(
     name = df.metric.fillna('accuracy') if 'metric' in df else pd.Series('accuracy', df.index)
     score = df['value' if 'value' in df else metric].astype(float)
     share = score.where(name.isin(_SHARES), (100-score).where(name=='error'))
-    guessed = _guessed(df, share, name=='f1', classes)
+    guessed = _guessed(df, share, name, classes)
     return guessed.where(name.isin([*_SHARES, 'error']), _no_better(df, score, name))
 
 # %% ../../nbs/answers/03_scores.ipynb #758228cd

@@ -68,10 +68,11 @@ def interval(
     bounds=None, # (lowest, highest) possible value, such as (0, 100) of an accuracy in per cent; None: none
     subset=None, # name of the label subset of each value, (n,); None: all differ
     encoder=None # name of the encoder of each value, (n,); None: all differ
-) -> tuple: # (mean, low, high); the limits are nan for fewer than two values
+) -> tuple: # (mean, low, high); the limits are nan for fewer than two values, and where all are the same
     "Mean of `x` and its t interval, kept inside `bounds`."
     x = _vec(x)
     m, (lowest, highest) = crossed(x, subset, encoder), _inside(bounds, x) or (-np.inf, np.inf)
+    if not m.se>1e-7*abs(m.mean): return m.mean, np.nan, np.nan # no spread is known, not none
     down, up = _reach(m.mean, m.se, float(stats.t.ppf((1+conf)/2, m.df)), bounds)
     return m.mean, max(m.mean-down, lowest), min(m.mean+up, highest)
 

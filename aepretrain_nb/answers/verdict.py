@@ -34,7 +34,14 @@ def _rivals(t):
     "The rows of controls that can be the best one: random starts, where the table knows of any."
     return t[t.start=='random'] if (t.start=='random').any() else t
 
-def _pick(d, lower):
+def _hardest(d, p, alpha, lower):
+    "Of the rows `d`, the control that the treatment is least surely ahead of, and `p` of that; 1 where it is behind"
+    ahead, surely = (d['diff']<0, d.high<0) if lower else (d['diff']>0, d.low>0)
+    reaching_0 = d[p].clip(lower=2*alpha) # an interval may be longer than the test knows
+    each = d[p].where(surely, reaching_0).where(ahead, 1.).fillna(1.)
+    return dict(p_all=each.max(), unbeaten=d.control[each.idxmax()])
+
+def _pick(d, lower, p='p', alpha=.05):
     "Of the rows `d` of one size, the control to compare with, and how it was chosen."
     if not (d.n_b>0).any(): return d.head(1).assign(chosen='none')
     d = d[d.n_b>0]
@@ -44,14 +51,20 @@ def _pick(d, lower):
     sign = -1 if lower else 1
     known = d.valid_b.notna().all()
     at = (sign*d.valid_b).idxmax() if known else (sign*d['diff']).fillna(np.inf).idxmin()
-    return d.loc[[at]].assign(chosen='validation' if known else 'test', rivals=len(d))
+    how = dict(chosen='validation', **_hardest(d, p, alpha, lower)) if known else dict(chosen='test')
+    return d.loc[[at]].assign(rivals=len(d), **how)
 
-# %% ../../nbs/answers/07_verdict.ipynb #bba203e8
-def _stricter(rows, p, lower):
-    "`rows` with the `p` of a treatment that is behind times the number of controls that its rival was chosen from."
-    behind = rows['diff']>0 if lower else rows['diff']<0
-    rivals = rows.rivals.fillna(1).where(behind, 1).astype(int) if 'rivals' in rows else 1
-    return rows.assign(**{p: (rows[p]*rivals).clip(upper=1)}, rivals=rivals)
+# %% ../../nbs/answers/07_verdict.ipynb #05e12346
+def _stricter(rows, p, lower, alpha=.05):
+    "`rows` whose `p` is that of all rivals: times their number where the treatment is behind, the largest where ahead"
+    if 'rivals' not in rows: return rows.assign(rivals=1)
+    behind, rivals = rows['diff']>0 if lower else rows['diff']<0, rows.rivals.fillna(1).astype(int)
+    strict = (rows[p]*rivals.where(behind, 1)).clip(upper=1)
+    if 'p_all' in rows:
+        strict = strict.where(behind, np.fmax(strict, rows.p_all)).where(rows[p].notna())
+        beaten = behind | ~(rows.p_all>alpha) | (rows.unbeaten==rows.control)
+        rows = rows.assign(unbeaten=rows.unbeaten.mask(beaten, '').fillna(''))
+    return rows.assign(**{p: strict}, rivals=rivals)
 
 # %% ../../nbs/answers/07_verdict.ipynb #a7b50420
 @patch(as_prop=True)
@@ -59,11 +72,12 @@ def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: validation, 
     "The treatment against the best random start, or the best control where no arm is known for a random start."
     t = self.table
     if not len(t): return t
-    rows = pd.concat([_pick(d, self.lower) for _, d in _rivals(t).groupby(sizes_of(t), dropna=False, sort=False)])
+    by_size, alpha = _rivals(t).groupby(sizes_of(t), dropna=False, sort=False), 1-self.conf
+    rows = pd.concat([_pick(d, self.lower, self.p, alpha) for _, d in by_size])
     if self.among is not None and (own := self.among.treatment==rows.treatment.iloc[0]).any():
         return self.among[own].set_axis(rows.index)
-    rows = _stricter(rows, self.p, self.lower)
-    return judged(rows, self.p, 1-self.conf, self.margin, self.lower, self.unit, family=np.zeros(len(rows)))
+    rows = _stricter(rows, self.p, self.lower, alpha)
+    return judged(rows, self.p, alpha, self.margin, self.lower, self.unit, family=np.zeros(len(rows)))
 
 # %% ../../nbs/answers/07_verdict.ipynb #24854374
 _WORDS = 'no one two three four five six seven eight nine ten'.split()
@@ -100,6 +114,8 @@ def _kind(row):
     "What rows of one clause have in common."
     if row.verdict=='no verdict': return row.words.partition(' (')[0]
     left_out = row.verdict=='no difference shown' and (row.low>0 or row.high<0)
+    unbeaten = left_out and getattr(row, 'unbeaten', '')
+    if unbeaten: return f'no difference shown: ahead of it, not shown to be of {unbeaten}'
     of = 'comparisons' if 'comparisons' in row.words else 'sizes'
     return f'no difference shown after correction for {row.family} {of}' if left_out and row.family>1 else row.verdict
 
@@ -227,7 +243,8 @@ def verdict(
     _check(diffs, p, alpha, margin)
     t = silenced(complete(diffs))
     t = judged(t, p, alpha, margin, lower, unit, [t.treatment, t.control])
-    return Verdict(t.drop(columns=['what', 'reach', 'can', 'shown']), [*extra, *notes(t, alpha, unit)], **about)
+    told = t.drop(columns=['what', 'reach', 'can', 'shown', 'small'], errors='ignore')
+    return Verdict(told, [*extra, *notes(t, alpha, unit)], **about)
 
 # %% ../../nbs/answers/07_verdict.ipynb #6a1b0002
 def as_one_family(
