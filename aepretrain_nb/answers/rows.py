@@ -114,7 +114,11 @@ def pair_of(
 ) -> tuple: # of column names
     "The seeds that make a pair: those of subset and head, and the encoder's where encoders are crossed with subsets."
     short = 'subset_seed', 'head_seed'
-    return SEEDS if rows.duplicated(['arm', *by, *short]).any() else short
+    crossed = set(short)<=set(rows) and rows.duplicated(['arm', *by, *short]).any()
+    pair = SEEDS if crossed else short
+    if lack := [c for c in pair if c not in rows]:
+        raise AnswerError(f'no column {lack[0]!r} among the rows: give {", ".join(SEEDS)}, or one seed for them all')
+    return pair
 
 # %% ../../nbs/answers/01_rows.ipynb #a9ad1467
 def check_treatment(

@@ -149,14 +149,12 @@ def _check_values(rows):
 
 def own_rows(
     rows:pd.DataFrame # one a run: arm, labels, value, `SEEDS` or one `seed` for them, and what else is known
-) -> pd.DataFrame: # with all of `SEEDS`, and a name for the labelled images of a run
+) -> pd.DataFrame: # with `SEEDS`, and a name for the labelled images of a run, as far as they are known
     "Rows as answers need them; raises `AnswerError` for a column that is not there and for values that cannot be."
     if not len(rows): return rows
     if lack := [c for c in ('arm', 'labels', 'value') if c not in rows]:
         raise AnswerError(f'no column {lack[0]!r} among the rows: arm, labels, value and a seed are needed')
-    if (lack := [c for c in SEEDS if c not in rows]) and 'seed' not in rows:
-        raise AnswerError(f'no column {lack[0]!r} among the rows: give {", ".join(SEEDS)}, or one seed for them all')
-    rows = rows.assign(**{c: rows.seed for c in lack})
+    if 'seed' in rows: rows = rows.assign(**{c: rows.seed for c in SEEDS if c not in rows})
     _check_values(rows)
-    if 'subset' in rows: return rows
+    if 'subset' in rows or 'subset_seed' not in rows: return rows
     return rows.assign(subset=rows.labels.astype(str)+'/'+rows.subset_seed.astype(str))
