@@ -20,7 +20,8 @@ def grids(n, means, n_valid, seed=0, seeds=5):
         for arm,mean in means.items():
             value = mean+luck+rng.normal(0, 1)
             right = .8**.5*shared+.2**.5*rng.normal(size=n_valid)<norm.ppf(value/100)
-            rows.append(dict(rep=r, labels=100, seed=s, arm=arm, value=value, valid=100*right.mean(), subset=f'{r}-{s}'))
+            rows.append(dict(rep=r, labels=100, seed=s, arm=arm, value=value, valid=100*right.mean(),
+                subset=f'{r}-{s}'))
     rows = pd.DataFrame(rows).assign(metric='accuracy', unit='%', chance=10., n_test=10_000)
     return rows.assign(encoder=rows.arm.where(rows.arm=='pretrained', 'random'))
 
@@ -29,7 +30,8 @@ def best(rows, **kw):
     return pd.concat([verdict(d.drop(columns='rep'), unit='points', **kw).best for _,d in each], ignore_index=True)
 
 def test_help_over_a_start_that_was_chosen_by_bad_luck_is_not_said():
-    "Twenty validation images take the worse start in a fifth of all experiments; nominal is 2.5 %, standard error 1.3 %"
+    """Twenty validation images take the worse start in a fifth of all experiments; nominal is 2.5 %, standard error 1.3
+    %"""
     found = best(grids(150, dict(pretrained=70, good=70, worse=67), n_valid=20))
     assert found.control.eq('worse').mean()>.1
     assert found.verdict.eq('helps').mean()<.065
@@ -44,7 +46,8 @@ def test_the_sentence_names_the_start_that_is_not_beaten():
     rows = grids(1, dict(pretrained=70, good=70, worse=60), n_valid=20).drop(columns='rep')
     rows['valid'] = rows.arm.map(dict(pretrained=70., good=60., worse=65.))
     said = verdict(differences(rows), unit='points').headline
-    assert said.startswith('Bottom line: no difference shown against the best random start (worse, chosen on validation)')
+    assert said.startswith('Bottom line: no difference shown against the best random start (worse, chosen on '
+        'validation)')
     assert said.endswith('at 100 labels: ahead of it, not shown to be of good.')
 
 def test_a_gain_at_the_margin_is_below_it_no_more_often_for_a_choice_of_controls():
