@@ -154,15 +154,15 @@ def few_test_images(
     n_test:int, # test images; None: not known
     metric:str # name of the score; of others than accuracy and error nothing is said
 ) -> list: # of str
-    "A line for sizes where other test images would move the difference more than other seeds do."
+    "A line for sizes where other test images may move the difference more than other seeds do, by a rule of thumb."
     if not n_test or metric not in ('accuracy', 'error') or not len(best): return []
-    mean = best[['mean_a', 'mean_b']].mean(axis=1)
-    luck = 100*((mean if metric=='error' else 100-mean)/100/n_test)**.5
-    few = luck>best.se
+    mean = best[['mean_a', 'mean_b']].mean(axis=1)/100
+    luck = 50*(mean*(1-mean)/n_test)**.5
+    few = luck>2*best.se
     if not few.any(): return []
-    at, by = _and([f'{n:,}' for n in best.labels[few]]), f'{1.96*luck[few].max():.2g}'
-    return [f'{int(n_test):,} test images are few at {at} labels: others may move the difference by {by} points or so '
-        'to either side, more than other seeds']
+    at, by = _and([f'{n:,}' for n in best.labels[few]]), f'{1.96*luck[few].max():.1g}'
+    return [f'{int(n_test):,} test images are few at {at} labels: others may move the difference more than other seeds '
+        f'do, by {by} points or so to either side']
 
 # %% ../../nbs/answers/10_doubts.ipynb #322e29af
 def _is_autoencoder(rows):
