@@ -29,7 +29,7 @@ from .experiment.executor import check_executor, check_timeout, reach, width_of
 from .experiment.grid import run_grid
 from .experiment.plan import Plan, sees_labels
 from .experiment.recipe import check_recipe, find_recipe, merged, pick_arms
-from .experiment.carry import rehearse
+from .experiment.carry import check_told, rehearse
 from .experiment.schema import Fit, SECTIONS
 from .experiment.kinds import ExperimentError
 from .experiment.step import to_json, weights_digest
@@ -277,6 +277,7 @@ def compare(
     if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
     lenders = [lender(o) for o in ([reuse] if isinstance(reuse, (str, Path)) else reuse)]
+    check_told(metric, plan.splits)
     files,odd = _files(arms, r),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)

@@ -51,7 +51,8 @@ def test_a_folder_with_everything_in_it(files):
     assert a.modes['I;16']==a.modes['CMYK']==a.modes['F']==1 and a.sizes[31,9]==a.sizes[1,1]==1
     assert {'train/a/größe 1.JPG', 'train/a/UPPER.PNG', 'train/b/sub/nested.jpg'}<=set(a.table.name)
     assert a.copies.values.tolist()==[['train/a/rgba.png', 'train', 'train/a/UPPER.PNG', 'train', True]]
-    assert a.notes==['no image in train/empty'] and 'class d, but no training image' in own.warnings()[0]
+    assert a.notes[0]=='no image in train/empty' and '1 images of 16 bits' in a.notes[1] and len(a.notes)==2
+    assert 'class d, but no training image' in own.warnings()[0]
 
 def test_strict_names_what_is_skipped(files):
     says(lambda: own_images(files, strict=True), '8 files cannot be taken', 'labels.csv', 'and 3 more')

@@ -107,7 +107,8 @@ def _why(row):
     if n<1: return 'no run of one arm'
     if n<2: return 'one run tells nothing about chance'
     if not np.isnan(row.low): return 'there is no permutation test of crossed pairs'
-    return 'its pairs are not those of the plan' if row.test=='two-stage t' else 'no spread between the runs'
+    if row.test=='two-stage t': return 'its pairs are not those of the plan'
+    return 'all pairs differ by the same' if row.test=='paired t' else 'no spread between the runs'
 
 def _unshown(row, p, unit, of):
     "What a row without a shown difference leaves to say."

@@ -168,9 +168,7 @@ def _curves(res):
     "Validation curves of every arm, by size; None where there are none."
     if not len(c := res.curves): return None
     pad = .04*(c.valid.max()-c.valid.min()) or 1.
-    kind = 'error' if res.metric=='error' else 'accuracy'
-    own = METRICS[kind] if res.metric in METRICS else res.score
-    y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {own.titled}'
+    y, what = (c.valid.min()-pad, c.valid.max()+pad), f'validation {res.validated.titled}'
     every = shortened(c, res.arms).groupby('labels')
     panels = [(_panel(g, n, y, what), f'{what} along training with {n:,} labels') for n, g in every]
     told = 'These images are the test images: a leak.' if res.told('valid')=='test' else 'No test image is among them.'

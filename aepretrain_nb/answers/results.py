@@ -83,6 +83,7 @@ def _take(self:Results, rows, metric):
     else: self.metric = rows.metric.iloc[0] if 'metric' in rows and len(rows) else 'accuracy'
     if len(rows): rows = self._in_metric(with_chance(rows, self.about.get('classes')), own)
     self.rows, self.score = rows, metric_of(rows, self.metric)
+    self.validated = own if own.lower==self.score.lower else self.score # what curves tell
     if len(self.curves): self.curves = self.curves.assign(valid=turned(self.curves.valid, own, self.score))
 
 # %% ../../nbs/answers/13_results.ipynb #0e3c2f8d
@@ -234,7 +235,8 @@ def text(self:Results,
     if not len(self.rows): return '\n'.join(['nothing has finished yet'] + [f'warning: {w}' for w in self.warnings])
     v, n_test = self.verdict(margin, among=True), self.told('n_test', None)
     lost = lambda c: f' ({c.missing} missing)' if c.missing else ''
-    cells = {(c.labels, c.arm): f'{c.mean:.2f} ± {c.sd:.2f}{lost(c)}' for c in self.cells.itertuples()}
+    def told(c): return f'{c.mean:.2f}' + (f' ± {c.sd:.2f}' if c.n>1 else '') + lost(c)
+    cells = {(c.labels, c.arm): told(c) for c in self.cells.itertuples()}
     wide = max(map(len, [*self.arms, *cells.values()]))+2
     count = f'{int(n_test):,} ' if n_test else ''
     head = f'{self.score.titled} on {count}test images of {self.told("data")}: mean ± sd of {_seeds(self.every)}'

@@ -232,7 +232,7 @@ def _mark(ax, i, d, ends, span, color, **look):
     "One difference: its interval, its mark, and an arrow where it goes on beyond the `span`"
     low, high = np.clip(ends, *span)
     ax.plot([low, high], [i, i], color=color)
-    if np.isfinite(d): ax.plot(np.clip(d, *span), i, ms=5, color=color, **look)
+    if span[0]<=d<=span[1]: ax.plot(d, i, ms=5, color=color, **look)
     for end, at, arrow in ((ends[0]<span[0], span[0], '<'), (ends[1]>span[1], span[1], '>')):
         if end: ax.plot(at, i, arrow, color=color, ms=6, clip_on=False, label='_beyond')
 
@@ -252,7 +252,7 @@ def forest(
     at = ax.get_yaxis_transform()
     for i, r in enumerate(d.itertuples()):
         look = dict(color='.6', mfc='none', marker=sty[r.control]['marker']) if dead[i] else sty[r.control]
-        _mark(ax, i, values[i, 0], np.clip(values[i, 0], *span).repeat(2) if dead[i] else ends[i], span, **look)
+        _mark(ax, i, values[i, 0], values[i, 0].repeat(2) if dead[i] else ends[i], span, **look)
         ax.annotate(_text(r, *values[i]), (1, i), (9, 0), at, 'offset points', va='center', fontsize=9)
     further = '\n(an arrow: further out, see its numbers)' if any(l.get_label()=='_beyond' for l in ax.lines) else ''
     what = f'{d.treatment.iloc[0]} minus control' + (f' ({unit})' if unit else '')

@@ -20,7 +20,7 @@ from .ground import place
 from .items import classes_of, joined_parts, of_items, usual_size
 from .listing import PARTS, Listing, list_csv, list_folder, list_frame
 from .named import DATASETS, dataset
-from .parts import settled
+from .parts import label_remarks, settled
 from .sets import ImageSet
 from .splits import Splits
 from collections import Counter
@@ -69,6 +69,14 @@ def _pixels(listing, rows, lost, folder, test, seed, how):
     lost |= {stamped[i]: why for i,why in d.reasons.items()}
     return d,table,notes,sides
 
+def _depths(modes, kind, high):
+    "What becomes of 16 bits, a line each"
+    deep = sum(n for mode,n in modes.items() if mode.startswith('I'))
+    dark = f'{deep:,} images of 16 bits are brought to the 8 of the others, divided by 257'
+    if deep and kind=='uint8': return [f'{dark}: those that do not fill their range turn dark, so scale them first']
+    if kind!='uint16' or high>=2**15: return []
+    return [f'16 bits, but no value above {high:,}: they look dark, also to a net that was trained on others']
+
 def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
     "Images of a listing"
     with room(listing.source, cache) as folder:
@@ -90,8 +98,9 @@ def _of_files(listing, name, size, resize, channels, test, seed, strict, cache):
     _strictly(strict, listing.root, skipped)
     kept = [heads[i] for i in table.index]
     modes = Counter(o.mode for o in kept)
-    given = Given(d.x, table.reset_index(drop=True), None, listing.notes + notes, modes, _sizes(kept))
     ends = min(d.facts['low']),max(d.facts['high'])
+    notes = [*listing.notes, *notes, *label_remarks(table.label), *_depths(modes, kind, ends[1])]
+    given = Given(d.x, table.reset_index(drop=True), None, notes, modes, _sizes(kept))
     return _accounted(given, name, str(listing.source), resize, ends, d.facts['keys'], skipped, listing.hidden, sides)
 
 # %% ../../nbs/data/21_own.ipynb #95c4343b

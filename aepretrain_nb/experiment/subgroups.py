@@ -10,7 +10,7 @@ __all__ = ['column_of', 'subgroups_of', 'rescored']
 # %% ../../nbs/experiment/35_subgroups.ipynb #0acffc5c
 from ..imports import *
 from ..data.arrays import DataError
-from ..data.ground import place
+from ..data.ground import place, tell
 from ..data.listing import list_csv
 from ..data.splits import Splits
 from ..train.scores import balanced_size
@@ -33,11 +33,13 @@ def subgroups_of(
     splits:Splits, # of one's own images
     said # subgroup by file: a dict or a column
 )->list: # of subgroups, that of each test image; None for none
-    "To which subgroup each test image belongs; a `DataError` where none does."
+    "To which subgroup each test image belongs; a `DataError` where none does, a line on stderr for those that do not."
     t = splits.account.table
     names = t.name[t.part=='test']
     out = names.map(dict(said)).astype(object)
     if out.isna().all(): raise DataError(f'no subgroup is named for the test images, such as {names.iloc[0]}')
+    none = names[out.isna()]
+    if len(none): tell(f'{len(none)} of {len(names)} test images, such as {none.iloc[0]}, have no subgroup: left out')
     return out.where(out.notna(), None).tolist()
 
 # %% ../../nbs/experiment/35_subgroups.ipynb #b457ce75
