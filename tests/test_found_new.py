@@ -78,7 +78,8 @@ def test_curves_carry_the_score_that_validation_goes_by(metric, asked, title, tm
     assert f'validation {res.validated.titled} along training' in page
 
 def test_a_dead_difference_out_of_range_is_an_arrow():
-    d = differences(scored(subset=[f'{s}' for s in [*range(3)]*2]).assign(value=lambda d: d.value+.01*d.seed*d.arm.eq('random')))
+    d = differences(scored(subset=[f'{s}' for s in [*range(3)]*2]).assign(
+        value=lambda d: d.value+.01*d.seed*d.arm.eq('random')))
     far = pd.concat([d, d.assign(control='dead', diff=56., low=50., high=60., chance_b=3, n_b=3)], ignore_index=True)
     lines = forest(far).lines
     assert {o.get_marker() for o in lines if len(o.get_ydata())==1 and o.get_ydata()[0]==1}=={'>'}
