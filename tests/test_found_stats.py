@@ -98,3 +98,12 @@ def test_the_call_of_the_first_page_says_what_the_report_says():
     res = Results(rows.assign(encoder=rows.arm.where(rows.arm.ne('random'), 'random')), treatment='masked')
     assert res.verdict().headline==res.text().splitlines()[0]
     assert res.verdict().best.family.eq(3).all() and res.verdict(treatment='masked').best.family.eq(1).all()
+
+def test_words_count_controls_only_where_they_were_counted():
+    "Three sizes, a gain that Holm refuses: its p was not multiplied by the number of controls"
+    rows = pd.concat([grids(1, dict(pretrained=70+g, good=70, worse=66), n_valid=500, seed=3).assign(labels=n)
+        for n,g in ((100, 0), (200, 0), (300, 1.6))]).drop(columns='rep')
+    rows['subset'] = rows.labels.astype(str)+rows.subset
+    found = verdict(differences(rows), unit='points').best
+    assert found.tries.where(found['diff']>0, 1).eq(1).all() and found.rivals.eq(2).all()
+    assert not found.words[found['diff']>0].str.contains('controls').any()

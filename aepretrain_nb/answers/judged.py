@@ -114,7 +114,8 @@ def _unshown(row, p, unit, of):
     "What a row without a shown difference leaves to say."
     if row.low>0 or row.high<0:
         if getattr(row, 'unbeaten', ''): return f'ahead of {row.control}, but not shown to be ahead of {row.unbeaten}'
-        chosen = f' and {row.rivals} controls' if getattr(row, 'rivals', 1)>1 else ''
+        tries = getattr(row, 'tries', 1)
+        chosen = f' and {tries} controls' if tries>1 else ''
         corrected = f'not after correction for {row.family} {of}{chosen}'
         test = 'the permutation test does not reject' if p=='p_perm' else corrected
         return f'the interval leaves out 0, but {test}'

@@ -57,14 +57,15 @@ def _pick(d, lower, p='p', alpha=.05):
 # %% ../../nbs/answers/07_verdict.ipynb #05e12346
 def _stricter(rows, p, lower, alpha=.05):
     "`rows` whose `p` is that of all rivals: times their number where the treatment is behind, the largest where ahead"
-    if 'rivals' not in rows: return rows.assign(rivals=1)
+    if 'rivals' not in rows: return rows.assign(rivals=1, tries=1)
     behind, rivals = rows['diff']>0 if lower else rows['diff']<0, rows.rivals.fillna(1).astype(int)
-    strict = (rows[p]*rivals.where(behind, 1)).clip(upper=1)
+    tries = rivals.where(behind, 1)
+    strict = (rows[p]*tries).clip(upper=1)
     if 'p_all' in rows:
         strict = strict.where(behind, np.fmax(strict, rows.p_all)).where(rows[p].notna())
         beaten = behind | ~(rows.p_all>alpha) | (rows.unbeaten==rows.control)
         rows = rows.assign(unbeaten=rows.unbeaten.mask(beaten, '').fillna(''))
-    return rows.assign(**{p: strict}, rivals=rivals)
+    return rows.assign(**{p: strict}, rivals=rivals, tries=tries)
 
 # %% ../../nbs/answers/07_verdict.ipynb #a7b50420
 @patch(as_prop=True)
