@@ -227,16 +227,16 @@ def _columns(header, where, asked, needed=('file', 'label')):
     "file, label, split, group -> the column that holds it, None for none"
     out = {}
     for field,names in _FIELDS.items():
-        given = (asked or {}).get(field)
+        given,how = (asked or {}).get(field),f'--columns {field}=NAME or columns=dict({field}=...)'
         if given and given not in header: raise DataError(f'{where} has no column {given!r}{near(given, header)}')
         fit = [given] if given else [c for c in header if str(c).strip().lower() in names]
         if len(fit)>1:
             both = ' and '.join(map(repr, fit[:2]))
-            raise DataError(f'{where} has columns {both}: say which is the {field}, columns=dict({field}=...)')
+            raise DataError(f'{where} has columns {both}: say which is the {field}, {how}')
         out[field] = next(iter(fit), None)
         if out[field] is None and field in needed:
             has = ', '.join(map(str, header))
-            raise DataError(f'{where} has no column {field!r} but {has}: say which it is, columns=dict({field}=...)')
+            raise DataError(f'{where} has no column {field!r} but {has}: say which it is, {how}')
     return out
 
 def _word(v):
