@@ -1,10 +1,9 @@
 "What a newcomer found: a metric of another task, words that look like nothing, 16 bits among 8, axes and reports."
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pandas as pd, pytest
 from PIL import Image
 from aepretrain_nb.answers.differences import differences
 from aepretrain_nb.answers.report import report
 from aepretrain_nb.answers.results import Results
-from aepretrain_nb.answers.verdict import verdict
 from aepretrain_nb.answers.viz import forest
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.given import label_words
@@ -41,7 +40,7 @@ def test_they_stand_in_the_account(two):
     assert "'NA' is taken for a class" in read_own(two, cache=False).account.text()
 
 def test_several_labels_in_an_array_say_where_to_go():
-    with pytest.raises(ValueError, match=r'one for each image; several each go into `Splits` of `ImageSet`'):
+    with pytest.raises(ValueError, match=r'one for each image; for several each see the questions and answers'):
         label_words(np.zeros((5, 3)), 5)
 
 @pytest.mark.parametrize('mixed,words', [(True, '12 images of 16 bits are brought to the 8 of the others'),

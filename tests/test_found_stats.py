@@ -48,7 +48,7 @@ def test_the_sentence_names_the_start_that_is_not_beaten():
     said = verdict(differences(rows), unit='points').headline
     assert said.startswith('Bottom line: no difference shown against the best random start (worse, chosen on '
         'validation)')
-    assert said.endswith('at 100 labels: ahead of it, not shown to be of good.')
+    assert said.endswith('at 100 labels: ahead of it, but not shown to be ahead of good.')
 
 def test_a_gain_at_the_margin_is_below_it_no_more_often_for_a_choice_of_controls():
     means = dict(pretrained=53) | {f'start_{i}': 50 for i in range(4)}
@@ -73,6 +73,7 @@ def test_draws_that_share_most_images_are_told():
 def test_few_test_images_are_told_where_seeds_agree():
     def said(**kw): return [w for w in comparison([100], **kw).verdict().warnings if 'test images are few' in w]
     assert len(said())==1 and 'by 1 points or so' in said()[0]
+    assert 'by 10 points or so' in said(n_test=4)[0]
     assert said(spread=3.)==said(n_test=100_000)==[]
 
 @pytest.mark.parametrize('chance,n,value,at', [(95., 200, 97.5, 0), (95., 200, 95., 1), (95., 200, 95.5, 1),

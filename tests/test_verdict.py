@@ -54,8 +54,8 @@ def test_the_simulated_tables_are_those_of_differences(kind):
             pair=('seed',) if kind=='paired t' else ())
         num = ['diff', 'se', 'low', 'high', 'df', 'p']
         np.testing.assert_allclose(got[num], want[num], rtol=1e-9)
-        assert (got[['labels', 'test', 'n_a', 'n_b', 'missing']].to_numpy()==want[
-            ['labels', 'test', 'n_a', 'n_b', 'missing']].to_numpy()).all()
+        named = ['labels', 'test', 'n_a', 'n_b', 'missing']
+        assert (got[named].to_numpy()==want[named].to_numpy()).all()
 
 @pytest.mark.parametrize('seed', range(10))
 def test_holm_against_statsmodels(seed):

@@ -11,6 +11,7 @@ __all__ = ['READ', 'KINDS', 'Doubt', 'words', 'dead', 'at_end', 'rate_warnings',
 # %% ../../nbs/answers/10_doubts.ipynb #33c75299
 import numpy as np, pandas as pd
 from dataclasses import dataclass
+from .judged import in_a_row
 from .pretraining import pretraining
 from .scores import stuck
 
@@ -137,8 +138,6 @@ def origin_warnings(
     return out
 
 # %% ../../nbs/answers/10_doubts.ipynb #136a3005
-def _and(values): return ' and '.join(filter(None, [', '.join(values[:-1]), values[-1]]))
-
 def draw_warnings(
     sizes, # numbers of labels
     pool:int # images with a label that runs draw from; None: not known
@@ -147,7 +146,7 @@ def draw_warnings(
     near = [f'{n:,}' for n in sizes if pool and 2*n>pool]
     if not near: return []
     common = f'runs share most of the {pool:,} images with a label'
-    return [f'at {_and(near)} labels {common}: intervals speak of these images, hardly of others']
+    return [f'at {in_a_row(near)} labels {common}: intervals speak of these images, hardly of others']
 
 def few_test_images(
     best:pd.DataFrame, # of `differences`, a row per size: labels, mean_a, mean_b, se
@@ -160,9 +159,9 @@ def few_test_images(
     luck = 50*(mean*(1-mean)/n_test)**.5
     few = luck>2*best.se
     if not few.any(): return []
-    at, by = _and([f'{n:,}' for n in best.labels[few]]), f'{1.96*luck[few].max():.1g}'
+    at, by = in_a_row([f'{n:,}' for n in best.labels[few]]), float(f'{1.96*luck[few].max():.1g}')
     return [f'{int(n_test):,} test images are few at {at} labels: others may move the difference more than other seeds '
-        f'do, by {by} points or so to either side']
+        f'do, by {by:g} points or so to either side']
 
 # %% ../../nbs/answers/10_doubts.ipynb #322e29af
 def _is_autoencoder(rows):

@@ -13,6 +13,7 @@ import base64, io, re, time
 import matplotlib.pyplot as plt, pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from .judged import in_a_row
 
 # %% ../../nbs/answers/14_page.ipynb #171e811d
 _BREAK = re.compile(r'(_|[./:](?=[A-Za-z])|[^\s_./:]{12}(?=\S))') # after which a line may end
@@ -68,8 +69,7 @@ def enumerated(
     xs # anything
 ) -> str:
     "Such as 'a, b and c'; 'none' of nothing."
-    *first, last = [*map(str, xs)] or ['none']
-    return ', '.join(first) + (' and ' if first else '') + last
+    return in_a_row([*map(str, xs)]) or 'none'
 
 def counted(
     n:int, # how many

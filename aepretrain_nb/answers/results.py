@@ -195,6 +195,12 @@ def warnings(self:Results)->list: # one line each
 
 # %% ../../nbs/answers/13_results.ipynb #497ebc7b
 @patch
+def _on(self:Results, treatment, margin, **kw):
+    "The verdict on one arm, by itself"
+    about = dict(unit=self.score.points, lower=self.score.lower, encoders=pretraining_table(self.encoders))
+    return verdict(self.differences(treatment), self.margin if margin is None else margin, **about, **kw)
+
+@patch
 def verdict(self:Results,
     margin:float=None, # smallest difference that would matter, in its unit; that of the results by default
     treatment:str=None, # the arm to compare; that of the results by default
@@ -202,9 +208,7 @@ def verdict(self:Results,
     **kw # as in `verdict.verdict`
 )->Verdict: # table and warnings
     "What the differences say, in words."
-    if margin is None: margin = self.margin
-    about = dict(unit=self.score.points, lower=self.score.lower, encoders=pretraining_table(self.encoders))
-    v = verdict(self.differences(treatment), margin, extra=self.warnings, **about, **kw)
+    v = self._on(treatment, margin, extra=self.warnings, **kw)
     if among is None: among = treatment is None
     every = self.gains(margin) if among else ()
     if len(every) and every.treatment.nunique()>1: v.among = every
@@ -218,7 +222,7 @@ def gains(self:Results,
 )->pd.DataFrame: # a row per size and arm: labels, treatment, control, diff, low, high, p_holm, verdict, words and more
     "Every arm that does not start at random against the best random start; Holm over all of them."
     start = self.rows.groupby('arm').encoder.agg(set) if 'encoder' in self.rows else {self.treatment: {}}
-    return as_one_family([self.verdict(margin, a) for a in self.arms if 'random' not in start.get(a, {'random'})])
+    return as_one_family([self._on(a, margin) for a in self.arms if 'random' not in start.get(a, {'random'})])
 
 # %% ../../nbs/answers/13_results.ipynb #f3dd0524
 def _seeds(every):

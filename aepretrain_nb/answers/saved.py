@@ -151,7 +151,8 @@ def own_rows(
     rows:pd.DataFrame # one a run: arm, labels, value, `SEEDS` or one `seed` for them, and what else is known
 ) -> pd.DataFrame: # with `SEEDS`, and a name for the labelled images of a run, as far as they are known
     "Rows as answers need them; raises `AnswerError` for a column that is not there and for values that cannot be."
-    if not len(rows) or 'kind' in rows and rows.kind.ne('fit').all(): return rows
+    of_autoencoders = 'kind' in rows and rows.kind.ne('fit').all()
+    if of_autoencoders or not len(rows): return rows
     if lack := [c for c in ('arm', 'labels', 'value') if c not in rows]:
         raise AnswerError(f'no column {lack[0]!r} among the rows: arm, labels, value and a seed are needed')
     if 'seed' in rows: rows = rows.assign(**{c: rows.seed for c in SEEDS if c not in rows})

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from dataclasses import dataclass, field
 from fastcore.all import patch
 from scipy import stats
-from .judged import compared, complete, judged, notes, rounded, silenced, sizes_of
+from .judged import compared, complete, in_a_row, judged, notes, rounded, silenced, sizes_of
 from .pretraining import pretraining_warnings
 
 # %% ../../nbs/answers/07_verdict.ipynb #1125aaff
@@ -84,7 +84,6 @@ def best(self:Verdict) -> pd.DataFrame: # a row per size; `chosen`: validation, 
 _WORDS = 'no one two three four five six seven eight nine ten'.split()
 
 def _count(n): return _WORDS[n] if n<len(_WORDS) else f'{n}'
-def _and(xs): return ' and '.join(filter(None, [', '.join(xs[:-1]), *xs[-1:]]))
 def _noun(col): return col.removeprefix('n_').replace('_', ' ')
 
 # %% ../../nbs/answers/07_verdict.ipynb #8e0f08e6
@@ -93,11 +92,11 @@ def _size(row, cols):
     names = [row[c] for c in cols if isinstance(row[c], str)]
     counts = [(f'{row[c]:,.12g}', _noun(c)) for c in cols if not isinstance(row[c], str)]
     if not names and len(cols)==1: return counts[0][0]
-    return ' with '.join(filter(None, [' '.join(names), _and([f'{v} {c}' for v, c in counts])]))
+    return ' with '.join(filter(None, [' '.join(names), in_a_row([f'{v} {c}' for v, c in counts])]))
 
 def _sizes(d, cols, total, most=6):
     "The sizes of the rows `d`; how many of all where that would be long."
-    return f'{len(d)} of {total} sizes' if len(d)>most else _and([_size(r, cols) for _, r in d.iterrows()])
+    return f'{len(d)} of {total} sizes' if len(d)>most else in_a_row([_size(r, cols) for _, r in d.iterrows()])
 
 # %% ../../nbs/answers/07_verdict.ipynb #9a908c46
 def _gain(row, unit): return f"({rounded(row['diff'], '+')}{unit} [{rounded(row.low)}, {rounded(row.high)}])"
@@ -108,7 +107,7 @@ def _shown(d, cols, total, unit, noun, most=4):
         low, high = (rounded(f(d['diff']), '+') for f in (min, max))
         return f'{_sizes(d, cols, total, most)} ({low} to {high}{unit})'
     nouns = [noun]+['']*len(d)
-    return _and([f'{_size(r, cols)}{o} {_gain(r, unit)}' for o, (_, r) in zip(nouns, d.iterrows())])
+    return in_a_row([f'{_size(r, cols)}{o} {_gain(r, unit)}' for o, (_, r) in zip(nouns, d.iterrows())])
 
 # %% ../../nbs/answers/07_verdict.ipynb #5b178866
 def _kind(row):
@@ -116,7 +115,7 @@ def _kind(row):
     if row.verdict=='no verdict': return row.words.partition(' (')[0]
     left_out = row.verdict=='no difference shown' and (row.low>0 or row.high<0)
     unbeaten = left_out and getattr(row, 'unbeaten', '')
-    if unbeaten: return f'no difference shown: ahead of it, not shown to be of {unbeaten}'
+    if unbeaten: return f'no difference shown: ahead of it, but not shown to be ahead of {unbeaten}'
     of = 'comparisons' if 'comparisons' in row.words else 'sizes'
     return f'no difference shown after correction for {row.family} {of}' if left_out and row.family>1 else row.verdict
 
@@ -128,7 +127,7 @@ def _as_name(control):
 def _opponent(b):
     "Whom the rows `b` of `Verdict.best` compare with, and how it was chosen."
     b = b[b.chosen!='none'] if (b.chosen!='none').any() else b
-    if b.chosen.isin(['only', 'none']).all(): return _and([_as_name(c) for c in b.control.unique()])
+    if b.chosen.isin(['only', 'none']).all(): return in_a_row([_as_name(c) for c in b.control.unique()])
     kind = 'the best random start' if (b.start=='random').all() else 'the best control'
     if (b.chosen=='test').any(): return f'{kind} by test means (no validation means to choose by)'
     names = {c: _sizes(d, sizes_of(b), len(b)) for c, d in b.groupby('control', sort=False)}
@@ -136,7 +135,7 @@ def _opponent(b):
     alone = (b.chosen=='trained').all()
     if len(names)==1 and alone: return f'{first}, the only {kind.removeprefix("the best ")} that trained,'
     if len(names)==1: return f'{kind} ({first}, chosen on validation)'
-    told = _and([f'{c} at {at}' for c, at in names.items()])+', ' if len(b)<=3 else ''
+    told = in_a_row([f'{c} at {at}' for c, at in names.items()])+', ' if len(b)<=3 else ''
     return f'{kind} ({told}chosen on validation)'
 
 # %% ../../nbs/answers/07_verdict.ipynb #fe0f7729

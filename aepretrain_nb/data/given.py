@@ -58,7 +58,8 @@ def label_words(
     a = np.array(y, dtype=object) if isinstance(y, (list,tuple)) else np.asarray(y)
     if a.ndim==2 and a.shape[1]==1: a = a[:,0]
     if a.shape!=(n,):
-        more = '; several each go into `Splits` of `ImageSet`, see the questions' if a.ndim==2 and len(a)==n else ''
+        several = '; for several each see the questions and answers (`ImageSet`)'
+        more = several if a.ndim==2 and len(a)==n else ''
         raise DataError(f'{what} of shape {a.shape} for {n} images: one for each image{more}')
     if a.dtype.kind=='S':
         try: a = np.char.decode(a, 'utf-8')

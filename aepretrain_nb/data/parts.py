@@ -119,10 +119,15 @@ def label_remarks(
     "What class names look like, though they are taken as they are."
     names = [*map(str, dict.fromkeys(labels.dropna()))]
     empty,several = [n for n in names if n.lower() in _NOTHING],[n for n in names if _made_of(n, {*names})]
-    spelt = [sorted(n for n in names if n.lower()==o) for o,k in Counter(map(str.lower, names)).items() if k>1]
-    out = [f'{", ".join(map(repr, empty))} is taken for a class: where a label is missing, leave the cell empty'
-        ] if empty else []
-    out += [f'classes {" and ".join(map(repr, o))} differ by capitals alone' for o in spelt]
-    if several: out.append(f'classes such as {several[0]!r} are made of others: if images have several labels, see '
-        'the questions and answers')
+    alike,out = {},[]
+    for n in names: alike.setdefault(n.lower(), []).append(n)
+    if empty:
+        words = ', '.join(map(repr, empty))
+        out.append(f'{words} is taken for a class: where a label is missing, leave the cell empty')
+    for spelt in alike.values():
+        words = ' and '.join(map(repr, sorted(spelt)))
+        if len(spelt)>1: out.append(f'classes {words} differ by capitals alone')
+    if several:
+        what = f'classes such as {several[0]!r} are made of others'
+        out.append(f'{what}: if images have several labels, see the questions and answers')
     return out

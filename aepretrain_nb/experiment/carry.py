@@ -123,6 +123,7 @@ def rehearse(
             weights = [(known[o.file or o.step.key], o.names) for o in step.start]
             known[step.key] = _tried(step, sets[step.data['digest']], weights, device)
 
+# %% ../../nbs/experiment/09_carry.ipynb #0d1d0002
 def check_told(
     metric, # of METRICS that a comparison is told in; None: the usual one
     splits # its data
