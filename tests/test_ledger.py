@@ -111,8 +111,8 @@ def test_a_trend_is_the_least_squares_slope(seeds):
 def test_a_trend_in_plain_units_and_of_one_arm():
     d = rows(n=3, cells=(1, 2, 4), gains=(0, 1, 3), noise=1e-6)
     assert Trend('pretrained', 'random', log=False)(d).value==pytest.approx(1, abs=1e-4)
-    own = d[d.arm=='pretrained'].groupby('head_seed')[['labels',
-        'value']].apply(lambda g: np.polyfit(np.log10(g.labels), g.value, 1)[0])
+    runs = d[d.arm=='pretrained'].groupby('head_seed')[['labels', 'value']]
+    own = runs.apply(lambda g: np.polyfit(np.log10(g.labels), g.value, 1)[0])
     e = Trend('pretrained')(d)
     np.testing.assert_allclose(limits(e), [own.mean(), *stats.ttest_1samp(own, 0).confidence_interval()])
 
@@ -130,9 +130,9 @@ def test_a_trend_needs_a_control_that_was_run():
     ((-.7, -.1, .8), (4, 4, 4), (1, 2, .5))])
 def test_intervals_hold_the_truth_as_often_as_they_say(coefs, sizes, sds):
     rng, truth = np.random.default_rng(0), sum(c*i for i, c in enumerate(coefs))
-    hits = [low<truth<high
-        for _, low, high, *_ in (sum_interval([Block(c, rng.normal(i, s, n))
-        for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))], .95) for _ in range(2000))]
+    def drawn(): return [Block(c, rng.normal(i, s, n)) for i, (c, n, s) in enumerate(zip(coefs, sizes, sds))]
+    found = [sum_interval(drawn(), .95) for _ in range(2000)]
+    hits = [low<truth<high for _, low, high, *_ in found]
     assert .95-.015 < np.mean(hits) < .95+.03, 'Satterthwaite errs on the safe side where blocks are few and unequal'
 
 def test_spreads_are_pooled_over_cells():
@@ -198,8 +198,8 @@ def test_columns_that_are_told_are_noted_where_the_sides_differ(make):
     assert ask(d).note=='decoder: direct against chain'
     d['loss'] = np.where(d.arm=='gradual', 'mse', None)
     assert ask(d).note=='decoder: direct against chain; loss: mse against none'
-    assert ask(d.assign(
-        encoder_seed=0)).note.startswith('decoder: direct against chain; loss: mse against none; 1 encoder for 5 runs')
+    note = ask(d.assign(encoder_seed=0)).note
+    assert note.startswith('decoder: direct against chain; loss: mse against none; 1 encoder for 5 runs')
     assert limits(ask(d))==limits(make('gradual', 'stacked')(d))
 
 def test_what_is_told_of_a_trend():
