@@ -53,7 +53,7 @@ def _columns(s):
     "{'label': 'kind'} of label=kind"
     pairs = [o.partition('=')[::2] for o in words(s)]
     fields = 'file', 'label', 'split', 'group'
-    if all(k in fields and v for k,v in pairs): return dict(pairs)
+    if all(k in fields and (v or k in fields[2:]) for k,v in pairs): return dict(pairs)
     raise argparse.ArgumentTypeError(f'{s!r} is not a list such as file=path,label=kind; there are {", ".join(fields)}')
 _columns.form = 'FIELD=COLUMN,...'
 

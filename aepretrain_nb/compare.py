@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from .answers.results import Results
 from .answers.rows import check_treatment
 from .answers.scores import check_metric
-from .answers.seeds import PILOT, check_seeds, second_stage, stage_words
+from .answers.seeds import MOST, PILOT, check_seeds, second_stage, stage_words
 from .data.asked import fitting_sizes, named_or_own, sizes_asked
 from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
@@ -240,7 +240,7 @@ def compare(
     pretrained:bool=False, # an arm that starts from timm's published weights? The first time this needs the network
     treatment=None, # the arm that is compared to the others; 'pretrained' or the first arm by default
     margin=None, # smallest difference that would matter, in points; where seeds are 'auto' the half-width to reach
-    max_seeds=30, # most seeds of 'auto'
+    max_seeds:int=None, # most seeds of 'auto'; 30 by default
     crossed:bool=None, # every encoder with every subset and head? The recipe's by default, like what follows
     one_encoder:bool=None, # one autoencoder, of the first seed, for all runs? Of random encoders, too, if 'all'
     valid=None, # validation images 'within' the labels, 'extra' ones, or (a named leak) those of the 'test'
@@ -277,13 +277,14 @@ def compare(
     if own and labels is None: labels = fitting_sizes(usual, data, not isinstance(recipe, dict))
     plan = _planned(data, r, picked, labels, PILOT if auto else seeds, pretrain_sets, root, download)
     lenders = [lender(o) for o in ([reuse] if isinstance(reuse, (str, Path)) else reuse)]
-    check_told(metric, plan.splits)
+    check_told(plan.splits, metric=metric, score=score)
     files,odd = _files(arms, r),_odd(plan)
     _rehearsed(plan, files, device)
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
     store.fits = keep
-    more = dict(max_seeds=max_seeds if auto else None, treatment=treatment_asked, metric=metric)
+    most = max_seeds or MOST
+    more = dict(max_seeds=most if auto else None, treatment=treatment_asked, metric=metric)
     said = dict(arms=arms, labels=labels, seeds=seeds, margin=margin) | {k: v for k,v in more.items() if v is not None}
     said = json.loads(json.dumps(said, default=_listed))
     result = dict(metric=metric, treatment=treatment, margin=margin)
@@ -291,7 +292,7 @@ def compare(
     if dry_run: return call.cost(plan)
     if progress: tell('\n'.join([*unlike(store, lenders), str(call.cost(plan))]))
     pilot = call.run(plan)
-    return _grown(pilot, plan, call, margin, max_seeds) if auto else pilot
+    return _grown(pilot, plan, call, margin, most) if auto else pilot
 
 def _grown(pilot, plan, call, margin, most):
     "The results of both stages"

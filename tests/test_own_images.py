@@ -1,6 +1,6 @@
 """Images as people have them: every mode and odd file, tables, arrays, data sets; what is drawn stays drawn, what
 changed is decoded, and the command line says it"""
-import os, shutil, struct, zlib
+import argparse, os, shutil, struct, zlib
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, tifffile, torch
 from hypothesis import example, given, settings, strategies as st
@@ -8,6 +8,7 @@ from PIL import Image
 from torch.utils.data import Subset, TensorDataset
 from aepretrain_nb.cli import main
 from aepretrain_nb.data.arrays import DataError
+from aepretrain_nb.data.check import check_groups
 from aepretrain_nb.data.decode import decode
 from aepretrain_nb.data.listing import list_csv, list_folder
 from aepretrain_nb.data.own import own_images, read_own
@@ -170,6 +171,23 @@ def test_split_and_group_of_a_table(pets):
     assert not torch.isin(s.test.groups, s.train.groups).any()
     drawn = own_images(table(pets/'own.csv', [[f,l,'',g] for f,l,_,g in rows], ('file','label','split','group')))
     assert (len(drawn.train), len(drawn.test))==(24,6) and not torch.isin(drawn.test.groups, drawn.train.groups).any()
+
+def test_patients_stay_on_one_side_unless_told_otherwise(pets):
+    def rows(split): return [[f'{"abc"[Y[i]]}/{i:02}.png', 'abc'[Y[i]], split(i), f'p{i//6}'] for i in range(30)]
+    def sets(split, **kw):
+        return own_images(table(pets/'own.csv', rows(split), ('file','label','split','Patient')), **kw)
+    drawn = sets(lambda i: '')
+    assert len(drawn.test)==6 and not torch.isin(drawn.test.groups, drawn.train.groups).any()
+    across = lambda i: 'test' if i%5==0 else 'train'
+    says(lambda: check_groups(sets(across)), 'training and test images share 5 groups', 'group= for none')
+    alone = sets(across, columns=dict(group=''))
+    assert alone.train.groups is None and len(alone.test)==6
+
+def test_the_command_line_may_name_no_column():
+    from aepretrain_nb.cli import OWN_IMAGES
+    assert OWN_IMAGES['columns']('label=kind,group=')==dict(label='kind', group='')
+    with pytest.raises(argparse.ArgumentTypeError, match='is not a list such as'):
+        OWN_IMAGES['columns']('label=')
 
 @pytest.mark.parametrize('path', ['../out.png', '/etc/passwd', '..\\out.png', 'a/../../out.png', '', '.', 'a\0.png'])
 def test_paths_that_leave_the_folder(pets, path):

@@ -18,6 +18,7 @@ from aepretrain_nb.experiment.alone import for_pretraining
 from aepretrain_nb.experiment.fitted import fitted
 from aepretrain_nb.experiment.for_masks import segment_recipe
 from aepretrain_nb.experiment.kinds import ExperimentError
+from aepretrain_nb.experiment.methods import METHODS
 from aepretrain_nb.experiment.recipe import pick_arms
 from aepretrain_nb.experiment.run import judged_dl
 
@@ -357,3 +358,13 @@ def test_an_encoder_is_pretrained_on_images_not_on_masks(tmp_path):
     kept = own.account.table.part.isin(['train', 'unlabelled'])
     assert len(splits.train)==kept.sum()==17 # three are drawn for the test, as a comparison of masks draws them
     assert np.array_equal(np.asarray(splits.train.x), np.asarray(own.given.x)[kept.to_numpy()])
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_method_segments_or_says_which_do(tmp_path, capsys, method):
+    root = folder(tmp_path/'shapes')
+    line = ['compare', str(root), '--task', 'segment', '--method', method, '--setting', 'smoke', '--labels', '6']
+    code = main([*line, '--seeds', '1', '--dry-run', '--out', str(tmp_path/'o')])
+    said = capsys.readouterr().err.strip().splitlines()[-1:]
+    if method in ('plain', 'denoising', 'skips', 'sparse'): assert code==0
+    elif method in ('tied', 'what-where'): assert code==2
+    else: assert (code, 'choose among plain, denoising, skips, sparse' in said[0])==(2, True)

@@ -239,7 +239,7 @@ def test_an_out_folder_that_holds_another_experiment(say, tmp_path):
     assert before=={p: p.read_bytes() for p in Path('a').rglob('*') if p.is_file()}
 
 def test_encoders_of_a_folder_that_holds_none(say, tmp_path):
-    assert 'nowhere holds no experiment' in say('compare', 'digits', *SMALL, '--reuse', 'nowhere', '--out', 'a')
+    assert 'there is no folder nowhere' in say('compare', 'digits', *SMALL, '--reuse', 'nowhere', '--out', 'a')
     assert not written(tmp_path)
 
 def test_an_out_folder_that_holds_something_else(say, tmp_path):
@@ -265,7 +265,7 @@ def test_a_treatment_or_a_file_that_is_not_there_for_power(say, tmp_path):
     assert 'c.csv is no table in CSV' in say('power', 'c.csv', '--margin', '2')
 
 @pytest.mark.parametrize('content,names',
-    [('{"format": 99}', 'written by another version (format 99, not 2)'), ('{"for', 'not readable as JSON'),
+    [('{"format": 99}', 'of another version (format 99, not 2)'), ('{"for', 'not readable as JSON'),
     ('[]', 'another version'),
     ('{"format": 2, "data": "a", "digest": "b", "recipe": {"name": "c", "arms": {}, "encoder": {"width": 1e999}}}',
     'experiment.json is broken: Out of range')])

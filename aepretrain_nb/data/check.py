@@ -87,7 +87,8 @@ def check_groups(
     if both:
         words = f'training and test images share {_count(both, splits.test)}'
         if not splits.derived:
-            raise DataError(f'{splits.name}: {words}: move each to one side, or number groups over all parts')
+            fix = 'move each to one side, or number groups over all parts; columns of a table: group= for none'
+            raise DataError(f'{splits.name}: {words}: {fix}')
         out.append(words)
     if seen and seen!=both:
         out.append(f'unlabelled and test images share {_count(seen, splits.test)}: the autoencoder has seen them')

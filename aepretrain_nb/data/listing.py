@@ -221,15 +221,15 @@ def list_folder(
 
 # %% ../../nbs/data/14_listing.ipynb #ab3791d9
 _FIELDS = dict(file=('file', 'filename', 'path', 'image'), label=('label', 'class', 'target'),
-    split=('split', 'part', 'set'), group=('group',))
+    split=('split', 'part', 'set'), group=('group', 'patient', 'patient_id', 'subject_id', 'person_id'))
 
 def _columns(header, where, asked, needed=('file', 'label')):
     "file, label, split, group -> the column that holds it, None for none"
-    out = {}
+    out,asked = {},asked or {}
     for field,names in _FIELDS.items():
-        given,how = (asked or {}).get(field),f'--columns {field}=NAME or columns=dict({field}=...)'
+        given,how = asked.get(field),f'--columns {field}=NAME or columns=dict({field}=...)'
         if given and given not in header: raise DataError(f'{where} has no column {given!r}{near(given, header)}')
-        fit = [given] if given else [c for c in header if str(c).strip().lower() in names]
+        fit = [given] if given else [c for c in header if field not in asked and str(c).strip().lower() in names]
         if len(fit)>1:
             both = ' and '.join(map(repr, fit[:2]))
             raise DataError(f'{where} has columns {both}: say which is the {field}, {how}')
@@ -331,7 +331,7 @@ def _csv_rows(path):
 
 def list_csv(
     path, # the CSV, in UTF-8; its files are relative to the folder that it is in
-    columns:dict=None, # 'file', 'label', 'split' or 'group' -> its column, where the name does not say so
+    columns:dict=None, # 'file', 'label', 'split' or 'group' -> its column, if the name does not say so; '' for none
     labelled:bool=True # must there be a column of labels?
 )->Listing: # files by part and name
     "The images that a CSV names; a `DataError` with the number of each line that cannot be used."

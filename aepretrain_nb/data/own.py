@@ -224,7 +224,7 @@ def read_own(
     seed:int=0, # which draw
     strict:bool=False, # is a file that cannot be read an error?
     cache=None, # folder of decoded images, as in `cache_folder`; False: none
-    columns:dict=None, # 'file', 'label', 'split' or 'group' -> the column of a table that holds it
+    columns:dict=None, # 'file', 'label', 'split' or 'group' -> the column of a table that holds it; '' for none
     layout=None, # 'nhwc' or 'nchw', for arrays whose shape leaves it open
     root='.', # folder of the files of a frame
     name=None # what the data is called; that of the folder or file if not given
@@ -254,7 +254,7 @@ def command_words(
     layout=None # of arrays
 )->list: # of words
     "What a command line says of images: their path, and what is not usual."
-    columns = columns and ','.join(f'{k}={v}' for k,v in columns.items())
+    columns = columns and ','.join(f'{k}={v or ""}' for k,v in columns.items())
     said = dict(size=size and 'x'.join(map(str, size)), resize=None if resize=='crop' else resize, channels=channels,
         test=None if test==.2 else test, columns=columns, layout=layout)
     words = [f'./{path}' if str(path) in DATASETS else str(path)]

@@ -125,10 +125,11 @@ def rehearse(
 
 # %% ../../nbs/experiment/09_carry.ipynb #0d1d0002
 def check_told(
-    metric, # of METRICS that a comparison is told in; None: the usual one
-    splits # its data
+    splits, # the data
+    **asked # metric, score: of METRICS; None: the usual one
 ):
     "Raises `ExperimentError` for a metric by which classifiers of these images are not scored."
     scores = task_of(splits.train.task).scores
-    if metric is None or metric in scores: return
-    raise ExperimentError(f'metric {metric!r}: {splits.name} is scored by {", ".join(scores)}')
+    for name,metric in asked.items():
+        if metric is None or metric in scores: continue
+        raise ExperimentError(f'{name} {metric!r}: {splits.name} is scored by {", ".join(scores)}')

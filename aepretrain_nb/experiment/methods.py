@@ -95,10 +95,21 @@ def _change(name, recipe):
     if not _by_levels(name): return out
     return out | dict(pretrain=out['pretrain'] | _PLAIN_LOOP, images=dict(norm=None))
 
+_MIRRORS = 'mirror', 'skip', 'unpool'
+
+def _does(arm, what): return any(t['do']==what for t in _sections(arm))
+
+def _check_segmenter(name):
+    "Raises `ExperimentError` for a method that leaves no decoder which a segmenter could take over"
+    fit = [k for k,m in METHODS.items() if not m.steps and m.decoder.get('make') in _MIRRORS]
+    why = f'method {name} leaves no decoder that a segmenter can go on with'
+    if name not in fit: raise ExperimentError(f'{why}: choose among {", ".join(fit)}')
+
 def _steps(recipe, name, shape):
     "What a method does in the place of `reconstruct`"
     check_known('method', name, METHODS)
     if not {'decoder', 'pretrain'}<=set(recipe): raise ExperimentError(f'a {recipe["name"]} recipe pre-trains nothing')
+    if any(_does(a, 'segment') for a in recipe['arms'].values()): _check_segmenter(name)
     m,encoder = METHODS[name],encoder_for(recipe, shape)
     try:
         if m.wants: m.wants(encoder)
@@ -107,7 +118,7 @@ def _steps(recipe, name, shape):
 
 def _sections(arm): return [dict(do=t) if isinstance(t, str) else t for t in arm['steps']]
 
-def _pretrains(arm): return any(t['do']=='reconstruct' for t in _sections(arm))
+def _pretrains(arm): return _does(arm, 'reconstruct')
 
 def _freezes(arm): return any('freeze' in section for section in arm.get('change', {}).values())
 

@@ -42,12 +42,12 @@ def experiment(
     f = place(folder)/'experiment.json'
     try: own = read_json(f)
     except FileNotFoundError:
-        raise ExperimentError(f'{folder} holds no experiment: there is no experiment.json in it') from None
+        none = f'{folder} holds no experiment: there is no experiment.json in it'
+        raise ExperimentError(none if f.parent.is_dir() else f'there is no folder {f.parent}') from None
     except BrokenFile as e: raise ExperimentError(f'{e}: choose another folder') from None
     found = own.get('format') if isinstance(own, dict) else None
     if found!=FORMAT:
-        other = f'another version (format {found}, not {FORMAT})'
-        raise ExperimentError(f'{folder} was written by {other}: read it with that version')
+        raise ExperimentError(f'{folder} is of another version (format {found}, not {FORMAT}): read it with that one')
     try:
         canonical(own)  # no number that JSON cannot say
         check_entries(own, dict(data=Word, digest=Word, recipe=Section))
