@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from .answers.results import Results
 from .answers.rows import check_treatment
 from .answers.scores import check_metric
-from .answers.seeds import MOST, PILOT, check_seeds, second_stage, stage_words
+from .answers.seeds import MOST_SEEDS, PILOT, check_seeds, second_stage, stage_words
 from .data.asked import fitting_sizes, named_or_own, sizes_asked
 from .data.check import check_sizes, check_splits
 from .data.ground import load_object, sweep, tell
@@ -283,7 +283,7 @@ def compare(
     reach(executor)
     store = _looked_at(plan, store) if dry_run else _opened(plan, store, own, odd, files, progress)
     store.fits = keep
-    most = max_seeds or MOST
+    most = max_seeds or MOST_SEEDS
     more = dict(max_seeds=most if auto else None, treatment=treatment_asked, metric=metric)
     said = dict(arms=arms, labels=labels, seeds=seeds, margin=margin) | {k: v for k,v in more.items() if v is not None}
     said = json.loads(json.dumps(said, default=_listed))

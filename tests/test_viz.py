@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 from sklearn.metrics import confusion_matrix
 from aepretrain_nb.answers import viz
 from aepretrain_nb.answers.differences import differences
+from aepretrain_nb.answers.judged import with_ends
 from aepretrain_nb.answers.stats import interval
 from aepretrain_nb.answers.verdict import verdict
 from aepretrain_nb.answers.viz import MANY, against_best, arm_styles, boxes, curves, forest, label_curve
@@ -123,7 +124,8 @@ def test_forest_row_order_and_numbers():
     ax = forest(d, scale=100)
     assert len(ax.texts)==6 and ax.get_ylim()[0]>ax.get_ylim()[1]
     assert [t.get_text() for t in ax.get_yticklabels()][:2]==['10 labels vs r1', '10 labels vs r2']
-    assert ax.texts[0].get_text().startswith(f"{100*d['diff'][0]:+.3g} [{100*d.low[0]:.3g}, "), 'digits of the verdict'
+    first = [100*d[c][0] for c in ('diff', 'low', 'high')]
+    assert ax.texts[0].get_text()==' '.join(with_ends(*first)), 'digits of the verdict'
     styles = arm_styles(trials().arm)
     assert ax.lines[0].get_color()==styles['r1']['color'], 'controls look as in the label curve'
 

@@ -9,7 +9,7 @@ __all__ = ['gain_curve', 'gain_sentence']
 
 # %% ../../nbs/answers/26_gains.ipynb #9a1e0003
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from .judged import rounded
+from .judged import with_ends
 from .viz import arm_styles
 
 # %% ../../nbs/answers/26_gains.ipynb #9a1e0009
@@ -42,11 +42,13 @@ def gain_curve(
     return ax
 
 # %% ../../nbs/answers/26_gains.ipynb #9a1e000d
-def _amount(labels, change, low, high): return f'{labels:,} ({rounded(change, "+")} [{rounded(low)}, {rounded(high)}])'
+def _amount(row):
+    "A size, what is gained there, and over what"
+    return f'{row.labels:,} ({" ".join(with_ends(row["diff"], row.low, row.high))} over {row.control})'
 
 def _of_method(arm, word, d):
     "A method with its sizes and numbers"
-    return f"{arm} {word} at {', '.join(_amount(*o) for o in zip(d.labels, d['diff'], d.low, d.high))}"
+    return f"{arm} {word} at {', '.join(_amount(r) for _,r in d.iterrows())}"
 
 _QUIET = {'equivalent': '', 'no difference shown': 'no difference is shown', 'no verdict': 'no verdict is possible'}
 

@@ -11,7 +11,7 @@ __all__ = ['report']
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from markupsafe import Markup
 from pathlib import Path
-from .judged import rounded
+from .judged import rounded, with_ends
 from .page import FIGURE, as_text, counted, data_uri, duration, enumerated
 from .page import numbers, page, part, short_names, shortened, table
 from .pretraining import optimisers, pretraining, times_chosen
@@ -78,9 +78,9 @@ def _row(r):
     size, word = f'{r.labels:,}', _tag(r.verdict, r.words)
     if not np.isfinite(r['diff']): return size, 'no runs', '', word
     if r.dead_a or r.dead_b: return size, numbers(rounded(r['diff'], '+')), '', word
-    ends = f'[{rounded(r.low)}, {rounded(r.high)}]' if np.isfinite(r.low) else '(no interval)'
+    gain, ends = with_ends(r['diff'], r.low, r.high)
     p = f'{r.p_holm:.2g}' if np.isfinite(r.p_holm) else ''
-    return size, numbers(rounded(r['diff'], '+'), ends), numbers(p), word
+    return size, numbers(gain, ends), numbers(p), word
 
 # %% ../../nbs/answers/15_report.ipynb #869e602c
 def _verdict(v):

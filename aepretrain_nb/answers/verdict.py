@@ -12,7 +12,8 @@ import numpy as np, pandas as pd
 from dataclasses import dataclass, field
 from fastcore.all import patch
 from scipy import stats
-from .judged import compared, complete, in_a_row, judged, notes, rounded, silenced, sizes_of
+from aepretrain_nb.answers.judged import (compared, complete, in_a_row, judged, notes, rounded, silenced,
+    sizes_of, with_ends)
 from .pretraining import pretraining_warnings
 
 # %% ../../nbs/answers/07_verdict.ipynb #1125aaff
@@ -99,7 +100,10 @@ def _sizes(d, cols, total, most=6):
     return f'{len(d)} of {total} sizes' if len(d)>most else in_a_row([_size(r, cols) for _, r in d.iterrows()])
 
 # %% ../../nbs/answers/07_verdict.ipynb #9a908c46
-def _gain(row, unit): return f"({rounded(row['diff'], '+')}{unit} [{rounded(row.low)}, {rounded(row.high)}])"
+def _gain(row, unit):
+    "A difference with its interval, in brackets"
+    gain, ends = with_ends(row['diff'], row.low, row.high)
+    return f'({gain}{unit} {ends})'
 
 def _shown(d, cols, total, unit, noun, most=4):
     "Where, and by how much, the rows `d` help or hurt."
@@ -197,10 +201,9 @@ def _line(r, u):
     "A row in words and numbers."
     if r.dead_a or r.dead_b: return f'{compared(r)}: {r.words}'
     if np.isnan(r['diff']): return f'{compared(r)}: {r.words}'
-    told = f'{compared(r)}: {r.words}; {rounded(r["diff"], "+")}'
-    if np.isnan(r.low): return f'{told}{u} (no interval)'
-    p = '' if np.isnan(r.p_holm) else f', p = {r.p_holm:.2g}'
-    return f'{told} [{rounded(r.low, "+")}, {rounded(r.high, "+")}]{u}{p}'
+    gain, ends = with_ends(r['diff'], r.low, r.high)
+    p = '' if np.isnan(r.low) or np.isnan(r.p_holm) else f', p = {r.p_holm:.2g}'
+    return f'{compared(r)}: {r.words}; {gain}{u} {ends}{p}'
 
 @patch
 def __repr__(self:Verdict):

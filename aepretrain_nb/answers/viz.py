@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from textwrap import fill
 from .scores import bounds_of, metric_of
 from .stats import interval
-from .judged import complete, rounded, silenced
+from .judged import complete, silenced, with_ends
 
 # %% ../../nbs/answers/11_viz.ipynb #04e03777
 def _ax(ax, figsize): return plt.subplots(figsize=figsize)[1] if ax is None else ax
@@ -199,8 +199,7 @@ def _text(r, d, lo, hi):
     "What stands at the right of a row."
     if r.dead_a: return f'{r.treatment} did not train'
     if r.dead_b: return 'did not train'
-    if np.isfinite(lo): return f"{rounded(d, '+')} [{rounded(lo)}, {rounded(hi)}]"
-    return f"{rounded(d, '+')} (no interval)" if np.isfinite(d) else 'no runs'
+    return ' '.join(with_ends(d, lo, hi)) if np.isfinite(d) else 'no runs'
 
 # %% ../../nbs/answers/11_viz.ipynb #98759549
 def _span(ends, live):
