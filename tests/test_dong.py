@@ -428,7 +428,7 @@ def test_figure_2_is_drawn_from_rows():
     rows = pd.DataFrame(sum((runs(p, n, v) for p in ('linear', 'drawn') for n,v in told.items()), []))
     fits = pd.DataFrame([dict(data='cifar10', reading='fair', setting='quick', labels=4000, value=80.)])
     fig = layers_figure(pd.concat([rows, fits]))
-    assert [ax.get_ylabel()[:6] for ax in fig.axes]==['linear', 'drawn ']
+    assert [ax.get_ylabel()[:6] for ax in fig.axes]==['linear', 'recons']
     for ax in fig.axes:
         lines = {o.get_label(): o for o in ax.lines}
         assert set(lines)=={'skips', 'random'} and len(ax.collections)==2

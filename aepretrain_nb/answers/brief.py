@@ -127,15 +127,25 @@ def brief_figure(
     return ax
 
 # %% ../../nbs/answers/25_brief.ipynb #7e1f2387
+def _ends(cell):
+    "(value, low, high) of an `Estimate`; a number has no interval, None nothing to draw"
+    if cell is None or isinstance(cell, float) and np.isnan(cell): return None
+    return (cell.value, cell.low, cell.high) if hasattr(cell, 'low') else (cell, cell, cell)
+
 def dot_figure(
-    table:pd.DataFrame, # of differences: a line of the picture for each row, the first on top
+    table:pd.DataFrame, # of differences, numbers or `Estimate`s: a line for each row, the first on top; None for none
     names:dict, # column -> its name in the legend; at most three
     xlabel:str # what the numbers are
 ) -> plt.Axes: # with the legend above
-    "Differences as a paper prints them, without intervals."
+    "Differences, with the intervals of those that have one."
     ax = plt.subplots(figsize=(6.4, .35*len(table)+.7), layout='constrained')[1]
-    for (c, name), (mark, color) in zip(names.items(), reversed(_MARKS.values())):
-        ax.plot(table[c], range(len(table)), mark, color=color, label=name)
+    many = any(hasattr(cell, 'low') for cell in table[[*names]].to_numpy().ravel())
+    for k, ((c, name), who) in enumerate(zip(names.items(), reversed(_MARKS))):
+        apart = .22*(k-(len(names)-1)/2) if many else 0
+        found = [(i+apart, _ends(cell)) for i, cell in enumerate(table[c])]
+        for at, v in found:
+            if v is not None: _draw(ax, at, who, v, True)
+        ax.plot([], [], _MARKS[who][0], color=_MARKS[who][1], label=name)
     _ruled(ax, list(table.index), xlabel)
     ax.figure.legend(loc='outside upper center', ncol=3, frameon=False, fontsize=8)
     return ax

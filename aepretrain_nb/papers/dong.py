@@ -48,7 +48,6 @@ BLOCKS = dict(kind='blocks', n=8, size=6, space='normalised')
 def _blocks(side): return dict(corrupt=BLOCKS | dict(size=6*side//29)) # as large in `side` pixels as 6 are in 29
 def _gaussian(sigma): return dict(corrupt=dict(kind='gaussian', sigma=sigma, space='normalised'))
 
-
 # %% ../../nbs/papers/dong.ipynb #da85b1e3
 PAPER_INIT = dict(dist='normal', std=.01)
 STARTS = dict(paper=PAPER_INIT, default=dict(dist='default'), kaiming=dict(dist='he_uniform'))
@@ -103,8 +102,8 @@ def _layers(r, do='probe', **fit):
     return arms
 
 # %% ../../nbs/papers/dong.ipynb #f16u2e02
-_PROBES = dict(linear=('linear map, % right', 100), knn=('neighbours, % right', 100),
-    drawn=('drawn back, squared error', np.inf)) # words, and the greatest value
+_PROBES = dict(linear=('linear map, % right', 100), knn=('k-NN, % right', 100),
+    drawn=('reconstruction, mse / variance', np.inf)) # words, and the greatest value
 
 def _curve(ax, rows, name, most, color, marker):
     "One net: means over the layers, with intervals that stay between 0 and `most`"
@@ -126,8 +125,9 @@ def layers_figure(
     if not len(d): raise ValueError('no rows of probes: record study=linear, study=neighbours or study=redrawn')
     _check_one_grid(d, 'data', 'reading', 'setting', 'labels')
     there,looks = [p for p in _PROBES if d.probe.eq(p).any()],arm_styles([n for n in _nets() if d.net.eq(n).any()])
-    fig,axes = plt.subplots(1, len(there), figsize=(2.7*len(there)+.5, 2.8), squeeze=False, layout='constrained')
-    for ax,p in zip(axes[0], there):
+    fig = plt.figure(figsize=(7.2, 2.7*-(-len(there)//2)), layout='constrained')
+    for i,p in enumerate(there):
+        ax = fig.add_subplot(-(-len(there)//2), 2, i+1)
         for name,look in looks.items(): _curve(ax, d[d.probe.eq(p) & d.net.eq(name)], name, _PROBES[p][1], **look)
         ax.set(xlabel='convolution', ylabel=_PROBES[p][0])
         ax.spines[['top', 'right']].set_visible(False)
@@ -312,9 +312,9 @@ def as_recorded(
 def strongest(
     encoder, # trained
     x:Tensor, # images as it takes them (n, c, h, w)
-    k:int=3 # maps
+    k:int=3 # channels
 )->Tensor: # (n, k, h, w), the one that answers most first
-    "The maps of an encoder that answer most to some images."
+    "The channels of an encoder that answer most to some images."
     with at_rest(encoder): z = encoder(x)
     return z[:,z.mean((0,2,3)).argsort(descending=True)[:k]]
 
