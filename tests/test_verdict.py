@@ -201,7 +201,7 @@ def test_judged_by_permutation():
 
 @pytest.mark.parametrize('n,crit', [(2, '38.2'), (3, '7.65'), (4, '4.86')])
 def test_steep_t_is_warned_of(n, crit):
-    line = f'{n} pairs: t finds nothing below {crit} standard errors (after Holm over 3 sizes)'
+    line = f'{n} pairs: a difference below {crit} standard errors (after Holm over 3 sizes) cannot be shown'
     assert any(w.startswith(line) for w in verdict(differences(trials(n))).warnings)
 
 def test_missing_trials_are_warned_of():

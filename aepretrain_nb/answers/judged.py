@@ -260,7 +260,7 @@ def _steep(t, alpha, most=4):
     for (what, a, b, m), d in t[t.crit>most].groupby(_SIZE, sort=False):
         after = f' (after Holm over {m} sizes)' if m>1 else ''
         seen = f'{rounded(d.crit.min())} standard errors{after}'
-        out.append(f'{_runs(what, a, b)}: t finds nothing below {seen}: {_where(d)}')
+        out.append(f'{_runs(what, a, b)}: a difference below {seen} cannot be shown: {_where(d)}')
     return out
 
 # %% ../../nbs/answers/06_judged.ipynb #6d39e842
