@@ -1,4 +1,4 @@
-"""Ways back from a code to an image, at any height, width and number of channels
+"""Decoders, from a code back to an image, at any height, width and number of channels
 
 Docs: https://aepretrain.github.io/aepretrain_nb/nets/autoencoder.html.md"""
 
@@ -34,8 +34,8 @@ def n_in(
 
 # %% ../../nbs/nets/04_autoencoder.ipynb #51ade104
 def ratio(
-    hi:tuple, # (h, w) of the smaller map
-    lo:tuple, # (h, w) of the larger
+    hi:tuple, # (h, w) of a map higher up in the encoder, the smaller one
+    lo:tuple, # (h, w) of a map below it
 )->tuple: # whole numbers from 1
     "How far a map shrank along each axis"
     return tuple(max(1, round(b/a)) for a,b in zip(hi, lo))
