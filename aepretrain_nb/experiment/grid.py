@@ -137,10 +137,10 @@ class Grid:
         self.common = {k: together(s) for k,s in todo.items()} if together else {}
         self.place = {k: i for i,k in enumerate(todo)}
         self.waits = {k: {p.key for p in (*s.parents, s.twin) if p.key in todo and p.key!=k} for k,s in todo.items()}
-        self.heirs = {}
+        self.dependents = {}
         for k,before in self.waits.items():
-            for p in before: self.heirs.setdefault(p, []).append(k)
-        self.line,self.open,self.alone,self.waiting,self.next_look = [],{},deque(),None,0.
+            for p in before: self.dependents.setdefault(p, []).append(k)
+        self.queue,self.open,self.alone,self.waiting,self.next_look = [],{},deque(),None,0.
         for s in todo.values(): self.enter(s)
 
     def done(self,
@@ -154,30 +154,30 @@ class Grid:
 def enter(self:Grid,
     step # that is not finished
 ):
-    "Put a step into line, in the order of the grid, once it waits for nothing; one whose worker was lost stands apart."
+    "Queue a step, in the order of the grid, once it waits for nothing; one with a lost worker stands apart."
     if self.waits[step.key]: return
     if step.key in self.lost: return self.alone.append(step)
     k = self.common.get(step.key) or step.key
     unit = self.open.get(k)
     if unit is None or len(unit)==MOST:
         unit = self.open[k] = []
-        heappush(self.line, (self.place[step.key], k, unit))
+        heappush(self.queue, (self.place[step.key], k, unit))
     unit.append(step)
 
 @patch
 def first(self:Grid)->list: # of steps
-    "Take the first unit out of the line."
-    _,k,unit = heappop(self.line)
+    "Take the first unit out of the queue."
+    _,k,unit = heappop(self.queue)
     if self.open.get(k) is unit: del self.open[k]
     return unit
 
 @patch
 def several(self:Grid,
     most=32, # units
-    share=16 # of what is in line for each hand, one part
+    share=16 # of what is in the queue for each worker, one part
 )->list: # of units
-    "Take what is submitted as one: fewer units as the line gets short, so that all hands end together."
-    n = len(self.line)//(share*self.hands) if self.hands else 1
+    "Take what is submitted as one: fewer units as the queue gets short, so that all workers end together."
+    n = len(self.queue)//(share*self.hands) if self.hands else 1
     return [self.first() for _ in range(max(1, min(n, most)))]
 
 @patch
@@ -185,7 +185,7 @@ def ready(self:Grid)->list: # of lists of units
     "Take what can be submitted now: a step whose worker was lost only by itself."
     if len(self.running)==1 and next(iter(self.running.values()))[0].key in self.lost: return []
     out = []
-    while self.line and len(out)+len(self.running)<self.width: out.append(self.several())
+    while self.queue and len(out)+len(self.running)<self.width: out.append(self.several())
     if out or self.running or not self.alone: return out
     return [[[self.alone.popleft()]]]
 
@@ -198,7 +198,7 @@ def end(self:Grid,
     "Strike off a step; let go what waits for it, or fail it too."
     self.todo.pop(step.key, None)
     if self.say: self.say(step, status, self.store.get(step.key))
-    for s in [self.todo[k] for k in self.heirs.pop(step.key, ()) if k in self.todo]:
+    for s in [self.todo[k] for k in self.dependents.pop(step.key, ()) if k in self.todo]:
         self.waits[s.key].discard(step.key)
         if status=='done': self.enter(s)
         elif s.key in self.todo:
@@ -215,10 +215,10 @@ def outcomes(self:Grid,
     except Exception as e:
         if not _is_lost(e): raise
         how,why = ['lost']*len(steps),str(e).partition('. ')[0]
-    return [self.bereft(s, why) if h=='lost' else h for s,h in zip(steps, how)]
+    return [self.count_lost(s, why) if h=='lost' else h for s,h in zip(steps, how)]
 
 @patch
-def bereft(self:Grid,
+def count_lost(self:Grid,
     step, # whose worker was lost
     why:str # how
 )->str: # 'done', 'failed' or 'lost'
