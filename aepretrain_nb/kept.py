@@ -37,12 +37,14 @@ def _classifier(folder, arm, labels, trust, device='cpu'):
 
 def _new(fit, images, strict, columns):
     "New images, and what is none of them, where that is no error"
+    from aepretrain_nb.experiment.seen import light_remarks
     new = fit.read(images, columns)
-    if not len(new.skipped): return new,[]
+    odd = [f'warning: {o}' for o in light_remarks(new.images, fit.step.data.get('norm'))]
+    if not len(new.skipped): return new,odd
     first = '; '.join(f'{o.name} ({o.why})' for o in new.skipped.head(3).itertuples())
     said = f'{len(new.skipped):,} files of {images} cannot be taken: {first}'
     if strict: raise UserError(said)
-    return new,[f'warning: {said}']
+    return new,[f'warning: {said}', *odd]
 
 # %% ../nbs/06_kept.ipynb #acc9fafb
 def _draw(fit, new, folder, device, said):

@@ -89,3 +89,15 @@ def test_test_images_without_a_subgroup_are_told(two, tmp_path, capsys):
     names = t.name[t.part=='test'].tolist()
     assert subgroups_of(splits, dict.fromkeys(names[1:], 'a'))[0] is None
     assert f'1 of {len(names)} test images, such as {names[0]}, have no subgroup: left out' in capsys.readouterr().err
+
+def test_new_images_of_another_light_are_told(two, tmp_path, capsys):
+    out = tmp_path/'o'
+    assert main(['compare', str(two), '--setting', 'smoke', '--labels', '10', '--seeds', '1', '--out', str(out)])==0
+    x = np.random.default_rng(0).integers(0, 4080, (5, 16, 16, 3)).astype(np.uint16)//16
+    np.save(tmp_path/'dark.npy', (x//20).astype(np.uint8))
+    capsys.readouterr()
+    def said(images):
+        assert main(['predict', str(out), str(images), '-o', str(tmp_path/'p.csv')])==0
+        return capsys.readouterr().err
+    assert 'warning: the new images are much darker than those of training' in said(tmp_path/'dark.npy')
+    assert 'darker' not in said(two)
