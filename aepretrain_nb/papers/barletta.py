@@ -147,7 +147,7 @@ def _cnn(**lr):
     return dict(steps=['classify'], change=dict(encoder=dict(filters=[5, 5]), head=dict(dropout=.2), finetune=fit))
 
 def arms(
-    reading=None # 'as_written' prices the output, too, as the authors' code does; 'fair' seeks the CNN's rate
+    reading=None # 'as_written' penalises the output, too, as the authors' code does; 'fair' seeks the CNN's rate
 )->dict: # name -> specification, as in `Arm`
     "The paper's five arms."
     sparse = _sparse('output' if reading=='as_written' else 'code')
@@ -157,7 +157,7 @@ def arms(
 # %% ../../nbs/papers/barletta.ipynb #ece3dc44
 CHECKPOINTS = [1, 2, 5, 10, 20, 50]
 
-def _at(look): return _pre | dict(steps=['reconstruct', dict(do='classify', at=look)])
+def _at(point): return _pre | dict(steps=['reconstruct', dict(do='classify', at=point)])
 def _free(arm): return _changed(arm, finetune=dict(freeze=[]))
 def _votes(arm): return arm | dict(steps=[*arm['steps'][:-1], 'knn'])
 
@@ -207,15 +207,15 @@ SETTINGS = dict(
         seeds=dict(n=2)))
 
 # %% ../../nbs/papers/barletta.ipynb #4455853a
-def _look(arm):
-    "The look that an arm starts from, None where that is the last"
+def _checkpoint(arm):
+    "The checkpoint that an arm starts from, None where that is the last"
     last = arm['steps'][-1]
     return last.get('at') if isinstance(last, dict) else None
 
 def _kept(r, study):
-    "The arms whose looks are kept; raises `ValueError` where there is none"
+    "The arms whose checkpoints are kept; raises `ValueError` where there is none"
     kept = r['pretrain']['checkpoints']
-    arms = {k: v for k,v in r['arms'].items() if _look(v) in (None, *kept)}
+    arms = {k: v for k,v in r['arms'].items() if _checkpoint(v) in (None, *kept)}
     gone = f'pretrain.checkpoints={kept} keeps none of {[*CHECKPOINTS, "best"]}'
     if not arms: raise ValueError(f'study {study!r} has no arm left: {gone}')
     return arms
