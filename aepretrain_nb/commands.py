@@ -9,7 +9,7 @@ __all__ = ['Parser', 'number', 'whole', 'words', 'positive', 'rates', 'setting_o
            'add_verb', 'call']
 
 # %% ../nbs/00_commands.ipynb #225ddd1a
-import argparse, ast, io, math, os, sys
+import argparse, ast, io, math, os, sys, traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -69,7 +69,10 @@ def main(self:Parser,
         _hand_over()
         return code
     except SystemExit as e: return e.code
-    except (OSError, ValueError, MemoryError, KeyboardInterrupt) as e: code,why = _reason(e)
+    except (OSError, ValueError, MemoryError, KeyboardInterrupt) as e:
+        code,why = _reason(e)
+        if os.environ.get('AEPRETRAIN_TRACEBACK'): traceback.print_exc()
+        elif type(e) is ValueError: why = f'{why} (AEPRETRAIN_TRACEBACK=1 shows where)'
     with suppress(OSError): _hand_over()
     if why: tell(_line(f'{self.prog}: {why}'))
     return code

@@ -364,4 +364,4 @@ def test_a_file_cannot_call_what_it_likes(factory, msg, tmp_path):
 def test_a_trusted_factory(tmp_path):
     f = save_encoder(tmp_path/'x', nn.Linear(3,2),
         dict(factory='torch.nn:Linear', kwargs=dict(in_features=3, out_features=2)))
-    assert isinstance(load_encoder(f, trusted=('torch',))[0], nn.Linear)
+    assert isinstance(load_encoder(f, trust='torch')[0], nn.Linear)

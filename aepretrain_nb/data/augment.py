@@ -10,7 +10,7 @@ __all__ = ['FORMS', 'nearest_places', 'take_pixels', 'resampling', 'window_sizes
 # %% ../../nbs/data/08_augment.ipynb #b5a00af3
 from ..imports import *
 from .arrays import DataError
-from difflib import get_close_matches
+from .ground import near
 from fastcore.basics import patch
 
 # %% ../../nbs/data/08_augment.ipynb #45fb35bd
@@ -274,7 +274,5 @@ def augmentation(
     names = [f.name for f in fields(Augment)]
     for o in config:
         if o in names: continue
-        near = get_close_matches(o, names, 1)
-        guess = f'; did you mean {near[0]!r}?' if near else '.'
-        raise DataError(f'augment: unknown field {o!r}{guess} There are: {", ".join(names)}')
+        raise DataError(f'augment: unknown field {o!r}{near(o, names)}')
     return Augment(**config)

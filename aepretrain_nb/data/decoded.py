@@ -16,7 +16,7 @@ from .listing import Listing
 from .files import BrokenFile, acquire, read_json
 from .ground import canonical, place, sweep, write_whole
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from filelock import FileLock
 from fastcore.basics import chunked
 import errno, PIL, tempfile
@@ -107,7 +107,7 @@ def _or_why(f, *args):
 
 def _stream(f, paths, workers):
     "f(path) or a reason for each of `paths`, in their order, a bounded number at a time"
-    with _quiet(), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for some in chunked(paths, 256*workers): yield from pool.map(partial(_or_why, f), some)
 
 # %% ../../nbs/data/16_decoded.ipynb #3d9b7c11
@@ -121,8 +121,8 @@ def read_headers(
     old = recall(folder, 'headers.json')
     said = dict(zip(old.get('rows', ()), old.get('headers', ()))) if old.get('version')==VERSION else {}
     todo = [_file(listing, r) for r in rows if r not in said]
-    new = _stream(header, todo, workers or os.cpu_count() or 1)
-    found = [said[r] if r in said else next(new) for r in rows]
+    with _quiet(), closing(_stream(header, todo, workers or os.cpu_count() or 1)) as new:
+        found = [said[r] if r in said else next(new) for r in rows]
     if todo or len(said)!=len(rows):
         kept = [(r, o) for r,o in zip(rows, found) if not isinstance(o, Passing)]
         remember(folder, 'headers.json', dict(version=VERSION, rows=[r for r,_ in kept], headers=[o for _,o in kept]))
@@ -165,15 +165,16 @@ def _old_pixels(folder, old):
 def _write(file, listing, rows, old, how, workers):
     "Write pixels one after the other; gives what a manifest says of them, and how many were decoded"
     todo = [_file(listing, r) for r in rows if r not in old]
-    new,kept,reasons,facts = _stream(partial(decode, **how), todo, workers),[],{},[]
-    for i,r in enumerate(rows):
-        found = old[r] if r in old else next(new)
-        if isinstance(found, str): reasons[str(i)] = found
-        else:
-            pixels,told = found if isinstance(found, tuple) else _with_facts(found)
-            file.write(pixels.data)
-            kept.append(i)
-            facts.append(told)
+    kept,reasons,facts = [],{},[]
+    with _quiet(), closing(_stream(partial(decode, **how), todo, workers)) as new:
+        for i,r in enumerate(rows):
+            found = old[r] if r in old else next(new)
+            if isinstance(found, str): reasons[str(i)] = found
+            else:
+                pixels,told = found if isinstance(found, tuple) else _with_facts(found)
+                file.write(pixels.data)
+                kept.append(i)
+                facts.append(told)
     file.flush()
     columns = dict(zip(('keys', 'low', 'high'), map(list, zip(*facts))))
     return dict(kept=kept, reasons=reasons, facts=columns),len(todo)
@@ -201,7 +202,8 @@ def _refreshed(folder, listing, rows, how, workers):
     said = made['of'] | dict(reasons=lasting, whole=len(lasting)==len(every))
     remember(folder, manifest, dict(how=how, rows=rows, file=name, **said))
     for o in folder.glob(f'{key}-*.pixels'):
-        if o.name!=name: o.unlink(missing_ok=True)
+        if o.name==name: continue
+        with suppress(OSError): o.unlink() # Windows keeps what is still mapped
     return _decoded(folder/name, made['of'], how, made['n'])
 
 def decode_all(

@@ -127,7 +127,7 @@ def write_whole(
     "Let `write` make a file, then move it into place in one step; `OSError` with the file's name where it cannot."
     path = _target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{_machine()}.{os.getpid()}.{threading.get_ident()}')
+    tmp = path.with_name(f'.{path.name[:150]}.{_machine()}.{os.getpid()}.{threading.get_ident()}')
     try:
         write(tmp)
         _to_disk(tmp)

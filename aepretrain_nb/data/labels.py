@@ -46,6 +46,7 @@ def label_subset(
     "Which images get a label; `DataError` where `n` does not fit"
     if policy not in POLICIES: raise DataError(f'label policy {policy!r} is none of {", ".join(POLICIES)}')
     if policy=='fold': return _fold(n, seed, folds)
+    if n is None: raise DataError(f"n is None: {policy} needs a number; a whole fold is for policy='fold'")
     k = len(y.unique()) if policy=='stratified' and y.dim()==1 else 1
     if not k<=n<=len(y): raise DataError(f'{n} labels asked for; {policy} takes {k} to {len(y)} here')
     if policy=='stratified' and y.dim()!=1:

@@ -54,7 +54,7 @@ def to(self:ImageDL,
     device # e.g. 'cuda'
 ) -> ImageDL: # itself
     "Move the images, and start again there"
-    self.device = torch.device(device)
+    self.device = torch.empty(0, device=device).device # cuda is cuda:0
     self.dataset = self.dataset.to(self.device)
     per_channel = lambda o: torch.as_tensor(o, dtype=torch.float32, device=self.device).view(-1,1,1)
     if self.norm is not None: (self._mean,self._std),self._norms = map(per_channel, self.norm),{}
@@ -94,7 +94,11 @@ def _taken(self:ImageDL, idx):
 def batch(self:ImageDL,
     idx # a slice, or indices on the device
 ) -> tuple: # (input, target), or (input,) without a target; new tensors on the device
-    "The images at `idx` with their targets, ready to train on"
+    "The images at `idx` with their targets, ready to train on; in float32 inside an autocast, too"
+    with torch.autocast(self.device.type, enabled=False): return self._batch(idx)
+
+@patch
+def _batch(self:ImageDL, idx):
     c = self.corrupt
     x,y = self._taken(idx)
     if self.augment is not None:
@@ -107,7 +111,7 @@ def batch(self:ImageDL,
     if late: x = c(normal, self._corrupt_gen)
     if self.target is None: return (x,)
     if self.target=='y': return x,y
-    if not self.norm_target: return x,clean
+    if not self.norm_target: return x,clean.clone() if clean is x else clean
     return x, normal if late else self._normalise(clean)
 
 # %% ../../nbs/data/10_loader.ipynb #8216c5f7

@@ -43,6 +43,11 @@ def _drawn(table, share, seed, folder):
     "The rows of a table by part, lines, and the sides that were drawn, where a draw before is kept"
     old = recall(folder, _draw_file(share, seed))
     part,notes,sides = settled(table, share, seed, old)
+    fresh = settled(table, share, seed)[2] if old else {}
+    other = sum(side!=sides[u] for u,side in fresh.items())
+    if other:
+        said = f'{other:,} of the images stand where an earlier draw put them: a new cache draws otherwise'
+        notes = [*notes, f'{said} ({Path(folder)/_draw_file(share, seed)})']
     at = part.map(_ORDER.index).sort_values(kind='stable').index
     return table.assign(part=part).loc[at],notes,sides and old | sides
 

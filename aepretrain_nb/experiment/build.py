@@ -161,4 +161,4 @@ def built(
     try: return load_object(do_of(step.do).build)(step, splits, weights)
     except (TypeError, AttributeError) as e:
         why = str(e).splitlines()[0]
-        raise ExperimentError(f'{step.recipe}: the nets cannot be built from {step.net} ({why})') from None
+        raise ExperimentError(f'{step.recipe}: the nets cannot be built from {step.net} ({why})') from e

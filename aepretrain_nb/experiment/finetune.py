@@ -16,7 +16,7 @@ from ..data.augment import augmentation
 from ..data.sets import seed_of
 from ..train.callbacks import TenCropCB
 from ..train.scores import balanced_size
-from ..train.search import or_tie
+from ..train.search import or_last, or_tie
 from ..train.task import ScoresCB, Task, task_of
 from .seen import labelled
 from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
@@ -122,7 +122,7 @@ def preferred(
 )->dict: # one of them
     "The try that validation prefers: by the task's score, then by the loss, the first among equals."
     sign = 1 if judged_by(step).score.better=='higher' else -1
-    return max(tries, key=lambda t: (sign*or_tie(t['valid']), -t['valid_loss']))
+    return max(tries, key=lambda t: (sign*or_tie(t['valid']), -or_last(t['valid_loss'])))
 
 # %% ../../nbs/experiment/11_finetune.ipynb #011f37e8
 def ten_windows(

@@ -84,7 +84,8 @@ class Progress:
         if not kinds or not all(k in self.spent for k in kinds): return ''
         means = {k: seconds/n for k,(seconds,n) in self.spent.items()}
         s = sum(n*means[k] for k,n in kinds.items())/min(self.workers, sum(kinds.values()))
-        return (f'{s//60:.0f} min ' if s>=60 else '') + f'{s%60:.0f} s left'
+        minutes,seconds = divmod(round(s), 60)
+        return (f'{minutes} min ' if minutes else '') + f'{seconds} s left'
 
     def told(self,
         row, # of a step, or None

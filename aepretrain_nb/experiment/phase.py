@@ -59,7 +59,7 @@ def denoising_error(
 )->float: # mean over images: nats an image, or squares a pixel
     "Excess cross-entropy of denoised images over the clean ones (Kalmanovich & Chechik, section 4.1), on one thread."
     gen,total,device = generator('test noise', images.digest),0.,next(ae.parameters()).device
-    def squared(pre, y): return (ae.squash[0](pre).double()-y).pow(2).flatten(1).mean(1)
+    def squared(pre, y): return (ae.squash[0](pre).cpu().double()-y.cpu()).pow(2).flatten(1).mean(1)
     each = excess_bce if loss=='bce' else squared
     with alone('denoising_error'), torch.no_grad():
         for _,y in ImageDL(images, bs, target='x'):

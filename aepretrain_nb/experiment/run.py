@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, SchedNo, combine_scheds
 from fastai.callback.training import GradientClip
+from fastai.torch_core import no_random
 from ..data.augment import augmentation
 from ..data.loader import ImageDL, image_dls
 from ..data.sets import seed_of
@@ -40,12 +41,12 @@ def _plain():
 def alone(
     *seed # what the global random stream is seeded from, see `seed_of`
 ):
-    "One thread and a seeded global random stream, both put back afterwards."
-    n = torch.get_num_threads()
+    "One thread, and the global random streams of torch, NumPy and Python seeded, all put back afterwards."
+    n,own = torch.get_num_threads(),seed_of(*seed)
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(), _plain():
-            torch.manual_seed(seed_of(*seed))
+        with no_random(own%2**32, reproducible=False), torch.random.fork_rng(), _plain():
+            torch.manual_seed(own)
             yield
     finally: torch.set_num_threads(n)
 

@@ -84,8 +84,7 @@ def _is_free(self:Store, f):
     there = [o for o in self.path.iterdir() if not o.name.startswith(f'.{f.name}.')] if self.path.exists() else []
     if f.exists(): return False
     if there:
-        what = 'something other than an experiment'
-        raise ExperimentError(f'{self.path} holds {what}: choose an empty or a new folder')
+        raise ExperimentError(f'{self.path} holds something other than an experiment: choose an empty or a new folder')
     return True
 
 @contextmanager
@@ -212,8 +211,8 @@ def _kept_once(path, version): return read_kept(path)
 @patch
 def _rivals(self:Store, step):
     "Classifiers of which one stays: of the same run while rates are sought, else of the same arm and size"
-    if self.trying: near = [o for o in self.kept() if o[0].seeds==step.seeds]
-    else: near = [o for o in self.kept() if not o[1].get('tried')]
+    near = [o for o in self.kept() if o[0].arm==step.arm]  # before what takes longer
+    near = [o for o in near if (o[0].seeds==step.seeds if self.trying else not o[1].get('tried'))]
     own = _alike(step)
     return [o for o in near if _alike(o[0])==own]
 
@@ -298,10 +297,11 @@ def _parts(self:Store, step, keep):
 @patch
 def fail(self:Store,
     step:Step, # that ended without a result
-    reason:str # one line
+    reason:str, # one line
+    **more # what else is kept of it
 ):
     "Write down why a step has no result."
-    self.put(step.key, dict(step=to_json(step), reason=reason), 'failed')
+    self.put(step.key, dict(step=to_json(step), reason=reason) | more, 'failed')
     self.log('failed', step.key, f'{step.said}: {reason}')
 
 @patch

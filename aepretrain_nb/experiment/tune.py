@@ -11,7 +11,7 @@ __all__ = ['seeks', 'Rates']
 from ..imports import *
 from itertools import chain, product
 from fastcore.basics import patch
-from ..train.search import Search, or_tie, seek
+from ..train.search import Search, or_last, or_tie, seek
 from .plan import Plan, do_of, part_of
 from .schema import Fit, SECTIONS
 from .kinds import ExperimentError, distinct
@@ -103,7 +103,7 @@ def _error(found):
     "(error, loss) as they decide: scores that are not known are all equal, and what has no result is last"
     if found is None: return math.inf,math.inf
     valid,loss,better = found
-    return (-1 if better=='higher' else 1)*or_tie(valid),or_tie(loss)
+    return (-1 if better=='higher' else 1)*or_tie(valid),or_last(loss)
 
 def _lines(key, found, best):
     "A row for each rate that was tried"

@@ -13,6 +13,7 @@ from ..imports import *
 import platform, threading
 from contextlib import ExitStack, suppress
 from itertools import chain as joined
+from traceback import format_exception
 from safetensors.torch import load_file, save_file
 from ..data.files import BrokenFile, read_head
 from ..data.named import DATASETS, data_root, dataset
@@ -145,8 +146,7 @@ def load_ref(
     if known is not None and known.digest==ref['digest']: return known
     splits = _read(ref)
     if splits.digest!=ref['digest']:
-        where = f'{ref["file"]} holds' if 'file' in ref else f'{ref["name"]} is'
-        raise ExperimentError(f'{where} not the data this experiment was planned with')
+        raise ExperimentError(f'{ref.get("file", ref["name"])}: not the data this experiment was planned with')
     _loaded[ref['digest']] = splits
     return splits
 
@@ -164,7 +164,8 @@ def data_of(
 def let_go(
     refs # from `data_ref`
 ):
-    "Remove the images that a loader can give again."
+    "Remove the images that a loader can give again, and let go of those in memory."
+    for r in refs: _loaded.pop(r['digest'], None)
     for f in [Path(r['copy']) for r in refs if 'copy' in r]:
         with suppress(OSError):
             f.unlink()
@@ -259,20 +260,21 @@ def _record(step, splits, store, net, res, device, keep):
     kept = {k: res.get(k) for k in (*_KEPT, *{'each'} & set(res))}
     return dict(step=to_json(step), row=row_of(step, splits, res, device), curve=res['curve'], **kept)
 
-def _of_twin(step, splits, store):
+def _of_twin(step, splits, store, device):
     "(net, results) of the same step where it ended no arm; None where that has not run, or nobody kept its weights"
     if not step.arm or not store.done(step.twin, keep=True): return None
     record,filters = store.get(step.twin.key),store.file('filters', step.twin.key, 'safetensors')
-    row,found = record['row'],{k: o for k,o in record.items() if k not in ('step', 'row')}
+    row,more = record['row'],{k: o for k,o in record.items() if k not in ('step', 'row')}
     own = dict(columns={k: v for k,v in row.items() if k not in row_of(step, splits, row | dict(images=0))})
     if record.get('losses'): own['valid_loss'] = record['losses'][row['best']][1]
     if filters.exists(): own['filters'] = tuple(load_file(filters)[k] for k in ('start', 'end'))
-    return store.net(step.twin, splits),row | found | own | dict(images=row['seconds']*(row['images_s'] or 0))
+    return store.net(step.twin, splits).to(device),row | more | own | dict(images=row['seconds']*(row['images_s'] or 0))
 
 def _close(step, out, store):
     "Keep a step's record, or the reason why there is none"
     if isinstance(out, Exception):
-        store.fail(step, f'{type(out).__name__}: {str(out).splitlines()[0] if str(out) else ""}')
+        first = str(out).partition('\n')[0]
+        store.fail(step, f'{type(out).__name__}: {first}', traceback=''.join(format_exception(out)))
         return 'failed'
     store.put(step.key, out)
     store.file('failed', step.key).unlink(missing_ok=True)
@@ -302,7 +304,7 @@ def work(
         try:
             with _turn:
                 splits = data_of(step, refs)
-                done = _of_twin(step, splits, store) or carry_out(step, splits, store.starts(step), device)
+                done = _of_twin(step, splits, store, device) or carry_out(step, splits, store.starts(step), device)
                 out = _record(step, splits, store, *done, device, keep)
         except _OWN as e: out = e
         return _close(step, out, store)

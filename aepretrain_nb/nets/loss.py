@@ -65,7 +65,7 @@ def entropy(
     x:Tensor, # images (n, ...) in [0,1]
 )->Tensor: # (n,) float64, nats
     "The least cross-entropy that any reconstruction of each image can have"
-    x = x.detach().flatten(1).double()
+    x = x.detach().cpu().flatten(1).double()
     return -(torch.xlogy(x, x)+torch.xlogy(1-x, 1-x)).sum(1)
 
 # %% ../../nbs/nets/06_loss.ipynb #868d5f9f
@@ -75,7 +75,8 @@ def excess_bce(
     out_act:str='sigmoid', # activation of the output: 'sigmoid' or 'scaled_tanh'
 )->Tensor: # (n,) float64, nats above the entropy of the image
     "Cross-entropy of each image minus its minimum, summed in double precision"
-    return ReconLoss('bce', out_act, 'none')(pre.detach().double(), target.double()).flatten(1).sum(1) - entropy(target)
+    pre,target = pre.detach().cpu().double(),target.cpu().double()
+    return ReconLoss('bce', out_act, 'none')(pre, target).flatten(1).sum(1) - entropy(target)
 
 # %% ../../nbs/nets/06_loss.ipynb #2ab67fe7
 def recon_error(
@@ -103,7 +104,7 @@ def baselines(
 )->dict: # `mean_image`, `pca`: mean squared errors on `held`; `pca_k`: components
     "The errors of two reconstructions without a net: the mean image, and a randomised PCA from a fixed seed"
     at = slice(None) if counts is None else counts.expand_as(held).flatten(1)
-    x,held = x.flatten(1),held.flatten(1)
+    x,held = x.cpu().flatten(1),held.cpu().flatten(1) # one random stream for all devices
     k,rest = min(k, len(x)-1, x.shape[1]),held-x.mean(0)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of('pca'))

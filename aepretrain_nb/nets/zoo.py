@@ -185,8 +185,8 @@ def encoder_name(
     others=() # further names that mean something
 )->str: # what `encoder_of` takes, or an import path
     "The whole name of an encoder; `ValueError` with the nearest names where there is none"
-    import timm  # late, as above
     if name in ENCODERS or (':' in name and not of_library(name)): return name
+    import timm  # late, as above
     library,_,own = name.rpartition(':')
     if library!='torchvision' and timm.is_model(own): return f'timm:{own}'
     if library!='timm' and own in _torchvision_names(): return f'torchvision:{own}'

@@ -304,7 +304,7 @@ def fit_heads(
     progress=None # called with the share of the jobs that are done
 )->Heads: # trained heads and their scores
     "Train many softmax heads as one batched problem; raises `HeadError` for what cannot be trained"
-    jobs,run = list(jobs),_run_of(opt, momentum, clip, double_softmax)
+    jobs,y,run = list(jobs),y.to(x.device),_run_of(opt, momentum, clip, double_softmax)
     k = _check(x, y, jobs, k, bs, last, keep)
     measure = measure or partial(head_scores, double_softmax=double_softmax)
     looks = _Looks(x, y, jobs, score or {}, measure, keep, score_train)

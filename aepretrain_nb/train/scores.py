@@ -51,8 +51,8 @@ SCORES = {s.name: s for s in _ALL}
 
 # %% ../../nbs/train/08_scores.ipynb #b8b4b787
 def confusion_counts(
-    told:Tensor, # classes that were answered, any shape
-    true:Tensor, # true classes, the same shape
+    true:Tensor, # true classes, any shape
+    told:Tensor, # classes that were answered, the same shape
     k:int, # number of classes
     ignore:int=None, # a mark in `true` that is not counted; None: there is none
 )->Tensor: # (k, k) int64 counts on the CPU: row, the true class; column, the answer
@@ -80,13 +80,14 @@ def _percent(share): return round(100*float(share), 4)
 def count_scores(
     counts, # (k, k) whole numbers, as from `confusion_counts`
 )->dict: # accuracy and pixel (the same), error, balanced, f1, miou, in per cent; nan without counts
-    "Scores from counts"
+    "Scores from counts; a mean is over the classes that targets show, of F1 as in scikit-learn over answered ones, too"
     c = np.asarray(counts, dtype=float)
     if not c.sum(): return dict.fromkeys(('accuracy','error','balanced','f1','miou','pixel'), math.nan)
-    there = c.sum(1)>0
-    true,told,hit = c.sum(1)[there],c.sum(0)[there],c.diagonal()[there]
+    true,told,hit = c.sum(1),c.sum(0),c.diagonal()
     right = _percent(hit.sum()/c.sum())
-    each = dict(balanced=hit/true, f1=2*hit/(true+told), miou=hit/(true+told-hit)) # class
+    there,met = true>0,true+told>0 # classes that targets show; these, and those that were answered
+    each = dict(balanced=(hit/true.clip(1))[there], miou=(hit/(true+told-hit).clip(1))[there],
+        f1=(2*hit/(true+told).clip(1))[met])
     means = {k: _percent(v.mean()) for k,v in each.items()}
     return dict(accuracy=right, error=round(100-right, 4), pixel=right) | means
 
@@ -133,7 +134,7 @@ class CountTally:
     ):
         "Count one batch"
         told = logits.max(1).indices # argmax(1), which takes three times as long over maps
-        seen = confusion_counts(told, y, logits.shape[1], self.ignore)
+        seen = confusion_counts(y, told, logits.shape[1], self.ignore)
         self.table = seen if self.table is None else self.table+seen
 
     @property
@@ -262,7 +263,7 @@ class ImageTally:
     ):
         "Keep the errors of one batch"
         _fit(pre, x)
-        self._keep('mse', (self.act(pre.detach()).double()-x).pow(2).flatten(1).mean(1))
+        self._keep('mse', (self.act(pre.detach()).cpu().double()-x.cpu()).pow(2).flatten(1).mean(1))
         if self.in_nats: self._keep('nats', excess_bce(pre, x, self.out_act))
 
     def _keep(self, name, errors): self.errors[name] += errors.tolist()

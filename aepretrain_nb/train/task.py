@@ -10,12 +10,12 @@ __all__ = ['TASKS_OF', 'sigmoid_loss', 'pixel_loss', 'labels_loss', 'SigmoidLoss
 
 # %% ../../nbs/train/09_task.ipynb #2abfeb20
 from ..imports import *
-from difflib import get_close_matches
 from inspect import signature
 from fastai.callback.core import Callback
 from fastai.learner import AvgMetric, Metric
 from fastai.metrics import accuracy
 from fastcore.basics import patch
+from ..data.ground import near
 from ..data.sets import UNCOUNTED
 from ..nets.loss import ReconLoss
 from .callbacks import LOSSES
@@ -89,11 +89,6 @@ class PixelLoss(ClassLoss):
 # %% ../../nbs/train/09_task.ipynb #9609238a
 def _scores(*names): return {k: SCORES[k] for k in names}
 
-def _near(name, names):
-    "What there is, and the nearest of it"
-    near = get_close_matches(str(name), list(names), 1)
-    return (f'; did you mean {near[0]!r}?' if near else '.') + f' There are: {", ".join(map(str, names))}'
-
 # %% ../../nbs/train/09_task.ipynb #27e7e18a
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -108,7 +103,7 @@ class Task:
     def __post_init__(self): self._known(self.primary, self.scores, 'score')
 
     def _known(self, name, names, what):
-        if name not in names: raise ValueError(f'task {self.name!r} has no {what} {name!r}{_near(name, names)}')
+        if name not in names: raise ValueError(f'task {self.name!r} has no {what} {name!r}{near(name, names)}')
         return names[name]
 
     @property
@@ -255,10 +250,10 @@ def task_of(
     **options # segment: `ignore`; reconstruct: `out_act` and `reduction`, as in `ReconLoss`
 )->Task:
     "A task by name; `ValueError` names the nearest where a name is unknown"
-    if name not in TASKS_OF: raise ValueError(f'unknown task {name!r}{_near(name, TASKS_OF)}')
+    if name not in TASKS_OF: raise ValueError(f'unknown task {name!r}{near(name, TASKS_OF)}')
     own = list(signature(TASKS_OF[name]).parameters)
     for o in options:
-        if o not in own: raise ValueError(f'task {name!r} has no option {o!r}{_near(o, ["primary", "output"]+own)}')
+        if o not in own: raise ValueError(f'task {name!r} has no option {o!r}{near(o, ["primary", "output"]+own)}')
     chosen = dict(primary=primary, output=output)
     return replace(TASKS_OF[name](**options), **{k: v for k,v in chosen.items() if v is not None})
 

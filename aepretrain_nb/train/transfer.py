@@ -281,7 +281,7 @@ def _factory(name, trusted):
     mod,_,fn = name.partition(':')
     inside,packages = lambda o: o.split('.')[0] in trusted, ', '.join(trusted)
     if not inside(mod):
-        raise TransferError(f'factory {name!r} is not in {packages}: name its package in trusted, or give build')
+        raise TransferError(f'factory {name!r} is not in {packages}: name its package in trust, or give build')
     try: f = getattr(import_module(mod), fn)
     except (ImportError, AttributeError): raise TransferError(f'factory {name!r} cannot be imported') from None
     if not inside(getattr(f, '__module__', '')): raise TransferError(f'factory {name!r} is not defined in {packages}')
@@ -296,10 +296,10 @@ def _encoder_in(state, enc):
 def load_encoder(
     path, # file from `save_encoder`, or of a store: of an autoencoder or a classifier
     build=None, # the module to fill, or a function that makes it from the recipe; the recipe's 'factory' if not given
-    trusted=('aepretrain_nb',) # packages whose factories may be called
+    trust=() # packages whose factories may be called beside ours
 ) -> tuple: # (encoder, recipe)
     "Rebuild an encoder; `TransferError` where file and module are not of one kind"
-    trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
+    trusted = ('aepretrain_nb', *([trust] if isinstance(trust, str) else trust))
     state,recipe = read_weights(path)
     if build is None:
         if 'factory' not in recipe: raise TransferError(f'{path} does not say how to build its encoder: give build')
