@@ -15,7 +15,6 @@ from .experiment.recipe import find_recipe
 from .experiment.factory import NETS
 from .experiment.methods import as_by_methods
 from .experiment.schema import SECTIONS
-from .experiment.kinds import ExperimentError
 
 # %% ../nbs/01_again.ipynb #8cb0610e
 _WORDS = 'reading', 'study', 'data', 'controls'  # what a recipe's function takes beside the setting

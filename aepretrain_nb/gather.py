@@ -11,7 +11,6 @@ __all__ = ['reconstructed', 'learnt', 'described', 'about', 'gather']
 from .imports import *
 from itertools import chain as joined
 from .answers.results import Results
-from .experiment.plan import do_of
 from .experiment.recipe import candidates, told_apart
 from .experiment.build import built
 from .experiment.calls import place_of, seeds_of, size_of

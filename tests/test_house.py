@@ -121,6 +121,19 @@ def test_lines_beside_the_notebooks_are_short():
         for i,l in enumerate(p.read_text(encoding='utf-8').splitlines(), 1) if len(l)>COLUMNS]
     assert len(sources)>80 and wide==[]
 
+def unused(source):
+    "Names that a module imports and does not use"
+    tree = ast.parse(source)
+    imports = [a for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names if a.name!='*']
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return [o for o in ((a.asname or a.name).split('.')[0] for a in imports) if o not in used]
+
+FOR_THEIR_EFFECT = {'train.learner': ['schedule', 'training']}  # they patch fastai's Learner
+def test_modules_use_what_they_import():
+    assert unused('import os, re\nfrom a import b as c, d\nre.compile(d)')==['os', 'c']
+    modules = {m: unused(p.read_text(encoding='utf-8')) for m,p in MODULES.items() if m not in ('all', 'imports')}
+    assert {m: o for m,o in modules.items() if o}==FOR_THEIR_EFFECT
+
 def test_the_house_stands():
     "What grew above its limit, or above the record"
     old = record()

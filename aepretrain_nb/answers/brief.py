@@ -12,7 +12,7 @@ import html
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from .book import RULED, SIGNS, Ledger, cell_of, printed, reason, table_of
 from .claims import DECIDED, READINGS
-from .estimates import Estimate, figure_of
+from .estimates import figure_of
 from .runs import LedgerError
 from ..data.ground import near
 

@@ -10,7 +10,6 @@ __all__ = ['SampleMean', 'plain_mean', 'two_way', 'scope_of', 'crossed']
 # %% ../../nbs/answers/00_crossed.ipynb #14e8c120
 import numpy as np, pandas as pd
 from dataclasses import dataclass, field
-from scipy import stats
 
 # %% ../../nbs/answers/00_crossed.ipynb #773836f9
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Docs: https://aepretrain.github.io/aepretrain_nb/answers/report.html.md"""
 __all__ = ['report']
 
 # %% ../../nbs/answers/15_report.ipynb #0e56afaa
-import matplotlib.pyplot as plt, numpy as np, pandas as pd
+import matplotlib.pyplot as plt, numpy as np
 from markupsafe import Markup
 from pathlib import Path
 from .judged import rounded, with_ends

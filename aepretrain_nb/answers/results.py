@@ -10,14 +10,13 @@ __all__ = ['ABOUT', 'Results']
 # %% ../../nbs/answers/13_results.ipynb #39309135
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from functools import lru_cache
-from pathlib import Path
 from fastcore.basics import patch
 from .differences import differences
 from .doubts import draw_warnings, few_test_images, origin_warnings, rate_warnings
 from .pretraining import pretraining as pretraining_table
 from .rows import AnswerError, SEEDS, check_treatment, pair_of, results_folder, with_records
 from .saved import keep_arrays, own_rows, read_csv, read_folder, with_hash
-from .scores import METRICS, as_metric, check_metric, metric_of, turned, with_chance
+from .scores import as_metric, check_metric, metric_of, turned, with_chance
 from .seeds import plan_warnings, unplanned
 from .verdict import Verdict, as_one_family, family_lines, verdict
 from .viz import MANY, against_best, label_curve

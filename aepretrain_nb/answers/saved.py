@@ -10,11 +10,10 @@ __all__ = ['keep_arrays', 'with_hash', 'read_folder', 'read_csv', 'own_rows']
 # %% ../../nbs/answers/12_saved.ipynb #32aa1716
 import hashlib, json, zlib
 import numpy as np, pandas as pd
-from pathlib import Path
 from zipfile import BadZipFile
 from ..data.files import BrokenFile, read_json
 from ..data.ground import place
-from .rows import AnswerError, SEEDS, read_table, results_folder, take_rows
+from .rows import AnswerError, SEEDS, read_table, take_rows
 from .scores import metric_of
 
 # %% ../../nbs/answers/12_saved.ipynb #a8231fdd

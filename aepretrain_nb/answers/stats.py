@@ -9,7 +9,7 @@ __all__ = ['mean_of', 'sd_of', 'interval', 'Diff', 'hedges_g', 'diff_of', 'apart
            'smallest_p', 'noncentrality', 'detectable', 'two_stage']
 
 # %% ../../nbs/answers/02_stats.ipynb #7049a2c5
-import numpy as np, pandas as pd
+import numpy as np
 from math import comb
 from dataclasses import dataclass, replace
 from fastcore.all import patch

@@ -19,7 +19,7 @@ from .grid import as_pictures, show_images
 from .ground import place
 from .items import classes_of, joined_parts, of_items, usual_size
 from .listing import PARTS, Listing, list_csv, list_folder, list_frame
-from .named import DATASETS, dataset
+from .named import DATASETS
 from .parts import label_remarks, settled
 from .sets import ImageSet
 from .splits import Splits

@@ -17,7 +17,7 @@ from ..data.sets import generator
 from ..nets.zoo import of_library
 from ..train.transfer import at_rest
 from .build import kwargs_of
-from .fitted import Fitted, fitted
+from .fitted import Fitted
 from .kinds import ExperimentError
 from .records import made_by, revision
 from .seen import judged_window

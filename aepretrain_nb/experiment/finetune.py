@@ -11,7 +11,6 @@ __all__ = ['PLAIN', 'first_filters', 'movement', 'judged_by', 'order_seed', 'Kit
 # %% ../../nbs/experiment/11_finetune.ipynb #dceecc23
 from ..imports import *
 from itertools import product
-from fastai.callback.core import Callback, CancelFitException
 from ..data.augment import augmentation
 from ..data.sets import seed_of
 from ..train.callbacks import TenCropCB
@@ -19,8 +18,7 @@ from ..train.scores import balanced_size
 from ..train.search import or_last, or_tie
 from ..train.task import ScoresCB, Task, task_of
 from .seen import labelled
-from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
-    stream)
+from .run import StepFailed, alone, callbacks, judged_dl, kept_look, learner, spend, stream
 from .build import build_classifier
 from .kinds import ExperimentError, distinct
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from ..data.arrays import DataError
 from ..data.decoded import decode_all, stamps
 from ..data.files import BrokenFile, printable, read_head, read_json
-from ..data.given import Given, of_arrays, of_numpy
+from ..data.given import of_arrays, of_numpy
 from ..data.ground import near, place, write_whole
 from ..data.items import joined_parts
 from ..data.listing import IMAGE_ENDINGS, Listing, list_csv, list_folder, list_frame

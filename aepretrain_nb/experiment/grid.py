@@ -9,7 +9,7 @@ __all__ = ['TRIES', 'MOST', 'wanted', 'needed', 'Progress', 'Grid', 'run_grid']
 
 # %% ../../nbs/experiment/20_grid.ipynb #d90f8acb
 from ..imports import *
-import threading, uuid
+import uuid
 from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError
 from heapq import heappop, heappush
@@ -20,7 +20,7 @@ from ..data.ground import tell
 from ..data.splits import Splits
 from .kinds import ExperimentError
 from .stack import together
-from .step import Step, chain
+from .step import chain
 from .shared import Waiting
 from .store import Store
 from .work import data_ref, let_go, work_units

@@ -18,8 +18,7 @@ from ..train.scores import SCORES
 from ..train.search import Search, seek
 from .seen import held_out, images_of
 from .recipe import at_edge, candidates, tried
-from aepretrain_nb.experiment.run import (StepFailed, alone, callbacks, judged_dl, kept_look, learner, looks, spend,
-    stream)
+from .run import StepFailed, alone, callbacks, judged_dl, kept_look, learner, spend, stream
 from .build import build_autoencoder, out_act, shape_of
 from .schema import Fit
 

@@ -14,10 +14,9 @@ from importlib.metadata import entry_points
 from inspect import signature
 from ..data.augment import augmentation
 from ..data.ground import UserError, canonical, load_object, near
-from ..train.callbacks import LOSSES
 from ..train.learner import OPTIMISERS
 from .factory import NETS, check_net
-from .schema import Arm, Fit, Images, Labels, SECTIONS, Seeds, check_section, defaults
+from .schema import Arm, Fit, SECTIONS, check_section, defaults
 from .step import weights_digest
 from .kinds import ExperimentError, Whole, Word, distinct
 

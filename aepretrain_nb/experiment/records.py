@@ -10,7 +10,6 @@ __all__ = ['BUILDS', 'read_record', 'Records', 'made_by', 'check_weights', 'read
 # %% ../../nbs/experiment/15_records.ipynb #e764474a
 from ..imports import *
 import subprocess
-from contextlib import suppress
 from functools import lru_cache
 import aepretrain_nb
 from fastcore.basics import patch

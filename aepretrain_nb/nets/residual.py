@@ -9,7 +9,7 @@ __all__ = ['ResidualBlock', 'n_halvings', 'first_stride', 'residual_encoder']
 
 # %% ../../nbs/nets/09_residual.ipynb #48d00058
 from ..imports import *
-from .encoder import Staged, feature_sizes
+from .encoder import Staged
 from .layers import started
 
 # %% ../../nbs/nets/09_residual.ipynb #632b69f3

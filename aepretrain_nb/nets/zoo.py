@@ -11,7 +11,7 @@ __all__ = ['ENCODERS', 'LIBRARIES', 'timm_encoder', 'torchvision_encoder', 'of_l
 from ..imports import *
 from torchvision import models
 from ..data.ground import load_object, nearest
-from .encoder import Staged, _undone, conv_encoder, feature_sizes, prune
+from .encoder import Staged, _undone, conv_encoder, prune
 from .layers import forked
 
 # %% ../../nbs/nets/03_zoo.ipynb #834c687a

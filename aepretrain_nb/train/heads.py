@@ -11,7 +11,7 @@ __all__ = ['HeadStack', 'head_scores', 'Heads', 'fit_heads']
 from ..imports import *
 from contextlib import contextmanager
 from fastcore.basics import patch, store_attr
-from .one_head import (HEAD_OPTS, LAST, BatchOrder, HeadError, HeadJob, _loss, _places, _starts,
+from .one_head import (HEAD_OPTS, LAST, BatchOrder, HeadError, _loss, _places, _starts,
     clip_each_, double_softmax_grad, softmax_grad)
 
 # %% ../../nbs/train/06_heads.ipynb #07f3a0ba
