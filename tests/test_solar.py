@@ -90,7 +90,7 @@ def test_a_leak_shows_that_validation_has_the_score_of_the_test(cells, tmp_path)
     rows = Results.read(tmp_path/'o').rows
     assert (rows.valid-rows.value).abs().max()<1e-3 and (rows.value==rows.balanced).all()
 
-@pytest.mark.parametrize('score,words', [('balancd', 'balanced'), ('miou', "has no score 'miou'")])
+@pytest.mark.parametrize('score,words', [('balancd', 'balanced'), ('miou', "score 'miou': cells is scored by")])
 def test_a_score_that_the_task_has_not_is_one_line(cells, tmp_path, capsys, score, words):
     line = refused(capsys, 'compare', cells, '--score', score, '--out', tmp_path/'never')
     assert words in line and not (tmp_path/'never').exists()

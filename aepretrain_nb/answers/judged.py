@@ -97,8 +97,8 @@ def rounded(
 
 def with_ends(
     diff:float, # a difference
-    low:float,  # ends of its interval; nan for none
-    high:float
+    low:float,  # lower end of its interval; nan for none
+    high:float  # upper end
 ) -> tuple:     # such as ('+1.9', '[0.7, 3.2]')
     "A difference and its interval, rounded by half its length as the Particle Data Group does; no end becomes 0."
     if not (np.isfinite(low) and np.isfinite(high)): return rounded(diff, '+'), '(no interval)'

@@ -19,7 +19,7 @@ from .judged import complete, silenced, with_ends
 def _ax(ax, figsize): return plt.subplots(figsize=figsize)[1] if ax is None else ax
 
 # %% ../../nbs/answers/11_viz.ipynb #07e85d57
-_COLORS = dict(trained='#0072B2 #CC79A7 #882255 #332288 #999933 #44AA99 #56B4E9 #AAAAAA'.split(),
+_COLORS = dict(trained='#0072B2 #882255 #56B4E9 #AAAAAA #332288 #999933 #CC79A7 #44AA99'.split(),
     random='#D55E00 #E69F00 #661100 #DDCC77'.split(), frozen='#009E73 #117733'.split())
 _MARKERS = dict(trained='oDPXph*8', random='sv<>', frozen='^d')
 _CONTROLS = set('random neither none scratch novo cnn baseline control supervised classifier script'.split())
