@@ -23,9 +23,8 @@ from aepretrain_nb.experiment.joint import two_streams
 from aepretrain_nb.experiment.kinds import ExperimentError
 from aepretrain_nb.nets.inversion import ConvsDecoder, level_errors
 from aepretrain_nb.train.transfer import at_rest
-from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, drawn_back, equal_compute, observations,
-    recipe,
-    variant_steps)
+from aepretrain_nb.papers.zhang import (JUDGED, POSITIONS, STUDIES, by_macro, equal_compute, observations, recipe,
+    reconstructed, variant_steps)
 from aepretrain_nb.papers.zhang_claims import CLAIMS
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
@@ -320,7 +319,7 @@ def test_observations(inverted):
     assert not len(by_macro(rows.drop(columns=[c for c in rows if c.startswith('lost_')])))
 
 def test_pictures_of_every_macro_layer(inverted):
-    seen = drawn_back(inverted[1], digits, 4)
+    seen = reconstructed(inverted[1], digits, 4)
     assert list(seen)==['image', 'SWWAE 1', 'SWWAE 2', 'SAE 1', 'SAE 2']
     assert all(o.shape==(4, 1, 8, 8) and 0<=o.min() and o.max()<=1 for o in seen.values())
     assert torch.allclose(seen['image'], digits.test.x[:4]/255, atol=1e-6)
@@ -414,10 +413,15 @@ def made_rows(sign):
             run(arm, s, 0, **{f'lost_{n}': v for n in levels}, **(image if arm!='convs' else {}))
     return pd.DataFrame(out)
 
+POOLS = 'pooling-loses-much','pooling-loses-more' # differences of errors that are upper bounds
+UPPER = {'holds': POOLS, 'does not hold': (*POOLS, 'convolutions-lose-little', 'what-where-reconstructs')}
+
 @pytest.mark.parametrize('outcome', SIGN)
 def test_claims_are_settled_by_what_the_rows_say(outcome):
+    "A low error of a decoder shows that little is lost; a high one is too short to show that much is"
     book = settle(CLAIMS, made_rows(SIGN[outcome]))
-    assert dict(zip(book.claim, book.outcome))=={c.name: outcome for c in CLAIMS}
+    expected = {c.name: outcome for c in CLAIMS} | dict.fromkeys(UPPER[outcome], 'too short')
+    assert dict(zip(book.claim, book.outcome))==expected
 
 def test_claims_without_rows_give_the_command():
     book = settle(CLAIMS, pd.DataFrame())
