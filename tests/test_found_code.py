@@ -27,7 +27,8 @@ from aepretrain_nb.experiment.run import alone
 from aepretrain_nb.experiment.step import chain
 from aepretrain_nb.experiment.store import Store
 from aepretrain_nb.experiment.work import data_ref, work
-from aepretrain_nb.train.heads import HeadJob, fit_heads
+from aepretrain_nb.train.heads import fit_heads
+from aepretrain_nb.train.one_head import HeadJob
 from aepretrain_nb.train.scores import confusion_counts, count_scores
 from aepretrain_nb.train.search import or_last
 
