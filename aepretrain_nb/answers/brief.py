@@ -142,9 +142,8 @@ def dot_figure(
     many = any(hasattr(cell, 'low') for cell in table[[*names]].to_numpy().ravel())
     for k, ((c, name), who) in enumerate(zip(names.items(), reversed(_MARKS))):
         apart = .22*(k-(len(names)-1)/2) if many else 0
-        found = [(i+apart, _ends(cell)) for i, cell in enumerate(table[c])]
-        for at, v in found:
-            if v is not None: _draw(ax, at, who, v, True)
+        for i, cell in enumerate(table[c]):
+            if (v := _ends(cell)) is not None: _draw(ax, i+apart, who, v, True)
         ax.plot([], [], _MARKS[who][0], color=_MARKS[who][1], label=name)
     _ruled(ax, list(table.index), xlabel)
     ax.figure.legend(loc='outside upper center', ncol=3, frameon=False, fontsize=8)

@@ -12,8 +12,8 @@ import numpy as np, pandas as pd
 from dataclasses import dataclass, field
 from fastcore.all import patch
 from scipy import stats
-from aepretrain_nb.answers.judged import (compared, complete, in_a_row, judged, notes, rounded, silenced,
-    sizes_of, with_ends)
+from .judged import compared, complete, in_a_row, judged, notes
+from .judged import rounded, silenced, sizes_of, with_ends
 from .pretraining import pretraining_warnings
 
 # %% ../../nbs/answers/07_verdict.ipynb #1125aaff

@@ -110,7 +110,8 @@ def light_remarks(
 )->list: # one line, or none
     "What there is to say of images much darker or brighter than those of training."
     if not norm: return []
-    (mean,sd),new = (float(np.mean(o)) for o in norm),float(np.mean(mean_and_sd(images)[0]))
+    mean,sd = (float(np.mean(o)) for o in norm)  # over channels
+    new = float(np.mean(mean_and_sd(images)[0]))
     if mean/3<=new<=mean+sd: return []
     other = 'darker' if new<mean else 'brighter'
     return [f'the new images are much {other} than those of training: {new:.2f} of 1 in the mean, not {mean:.2f}']
