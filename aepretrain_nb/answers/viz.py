@@ -23,7 +23,7 @@ _COLORS = dict(trained='#0072B2 #882255 #56B4E9 #AAAAAA #332288 #999933 #CC79A7 
     random='#D55E00 #E69F00 #661100 #DDCC77'.split(), frozen='#009E73 #117733'.split())
 _MARKERS = dict(trained='oDPXph*8', random='sv<>', frozen='^d')
 _CONTROLS = set('random neither none scratch novo cnn baseline control supervised classifier script'.split())
-_PLACES = dict(pretrained=0, both=0, gradual=0, sparse=0, skips=0, encoder=1, stacked=1, plain=1, decoder=2,
+_PLACES = dict(pretrained=0, both=0, gradual=0, sparse=0, skips=0, masked=1, encoder=1, stacked=1, plain=1, decoder=2,
     random=0, neither=0, de_novo=0, random_paper=0, cnn=1, none=1, random_default=1, random_matched=2)
 
 def _group(arm):
